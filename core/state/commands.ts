@@ -1,0 +1,129 @@
+/**
+ * Commands of the replicated state machine. The numbers are in every log and snapshot: never reuse or renumber one. A
+ * command carries everything that must be the same on every server: times, ids and generated names included.
+ */
+import type {
+  AllocationUpdate,
+  Deployment,
+  DeploymentStatusUpdate,
+  DesiredTransition,
+  Allocation,
+  Evaluation,
+  Job,
+  Node,
+  NodeEvent,
+  NodeStatus,
+  NodeSchedulingEligibility,
+  SchedulerConfiguration,
+} from "@drover/plugin-sdk";
+
+export const CommandType = {
+  NodeRegister: 1,
+  NodeDeregister: 2,
+  NodeUpdateStatus: 3,
+  NodeUpdateEligibility: 4,
+  JobRegister: 10,
+  JobDeregister: 11,
+  EvaluationUpdate: 20,
+  EvaluationDelete: 21,
+  PlanApply: 30,
+  AllocationClientUpdate: 31,
+  AllocationDesiredTransition: 32,
+  SchedulerConfigUpdate: 50,
+  JoinTokenIssue: 60,
+  NodeEnroll: 61,
+  PluginRowPut: 70,
+  PluginRowDelete: 71,
+} as const;
+export type CommandType = (typeof CommandType)[keyof typeof CommandType];
+
+/** Payload of each command. `Time` is Unix nanoseconds of the proposing leader. */
+export interface CommandPayloads {
+  /** Keeps CreateIndex, eligibility, drain and the events of a node that exists; status is taken from the payload. */
+  [CommandType.NodeRegister]: { Node: Node; Evaluations: Evaluation[]; Time: number };
+  [CommandType.NodeDeregister]: { NodeIDs: string[]; Evaluations: Evaluation[]; Time: number };
+  [CommandType.NodeUpdateStatus]: {
+    NodeID: string;
+    Status: NodeStatus;
+    Description: string;
+    Event: NodeEvent | null;
+    Evaluations: Evaluation[];
+    Time: number;
+  };
+  [CommandType.NodeUpdateEligibility]: {
+    NodeID: string;
+    Eligibility: NodeSchedulingEligibility;
+    Event: NodeEvent | null;
+    Evaluations: Evaluation[];
+    Time: number;
+  };
+  /**
+   * With `EnforceIndex` the entry is refused (its result is an Error with Nomad's text) unless the job's JobModifyIndex
+   * is `JobModifyIndex` (0: must not exist). A job equal to the present one in all but indexes, status, version and submit
+   * time keeps its version; a changed one gets the next and the old goes to the kept versions (6, stable one kept).
+   */
+  [CommandType.JobRegister]: {
+    Job: Job;
+    Evaluation: Evaluation | null;
+    EnforceIndex: boolean;
+    JobModifyIndex: number;
+    Time: number;
+  };
+  /** Without `Purge` the job stays, with `Stop` true. An unknown job is not an error. */
+  [CommandType.JobDeregister]: {
+    Namespace: string;
+    JobID: string;
+    Purge: boolean;
+    Evaluation: Evaluation | null;
+    Time: number;
+  };
+  [CommandType.EvaluationUpdate]: { Evaluations: Evaluation[]; Time: number };
+  [CommandType.EvaluationDelete]: { EvalIDs: string[]; AllocIDs: string[] };
+  /**
+   * The committed part of a plan. `Placed` are new or updated in place; `Stopped` and `Preempted` name what changes of an
+   * existing allocation. Rows keep what the client reported.
+   */
+  [CommandType.PlanApply]: {
+    EvalID: string;
+    Placed: Allocation[];
+    Stopped: AllocationStop[];
+    Preempted: AllocationStop[];
+    Deployment: Deployment | null;
+    DeploymentUpdates: DeploymentStatusUpdate[];
+    /** Follow-up evaluations of preempted jobs. */
+    Evaluations: Evaluation[];
+    Time: number;
+  };
+  [CommandType.AllocationClientUpdate]: { Updates: AllocationUpdate[]; Evaluations: Evaluation[]; Time: number };
+  [CommandType.AllocationDesiredTransition]: {
+    Transitions: Record<string, DesiredTransition>;
+    Evaluations: Evaluation[];
+    Time: number;
+  };
+  [CommandType.SchedulerConfigUpdate]: { Config: SchedulerConfiguration };
+  /** SHA-256 of the secret, hex. `Expires` is Unix nanoseconds. */
+  [CommandType.JoinTokenIssue]: { Hash: string; Expires: number; Time: number };
+  /**
+   * Uses up the token and pins the key (base64). Refused (result is an Error) when the token is unknown, expired or was used
+   * by another node or key, and when the node already has another key. The same node, key and token again is fine.
+   */
+  [CommandType.NodeEnroll]: { NodeID: string; PublicKey: string; TokenHash: string; Time: number };
+  [CommandType.PluginRowPut]: { Plugin: string; Table: string; Key: string; Value: unknown };
+  [CommandType.PluginRowDelete]: { Plugin: string; Table: string; Key: string };
+}
+
+/** What a plan changes of an allocation that it stops or evicts. */
+export interface AllocationStop {
+  ID: string;
+  DesiredStatus: "stop" | "evict";
+  DesiredDescription: string;
+  /** Set for allocations on lost nodes, where no client will report. */
+  ClientStatus?: Allocation["ClientStatus"];
+  FollowupEvalID?: string;
+  PreemptedByAllocation?: string;
+}
+
+export type Command = {
+  [T in CommandType]: { readonly type: T; readonly payload: CommandPayloads[T] };
+}[CommandType];
+

@@ -1,0 +1,123 @@
+/**
+ * The server's endpoints: what the HTTP API (and later the RPC listener) calls. Writes go to the leader; reads are made on
+ * `StateReader` directly.
+ */
+import type {
+  AgentMember,
+  JobDeregisterResponse,
+  JobRegisterResponse,
+  JobValidateResponse,
+  SchedulerConfiguration,
+} from "../domain/index.js";
+import { createToken } from "../kernel/token.js";
+import type { AgentMethods, AgentStreams, FileFrame } from "../protocol/messages.js";
+
+/** An error that endpoints raise for the caller: bad input, unknown object, conflict. The text is what the API prints. */
+export class EndpointError extends Error {
+  override readonly name = "EndpointError";
+  constructor(
+    /** HTTP code that the API answers. */
+    readonly status: number,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+export interface JobRegistration {
+  readonly job: unknown;
+  readonly namespace: string;
+  readonly region: string;
+  readonly enforceIndex: boolean;
+  readonly jobModifyIndex: number;
+  readonly preserveCounts: boolean;
+}
+
+export interface JobEndpoint {
+  /** `Job.Register`: admission, validation, one log entry for the job and its evaluation. */
+  register(request: JobRegistration): Promise<JobRegisterResponse>;
+  /** `Job.Deregister`; an unknown job still gets an evaluation, as Nomad does. */
+  deregister(request: {
+    readonly namespace: string;
+    readonly jobId: string;
+    readonly purge: boolean;
+  }): Promise<JobDeregisterResponse>;
+  /** `Job.Evaluate`: a new evaluation of the job as it is. */
+  evaluate(request: {
+    readonly namespace: string;
+    readonly jobId: string;
+    readonly forceReschedule: boolean;
+  }): Promise<JobRegisterResponse>;
+  validate(request: { readonly job: unknown; readonly namespace: string }): Promise<JobValidateResponse>;
+  /** HCL to JSON; `canonicalize` fills in the defaults. */
+  parse(request: { readonly hcl: string; readonly canonicalize: boolean }): Promise<object>;
+}
+
+export interface NodeWriteResponse {
+  readonly EvalCreateIndex: number;
+  readonly EvalIDs: readonly string[] | null;
+  readonly Index: number;
+  readonly NodeModifyIndex: number;
+}
+
+export interface NodeEndpoint {
+  setEligibility(nodeId: string, eligibility: string): Promise<NodeWriteResponse>;
+  /** New evaluations for every job with an allocation on the node, and for system jobs. */
+  evaluate(nodeId: string): Promise<NodeWriteResponse & { readonly NumNodes: number }>;
+  /** Removes a node and its allocations' claim on it (`POST /v1/node/:id/purge`). */
+  purge(nodeId: string): Promise<NodeWriteResponse>;
+  /** Calls a method of the agent on that node. */
+  call<M extends keyof AgentMethods>(
+    nodeId: string,
+    method: M,
+    request: AgentMethods[M]["request"],
+  ): Promise<AgentMethods[M]["answer"]>;
+  stream<M extends keyof AgentStreams>(
+    nodeId: string,
+    method: M,
+    request: AgentStreams[M]["request"],
+    signal: AbortSignal,
+  ): AsyncIterable<FileFrame>;
+}
+
+export interface AllocEndpoint {
+  /** Marks the allocation to be stopped and replaced (`Alloc.Stop`). */
+  stop(allocId: string): Promise<{ readonly EvalID: string; readonly Index: number }>;
+}
+
+export interface OperatorEndpoint {
+  /** Garbage collection of everything that may go (`System.GarbageCollect`). */
+  collectGarbage(): Promise<void>;
+  setSchedulerConfiguration(config: unknown): Promise<{ readonly Index: number; readonly Updated: boolean }>;
+  schedulerConfiguration(): SchedulerConfiguration;
+  issueJoinToken(ttl: number): Promise<string>;
+}
+
+export interface StatusEndpoint {
+  /** `host:port` of the leader, empty while there is none. */
+  leader(): string;
+  peers(): readonly string[];
+  members(): readonly AgentMember[];
+  /** `ok`, or why the server can't serve. */
+  health(): { readonly ok: boolean; readonly message: string };
+  /** Sections of `GET /v1/agent/self` `stats`. */
+  stats(): Readonly<Record<string, Readonly<Record<string, string>>>>;
+}
+
+export interface ServerEndpoints {
+  readonly jobs: JobEndpoint;
+  readonly nodes: NodeEndpoint;
+  readonly allocations: AllocEndpoint;
+  readonly operator: OperatorEndpoint;
+  readonly status: StatusEndpoint;
+}
+export const ServerEndpoints = createToken<ServerEndpoints>("ServerEndpoints");
+
+/** What the client agent of this process tells about itself; absent where there is none. */
+export interface ClientStatus {
+  readonly nodeId: string;
+  health(): { readonly ok: boolean; readonly message: string };
+  stats(): Readonly<Record<string, string>>;
+}
+export const ClientStatus = createToken<ClientStatus>("ClientStatus");
+

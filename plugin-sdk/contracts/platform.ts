@@ -1,0 +1,161 @@
+/** What the kernel itself offers to every plugin: logs, metrics, the agent's identity and configuration. */
+import { createToken } from "../kernel/token.js";
+
+/** Structured log. Fields come first so that a line is searchable; never put a secret in either. */
+export interface Logger {
+  trace(fields: object, message: string): void;
+  debug(fields: object, message: string): void;
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+  child(fields: object): Logger;
+}
+export const Logger = createToken<Logger>("Logger");
+
+export type MetricLabels = Record<string, string>;
+
+/** Counters, gauges and samples; names with dots (`nomad.broker.total_ready`), labels few and bounded. */
+export interface Metrics {
+  increment(name: string, by?: number, labels?: MetricLabels): void;
+  gauge(name: string, value: number, labels?: MetricLabels): void;
+  /** A timing or size; `value` in milliseconds for names ending in no unit, as Nomad's own metrics. */
+  sample(name: string, value: number, labels?: MetricLabels): void;
+  /** Registers a reader that sets gauges just before they are read; returns its removal. */
+  onCollect(read: () => void): () => void;
+  /** Nomad's JSON shape of `GET /v1/metrics`. */
+  toJSON(): MetricsSummary;
+  /** The Prometheus text exposition of the same. */
+  toPrometheus(): Promise<string>;
+}
+export const Metrics = createToken<Metrics>("Metrics");
+
+export interface MetricsSummary {
+  Counters: MetricSample[];
+  Gauges: { Labels: MetricLabels; Name: string; Value: number }[];
+  Points: unknown[];
+  Samples: MetricSample[];
+  /** `2026-11-23 14:49:20 +0000 UTC` */
+  Timestamp: string;
+}
+
+export interface MetricSample {
+  Count: number;
+  Labels: MetricLabels;
+  Max: number;
+  Mean: number;
+  Min: number;
+  Name: string;
+  Rate: number;
+  Stddev: number;
+  Sum: number;
+}
+
+/** Who this agent is and what its configuration says, after files and flags are merged. */
+export interface AgentInfo {
+  /** `name` of the configuration or the host's name. */
+  readonly nodeName: string;
+  readonly region: string;
+  readonly datacenter: string;
+  /** Version of Drover, for example `0.1.0`. */
+  readonly version: string;
+  readonly devMode: boolean;
+  /** Absolute folder of everything durable; in `-dev` a temporary folder that is removed at the end. */
+  readonly dataDir: string;
+  readonly serverEnabled: boolean;
+  readonly clientEnabled: boolean;
+  /** The whole agent configuration, canonical, as `GET /v1/agent/self` shows it (secrets blanked). */
+  readonly config: AgentConfiguration;
+  /** Addresses this agent is reached at, `host:port`. */
+  readonly advertise: { readonly http: string; readonly rpc: string; readonly serf: string };
+}
+export const AgentInfo = createToken<AgentInfo>("AgentInfo");
+
+/**
+ * Nomad's agent configuration (https://developer.hashicorp.com/nomad/docs/configuration), the parts that plugins read.
+ * Keys are those of the files, durations in milliseconds where the schema says duration.
+ */
+export interface AgentConfiguration {
+  readonly region: string;
+  readonly datacenter: string;
+  readonly name: string;
+  readonly data_dir: string;
+  readonly bind_addr: string;
+  readonly log_level: "TRACE" | "DEBUG" | "INFO" | "WARN" | "ERROR";
+  readonly log_json: boolean;
+  readonly log_file: string;
+  readonly enable_debug: boolean;
+  readonly leave_on_interrupt: boolean;
+  readonly leave_on_terminate: boolean;
+  readonly disable_update_check: boolean;
+  readonly http_api_response_headers: Readonly<Record<string, string>>;
+  readonly ports: { readonly http: number; readonly rpc: number; readonly serf: number };
+  readonly addresses: { readonly http: string; readonly rpc: string; readonly serf: string };
+  readonly advertise: { readonly http: string; readonly rpc: string; readonly serf: string };
+  readonly limits: { readonly http_max_conns_per_client: number; readonly rpc_max_conns_per_client: number };
+  readonly server: ServerConfiguration;
+  readonly client: ClientConfiguration;
+  readonly telemetry: {
+    readonly collection_interval: number;
+    readonly prometheus_metrics: boolean;
+    readonly publish_allocation_metrics: boolean;
+    readonly publish_node_metrics: boolean;
+    readonly disable_hostname: boolean;
+  };
+  /** `plugin "NAME"` blocks by name. */
+  readonly plugins: Readonly<Record<string, PluginBlock>>;
+  /** Files that were read, in order. */
+  readonly files: readonly string[];
+}
+
+export interface PluginBlock {
+  readonly enabled: boolean;
+  /** npm package or file path, where the plugin is not a built-in. */
+  readonly source?: string;
+  readonly args: readonly string[];
+  readonly config: Readonly<Record<string, unknown>>;
+}
+
+export interface ServerConfiguration {
+  readonly enabled: boolean;
+  readonly bootstrap_expect: number;
+  readonly data_dir: string;
+  /** Milliseconds. */
+  readonly heartbeat_grace: number;
+  /** Milliseconds. */
+  readonly min_heartbeat_ttl: number;
+  readonly max_heartbeats_per_second: number;
+  /** Threads of the scheduling pool; 0 turns scheduling off on this server. */
+  readonly num_schedulers: number;
+  readonly enabled_schedulers: readonly string[];
+  /** Milliseconds. */
+  readonly eval_nack_timeout: number;
+  readonly eval_delivery_limit: number;
+}
+
+export interface ClientConfiguration {
+  readonly enabled: boolean;
+  readonly state_dir: string;
+  readonly alloc_dir: string;
+  readonly servers: readonly string[];
+  readonly node_class: string;
+  readonly meta: Readonly<Record<string, string>>;
+  readonly options: Readonly<Record<string, string>>;
+  readonly network_interface: string;
+  readonly cpu_total_compute: number;
+  readonly memory_total_mb: number;
+  readonly min_dynamic_port: number;
+  readonly max_dynamic_port: number;
+  readonly max_kill_timeout: number;
+  readonly gc_max_allocs: number;
+  readonly gc_disk_usage_threshold: number;
+  /** Milliseconds. */
+  readonly gc_interval: number;
+  readonly reserved: {
+    readonly cpu: number;
+    readonly memory: number;
+    readonly disk: number;
+    readonly cores: string;
+    readonly reserved_ports: string;
+  };
+  readonly host_volumes: Readonly<Record<string, { readonly path: string; readonly read_only: boolean }>>;
+}

@@ -1,0 +1,212 @@
+/** The cluster as operators see it: configuration, members, namespaces, event stream, search. */
+
+/** How nodes are ranked: fill them up, or use them evenly. */
+export const SchedulerAlgorithm = { Binpack: "binpack", Spread: "spread" } as const;
+export type SchedulerAlgorithm = (typeof SchedulerAlgorithm)[keyof typeof SchedulerAlgorithm];
+
+/** Which schedulers may evict allocations of lower priority. */
+export interface PreemptionConfig {
+  /** Default false. */
+  BatchSchedulerEnabled: boolean;
+  /** Default false. */
+  ServiceSchedulerEnabled: boolean;
+  /** Default true. */
+  SystemSchedulerEnabled: boolean;
+}
+
+/** Configuration of the schedulers, replicated. */
+export interface SchedulerConfiguration {
+  CreateIndex: number;
+  /** Allow MemoryMaxMB above MemoryMB; default false. */
+  MemoryOversubscriptionEnabled: boolean;
+  ModifyIndex: number;
+  PreemptionConfig: PreemptionConfig;
+  /** Default "binpack". */
+  SchedulerAlgorithm: SchedulerAlgorithm;
+}
+
+/** Configuration of autopilot; durations are strings like "200ms". */
+export interface AutopilotConfiguration {
+  /** Remove dead servers when a new one joins; default true. */
+  CleanupDeadServers: boolean;
+  CreateIndex: number;
+  DisableUpgradeMigration: boolean;
+  EnableCustomUpgrades: boolean;
+  EnableRedundancyZones: boolean;
+  /** Default "200ms". */
+  LastContactThreshold: string;
+  /** Log entries a healthy server may lag; default 250. */
+  MaxTrailingLogs: number;
+  /** Never clean up below this many servers; default 0. */
+  MinQuorum: number;
+  ModifyIndex: number;
+  /** Healthy this long before it may vote; default "10s". */
+  ServerStabilizationTime: string;
+}
+
+/** Health of one server (GET /v1/operator/autopilot/health). */
+export interface ServerHealth {
+  Address: string;
+  Healthy: boolean;
+  ID: string;
+  /** Duration since the leader heard of it, e.g. "12ms"; "0s" for the leader. */
+  LastContact: string;
+  LastIndex: number;
+  LastTerm: number;
+  Leader: boolean;
+  Name: string;
+  SerfStatus: string;
+  /** RFC 3339. */
+  StableSince: string;
+  Version: string;
+  Voter: boolean;
+}
+
+/** Health of the servers. */
+export interface OperatorHealthReply {
+  /** Servers that may fail before the quorum is lost. */
+  FailureTolerance: number;
+  Healthy: boolean;
+  Servers: ServerHealth[];
+}
+
+/** A member of the consensus group. */
+export interface RaftServer {
+  /** `host:port` of its RPC. */
+  Address: string;
+  ID: string;
+  Leader: boolean;
+  /** Gossip name, "(unknown)" when gossip does not know it. */
+  Node: string;
+  RaftProtocol: string;
+  Voter: boolean;
+}
+
+/** The consensus group. */
+export interface RaftConfiguration {
+  Index: number;
+  Servers: RaftServer[];
+}
+
+/** A server in the gossip pool. */
+export interface AgentMember {
+  Addr: string;
+  DelegateCur: number;
+  DelegateMax: number;
+  DelegateMin: number;
+  /** `<name>.<region>`. */
+  Name: string;
+  /** Gossip port. */
+  Port: number;
+  ProtocolCur: number;
+  ProtocolMax: number;
+  ProtocolMin: number;
+  /** "alive", "leaving", "left" or "failed". */
+  Status: string;
+  /** `role`, `region`, `dc`, `id`, `rpc_addr`, `port`, `build`, `vsn`, `raft_vsn`, `expect`, `bootstrap`… */
+  Tags: Record<string, string>;
+}
+
+/** Members of the gossip pool (GET /v1/agent/members). */
+export interface AgentMembersResponse {
+  Members: AgentMember[];
+  ServerDC: string;
+  ServerName: string;
+  ServerRegion: string;
+}
+
+/** Health of one role of an agent. */
+export interface AgentHealthCheck {
+  message: string;
+  ok: boolean;
+}
+
+/** Health of an agent (GET /v1/agent/health); only the roles it has or was asked for. */
+export interface AgentHealthResponse {
+  client?: AgentHealthCheck;
+  server?: AgentHealthCheck;
+}
+
+/** Answer of PUT /v1/agent/join. */
+export interface AgentJoinResponse {
+  error: string;
+  num_joined: number;
+}
+
+/** A namespace. */
+export interface Namespace {
+  CreateIndex: number;
+  Description: string;
+  /** Base64. */
+  Hash: string;
+  ModifyIndex: number;
+  Name: string;
+  /** Quota (Enterprise). */
+  Quota: string;
+}
+
+/** Topics of the event stream. */
+export const EventTopic = {
+  All: "*",
+  ACLPolicy: "ACLPolicy",
+  ACLToken: "ACLToken",
+  Allocation: "Allocation",
+  Deployment: "Deployment",
+  Evaluation: "Evaluation",
+  Job: "Job",
+  Node: "Node",
+} as const;
+export type EventTopic = (typeof EventTopic)[keyof typeof EventTopic];
+
+/** One event (GET /v1/event/stream). */
+export interface Event {
+  /** Other keys it is found under: the job, the deployment… */
+  FilterKeys: string[] | null;
+  Index: number;
+  /** Id of the object. */
+  Key: string;
+  Namespace: string;
+  /** The object under its topic's name: `{"Evaluation": {…}}`. */
+  Payload: Record<string, unknown>;
+  Topic: EventTopic;
+  /** "JobRegistered", "AllocationUpdated", "NodeRegistration", "PlanResult"… */
+  Type: string;
+}
+
+/** One line of the event stream: the events of an index. An empty object is a heartbeat. */
+export interface EventBatch {
+  Events?: Event[];
+  Index?: number;
+}
+
+/** What a search looks through. */
+export const SearchContext = {
+  Allocs: "allocs",
+  Deployments: "deployment",
+  Evals: "evals",
+  Jobs: "jobs",
+  Namespaces: "namespaces",
+  Nodes: "nodes",
+  Plugins: "plugins",
+  ScalingPolicies: "scaling_policy",
+  Volumes: "volumes",
+  All: "all",
+} as const;
+export type SearchContext = (typeof SearchContext)[keyof typeof SearchContext];
+
+/** Body of POST /v1/search. */
+export interface SearchRequest {
+  Context: SearchContext | "";
+  Prefix: string;
+}
+
+/** Matches by context, at most twenty each. */
+export interface SearchResponse {
+  Index: number;
+  KnownLeader: boolean;
+  /** Nanoseconds. */
+  LastContact: number;
+  Matches: Record<string, string[] | null>;
+  /** By context: there were more. */
+  Truncations: Record<string, boolean>;
+}
