@@ -1,6 +1,7 @@
 /** The contracts of Drover: everything a plugin needs, and nothing else of the tree. */
 export * from "./contracts/index.js";
 export * from "./domain/index.js";
+export * from "./kernel/container.js";
 export * from "./kernel/plugin.js";
 export * from "./kernel/token.js";
 export * from "./protocol/messages.js";

@@ -58,9 +58,15 @@ export function compileRe2(pattern: string, flags = ""): RegExp {
 /** `text` with every match of `pattern` replaced ($1 and ${name} refer to groups). Throws when it takes too long. */
 export function replaceRe2(text: string, pattern: string, replacement: string): string {
   const regexp = compileRe2(pattern, "g");
-  const js = replacement.replace(/\$\{(\w+)\}/g, (_, name: string) => (/^\d+$/.test(name) ? `$${name}` : `$<${name}>`));
+  const js = replacement.replace(/\$\{(\w+)\}/g, (_, name: string) =>
+    /^\d+$/.test(name) ? `$${name}` : `$<${name}>`,
+  );
   // A context of its own is the one way to interrupt a running match.
-  return runInNewContext("text.replace(regexp, replacement)", { text, regexp, replacement: js }, {
-    timeout: TIMEOUT_MS,
-  }) as string;
+  return runInNewContext(
+    "text.replace(regexp, replacement)",
+    { text, regexp, replacement: js },
+    {
+      timeout: TIMEOUT_MS,
+    },
+  ) as string;
 }

@@ -74,9 +74,18 @@ const flag = (api: string): Field => field(api, "bool", false);
 const span = (api: string): Field => field(api, "duration", 0);
 
 /** Keys of a constraint that stand for an operand, with the value on the right. */
-const OPERAND_KEYS = ["version", "semver", "regexp", "set_contains", "set_contains_any", "set_contains_all"] as const;
+const OPERAND_KEYS = [
+  "version",
+  "semver",
+  "regexp",
+  "set_contains",
+  "set_contains_any",
+  "set_contains_all",
+] as const;
 
-const operandSugar: Record<string, FieldType> = Object.fromEntries(OPERAND_KEYS.map((key) => [key, "string"]));
+const operandSugar: Record<string, FieldType> = Object.fromEntries(
+  OPERAND_KEYS.map((key) => [key, "string"]),
+);
 
 /** `version = ">= 1.2"` means operand "version" with ">= 1.2" on the right. */
 function refineOperand(object: ApiObject, sugar: ApiObject): string | undefined {
@@ -84,10 +93,10 @@ function refineOperand(object: ApiObject, sugar: ApiObject): string | undefined 
   if (used.length > 1) return `${used.map((key) => `"${key}"`).join(" and ")} exclude each other.`;
   for (const key of OPERAND_KEYS) {
     if (sugar[key] === undefined) continue;
-    object["Operand"] = key;
-    object["RTarget"] = sugar[key];
+    object.Operand = key;
+    object.RTarget = sugar[key];
   }
-  if (object["Operand"] === "") object["Operand"] = "=";
+  if (object.Operand === "") object.Operand = "=";
   return undefined;
 }
 
@@ -96,11 +105,12 @@ const constraint: BlockSchema = {
   fields: { attribute: text("LTarget"), operator: text("Operand"), value: text("RTarget") },
   sugar: { ...operandSugar, distinct_hosts: "bool", distinct_property: "string" },
   refine(object, sugar) {
-    if (sugar["distinct_hosts"] === false) return '"distinct_hosts" can only be true; leave the constraint out instead.';
-    if (sugar["distinct_hosts"] === true) object["Operand"] = "distinct_hosts";
-    if (sugar["distinct_property"] !== undefined) {
-      object["Operand"] = "distinct_property";
-      object["LTarget"] = sugar["distinct_property"];
+    if (sugar.distinct_hosts === false)
+      return '"distinct_hosts" can only be true; leave the constraint out instead.';
+    if (sugar.distinct_hosts === true) object.Operand = "distinct_hosts";
+    if (sugar.distinct_property !== undefined) {
+      object.Operand = "distinct_property";
+      object.LTarget = sugar.distinct_property;
     }
     return refineOperand(object, sugar);
   },
@@ -188,14 +198,18 @@ const periodic: BlockSchema = {
   },
   server: [string("SpecType")],
   refine(object) {
-    if (object["Spec"] !== null) object["SpecType"] ??= "cron";
+    if (object.Spec !== null) object.SpecType ??= "cron";
     return undefined;
   },
 };
 
 const parameterized: BlockSchema = {
   name: "parameterized",
-  fields: { meta_optional: strings("MetaOptional"), meta_required: strings("MetaRequired"), payload: text("Payload") },
+  fields: {
+    meta_optional: strings("MetaOptional"),
+    meta_required: strings("MetaRequired"),
+    payload: text("Payload"),
+  },
 };
 
 const multiregion: BlockSchema = {
@@ -236,11 +250,11 @@ const network: BlockSchema = {
   server: [blocks("DynamicPorts", port), blocks("ReservedPorts", port)],
   sugar: { port: { blocks: port } },
   refine(object, sugar) {
-    const ports = (sugar["port"] ?? []) as ApiObject[];
-    const dynamic = ports.filter((p) => p["Value"] === 0);
-    const reserved = ports.filter((p) => p["Value"] !== 0);
-    if (dynamic.length > 0) object["DynamicPorts"] = dynamic;
-    if (reserved.length > 0) object["ReservedPorts"] = reserved;
+    const ports = (sugar.port ?? []) as ApiObject[];
+    const dynamic = ports.filter((p) => p.Value === 0);
+    const reserved = ports.filter((p) => p.Value !== 0);
+    if (dynamic.length > 0) object.DynamicPorts = dynamic;
+    if (reserved.length > 0) object.ReservedPorts = reserved;
     return undefined;
   },
 };
@@ -305,24 +319,21 @@ const resources: BlockSchema = {
   },
 };
 
+const exposePath: BlockSchema = {
+  name: "path",
+  fields: {
+    listener_port: text("ListenerPort"),
+    local_path_port: number("LocalPathPort"),
+    path: text("Path"),
+    protocol: text("Protocol"),
+  },
+};
+
 const proxy: BlockSchema = {
   name: "proxy",
   fields: {
     config: free("Config"),
-    expose: block("ExposeConfig", {
-      name: "expose",
-      fields: {
-        path: blocks("Path", {
-          name: "path",
-          fields: {
-            listener_port: text("ListenerPort"),
-            local_path_port: number("LocalPathPort"),
-            path: text("Path"),
-            protocol: text("Protocol"),
-          },
-        }),
-      },
-    }),
+    expose: block("ExposeConfig", { name: "expose", fields: { path: blocks("Path", exposePath) } }),
     local_service_address: text("LocalServiceAddress"),
     local_service_port: number("LocalServicePort"),
     upstreams: blocks("Upstreams", {
@@ -336,6 +347,10 @@ const proxy: BlockSchema = {
       },
     }),
   },
+  // The stored form of ExposeConfig, when a job is read and submitted again.
+  server: [
+    field("Expose", { block: { name: "expose", fields: { path: blocks("Paths", exposePath) } } }, undefined),
+  ],
 };
 
 const gateway: BlockSchema = {
@@ -445,6 +460,7 @@ const service: BlockSchema = {
     tags: strings("Tags"),
     task: text("TaskName"),
   },
+  server: [field("Namespace", "string", undefined)],
 };
 
 const volume: BlockSchema = {
@@ -488,7 +504,7 @@ const artifact: BlockSchema = {
 /** Values that the HCL parser itself fills in, before any canonicalization. */
 function withDefaults(object: ApiObject, defaults: ApiObject): undefined {
   for (const [key, value] of Object.entries(defaults)) object[key] ??= value;
-  if (typeof object["ChangeSignal"] === "string") object["ChangeSignal"] = object["ChangeSignal"].toUpperCase();
+  if (typeof object.ChangeSignal === "string") object.ChangeSignal = object.ChangeSignal.toUpperCase();
   return undefined;
 }
 
@@ -529,14 +545,20 @@ const scalingFields = {
   policy: free("Policy"),
 } as const;
 
-const scalingServer = [text("ID"), text("Namespace"), map("Target"), number("CreateIndex"), number("ModifyIndex")];
+const scalingServer = [
+  text("ID"),
+  text("Namespace"),
+  map("Target"),
+  number("CreateIndex"),
+  number("ModifyIndex"),
+];
 
 const scaling: BlockSchema = {
   name: "scaling",
   fields: { ...scalingFields, type: text("Type") },
   server: scalingServer,
   refine(object) {
-    if (object["Type"] === "") object["Type"] = "horizontal";
+    if (object.Type === "") object.Type = "horizontal";
     return undefined;
   },
 };
@@ -549,9 +571,9 @@ const taskScaling: BlockSchema = {
   server: scalingServer,
   refine(object) {
     const types: Record<string, string> = { cpu: "vertical_cpu", mem: "vertical_mem" };
-    const type = types[String(object["Type"])];
+    const type = types[String(object.Type)];
     if (type === undefined) return 'The label of a task\'s scaling block must be "cpu" or "mem".';
-    object["Type"] = type;
+    object.Type = type;
     return undefined;
   },
 };
@@ -580,7 +602,10 @@ const task: BlockSchema = {
     kill_timeout: duration("KillTimeout"),
     kind: text("Kind"),
     leader: flag("Leader"),
-    lifecycle: block("Lifecycle", { name: "lifecycle", fields: { hook: text("Hook"), sidecar: flag("Sidecar") } }),
+    lifecycle: block("Lifecycle", {
+      name: "lifecycle",
+      fields: { hook: text("Hook"), sidecar: flag("Sidecar") },
+    }),
     logs: block("LogConfig", logs),
     meta: map("Meta"),
     resources: block("Resources", resources),
@@ -598,7 +623,7 @@ const task: BlockSchema = {
 /** A vault block above the tasks is the default of every task below. */
 function inheritVault(tasks: unknown, inherited: unknown): void {
   if (inherited === undefined || !Array.isArray(tasks)) return;
-  for (const each of tasks as ApiObject[]) each["Vault"] ??= structuredClone(inherited);
+  for (const each of tasks as ApiObject[]) each.Vault ??= structuredClone(inherited);
 }
 
 const group: BlockSchema = {
@@ -628,7 +653,7 @@ const group: BlockSchema = {
   },
   sugar: { vault: { block: vault } },
   refine(object, sugar) {
-    inheritVault(object["Tasks"], sugar["vault"]);
+    inheritVault(object.Tasks, sugar.vault);
     return undefined;
   },
 };
@@ -687,14 +712,14 @@ export const jobSchema: BlockSchema = {
   ],
   sugar: { task: { blocks: task }, vault: { block: vault } },
   refine(object, sugar) {
-    object["Name"] ??= object["ID"];
-    const groups = (object["TaskGroups"] ?? []) as ApiObject[];
+    object.Name ??= object.ID;
+    const groups = (object.TaskGroups ?? []) as ApiObject[];
     // A task right below the job is a group of one task.
-    for (const alone of (sugar["task"] ?? []) as ApiObject[]) {
-      groups.push({ ...emptyObject(group), Name: alone["Name"], Tasks: [alone] });
+    for (const alone of (sugar.task ?? []) as ApiObject[]) {
+      groups.push({ ...emptyObject(group), Name: alone.Name, Tasks: [alone] });
     }
-    for (const each of groups) inheritVault(each["Tasks"], sugar["vault"]);
-    object["TaskGroups"] = groups.length === 0 ? null : groups;
+    for (const each of groups) inheritVault(each.Tasks, sugar.vault);
+    object.TaskGroups = groups.length === 0 ? null : groups;
     return undefined;
   },
 };

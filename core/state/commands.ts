@@ -13,7 +13,7 @@ import type {
   Node,
   NodeEvent,
   NodeStatus,
-  NodeSchedulingEligibility,
+  NodeEligibility,
   SchedulerConfiguration,
 } from "@drover/plugin-sdk";
 
@@ -52,7 +52,7 @@ export interface CommandPayloads {
   };
   [CommandType.NodeUpdateEligibility]: {
     NodeID: string;
-    Eligibility: NodeSchedulingEligibility;
+    Eligibility: NodeEligibility;
     Event: NodeEvent | null;
     Evaluations: Evaluation[];
     Time: number;

@@ -63,8 +63,10 @@ export interface AgentInfo {
   readonly dataDir: string;
   readonly serverEnabled: boolean;
   readonly clientEnabled: boolean;
-  /** The whole agent configuration, canonical, as `GET /v1/agent/self` shows it (secrets blanked). */
+  /** The agent configuration, completed with defaults. */
   readonly config: AgentConfiguration;
+  /** The `config` object of `GET /v1/agent/self`, with Nomad's key names; secrets are blanked. */
+  readonly selfConfig: object;
   /** Addresses this agent is reached at, `host:port`. */
   readonly advertise: { readonly http: string; readonly rpc: string; readonly serf: string };
 }

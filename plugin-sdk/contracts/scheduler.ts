@@ -37,7 +37,8 @@ export interface NodeColumns {
   row(nodeId: string): number | undefined;
   /**
    * Codes of one attribute, an entry a row; 0 where the node has none. `key` is as interpolation names it without
-   * `${}`: `attr.kernel.name`, `meta.rack`, `node.datacenter`, `node.class`, `node.unique.id`, `node.unique.name`.
+   * `${}`: `attr.kernel.name`, `meta.rack`, `node.datacenter`, `node.class`, `node.unique.id`, `node.unique.name`,
+   * and `node.computed_class` for the node's ComputedClass.
    */
   codes(key: string): Uint32Array;
   /** Distinct values of an attribute; element `c` is what code `c` means, element 0 is undefined. */

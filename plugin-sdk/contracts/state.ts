@@ -48,6 +48,8 @@ export interface StateSnapshot extends Disposable {
   jobVersions(namespace: string, id: string): Job[];
   /** In order of namespace and id. */
   jobs(filter?: ByNamespace): Iterable<Job>;
+  /** Jobs of type `system` and `sysbatch`, by index. */
+  systemJobs(): Job[];
   jobSummary(namespace: string, id: string): JobSummary | null;
 
   node(id: string): Node | null;

@@ -12,7 +12,7 @@ export interface TaskConfig {
   readonly env: Readonly<Record<string, string>>;
   /** User to run as; empty for the agent's own. */
   readonly user: string;
-  /** Absolute folders. */
+  /** Absolute folders: `<allocation>/alloc`; `<allocation>/<task>`, in which it starts; its `secrets/`. */
   readonly allocDir: string;
   readonly taskDir: string;
   readonly secretsDir: string;
@@ -66,7 +66,10 @@ export interface DriverTask {
   readonly pid: number | undefined;
   /** Resolves when the task ended, at any time after. */
   wait(): Promise<ExitResult>;
-  /** Sends `signal`, then SIGKILL to the whole group after `timeout` milliseconds; resolves when it is gone. */
+  /**
+   * Sends `signal` (empty for the driver's own, SIGINT or SIGTERM), then SIGKILL to the whole group after `timeout`
+   * milliseconds; resolves when it is gone.
+   */
   stop(signal: string, timeout: number): Promise<void>;
   /** Sends a signal (`SIGHUP`) and nothing more. */
   signal(signal: string): Promise<void>;
@@ -86,6 +89,11 @@ export interface TaskDriver {
   start(config: TaskConfig): Promise<DriverTask>;
   /** Finds a task that a former agent process started. Rejects when it is gone or not the same. */
   recover(state: TaskHandleState): Promise<DriverTask>;
+  /**
+   * Finds a task by its `TaskConfig.id` that a former agent process started but died before it saved the handle.
+   * Optional: without it such a task is started again, and `start` must end the older one of the same id.
+   */
+  find?(id: string): Promise<DriverTask | undefined>;
   /** Called at agent shutdown. Tasks stay; with `killTasks` (development mode) they end. */
   shutdown(options: { readonly killTasks: boolean }): Promise<void>;
 }

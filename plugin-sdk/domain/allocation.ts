@@ -140,8 +140,8 @@ export interface AllocMetric {
 /**
  * An allocation (GET /v1/allocation/:id). Optional fields are left out of the JSON while empty, as the API does.
  *
- * Rows in the state store carry `Job: null` and `JobVersion`: readers join the job by (Namespace, JobID, JobVersion).
- * The API's answer has the job and no JobVersion; Resources, SharedResources and TaskResources are derived from
+ * Rows in the state store carry `Job: null` and `JobVersion`: readers join the job by (Namespace, JobID, JobVersion,
+ * JobCreateIndex). The API's answer has the job and neither JobVersion nor JobCreateIndex; Resources, SharedResources and TaskResources are derived from
  * AllocatedResources when it is printed.
  */
 export interface Allocation {
@@ -168,6 +168,8 @@ export interface Allocation {
   ID: string;
   /** Null in the state store (see above). */
   Job: Job | null;
+  /** CreateIndex of the job it was made from; in rows of the state store only, beside JobVersion. */
+  JobCreateIndex?: number;
   JobID: string;
   /** Version of the job it was placed or last updated for. */
   JobVersion: number;

@@ -10,11 +10,13 @@ import type { PlanAnnotations } from "./plan.js";
 import type { MigrateStrategy, ReschedulePolicy, ScalingEvent } from "./policies.js";
 
 /** A type whose every field, at any depth, may be missing or null. */
-export type Sparse<T> = T extends readonly (infer E)[]
-  ? Sparse<E>[]
-  : T extends object
-    ? { [K in keyof T]?: Sparse<T[K]> | null }
-    : T;
+export type Sparse<T> = T extends string | number | boolean
+  ? T
+  : T extends readonly (infer E)[]
+    ? Sparse<E>[]
+    : T extends object
+      ? { [K in keyof T]?: Sparse<T[K]> | null }
+      : T;
 
 /** A job as submitted or parsed: anything may be missing; job-wide Migrate and Reschedule are merged into groups. */
 export type JobInput = Sparse<Job> & {

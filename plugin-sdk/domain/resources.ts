@@ -228,7 +228,11 @@ export interface NodeResources {
   Cpu: NodeCpuResources;
   Devices: NodeDeviceResource[] | null;
   Disk: NodeDiskResources;
+  /** Last dynamic port (`max_dynamic_port`); left out or 0: MAX_DYNAMIC_PORT. */
+  MaxDynamicPort?: number;
   Memory: NodeMemoryResources;
+  /** First dynamic port (`min_dynamic_port`); left out or 0: MIN_DYNAMIC_PORT. */
+  MinDynamicPort?: number;
   Networks: NetworkResource[] | null;
   NodeNetworks: NodeNetworkResource[] | null;
 }

@@ -27,7 +27,11 @@ function expandDynamic(block: Block, evaluator: Evaluator): ScopedBlock[] {
   const { source } = evaluator;
   const [name, more] = block.labels;
   if (name === undefined || more !== undefined) {
-    throw source.error(block.typeRange, "Invalid dynamic block", 'A dynamic block has one label: dynamic "NAME" { … }.');
+    throw source.error(
+      block.typeRange,
+      "Invalid dynamic block",
+      'A dynamic block has one label: dynamic "NAME" { … }.',
+    );
   }
   const known = new Map(block.body.attributes.map((attribute) => [attribute.name, attribute]));
   for (const attribute of known.values()) {
@@ -37,13 +41,20 @@ function expandDynamic(block: Block, evaluator: Evaluator): ScopedBlock[] {
   }
   const [content, second] = block.body.blocks;
   if (content?.type !== "content" || second !== undefined) {
-    throw source.error(block.typeRange, "Missing content block", "A dynamic block has exactly one content block.");
+    throw source.error(
+      block.typeRange,
+      "Missing content block",
+      "A dynamic block has exactly one content block.",
+    );
   }
   const iterator = iteratorName(known.get("iterator"), name.value, evaluator);
   return elements(known.get("for_each"), block, evaluator).map(([key, value]) => {
     const inner = evaluator.with([[iterator, { key, value }]]);
     const labels = dynamicLabels(known.get("labels"), inner);
-    return { block: { type: name.value, typeRange: name.range, labels, body: content.body }, evaluator: inner };
+    return {
+      block: { type: name.value, typeRange: name.range, labels, body: content.body },
+      evaluator: inner,
+    };
   });
 }
 
@@ -51,12 +62,24 @@ function expandDynamic(block: Block, evaluator: Evaluator): ScopedBlock[] {
 function iteratorName(attribute: Attribute | undefined, fallback: string, evaluator: Evaluator): string {
   if (attribute === undefined) return fallback;
   if (attribute.expr.kind === "variable") return attribute.expr.name;
-  throw evaluator.source.error(attribute.expr, "Invalid iterator", "The iterator is a plain name, without quotes.");
+  throw evaluator.source.error(
+    attribute.expr,
+    "Invalid iterator",
+    "The iterator is a plain name, without quotes.",
+  );
 }
 
-function elements(attribute: Attribute | undefined, block: Block, evaluator: Evaluator): [HclValue, HclValue][] {
+function elements(
+  attribute: Attribute | undefined,
+  block: Block,
+  evaluator: Evaluator,
+): [HclValue, HclValue][] {
   if (attribute === undefined) {
-    throw evaluator.source.error(block.typeRange, "Missing required argument", 'The argument "for_each" is required.');
+    throw evaluator.source.error(
+      block.typeRange,
+      "Missing required argument",
+      'The argument "for_each" is required.',
+    );
   }
   const value = evaluator.evaluate(attribute.expr);
   if (Array.isArray(value)) return value.map((item, i) => [i, item]);
@@ -65,7 +88,11 @@ function elements(attribute: Attribute | undefined, block: Block, evaluator: Eva
       .sort()
       .map((key) => [key, value[key]!]);
   }
-  throw evaluator.source.error(attribute.expr, "Invalid dynamic for_each value", "A list or an object is required.");
+  throw evaluator.source.error(
+    attribute.expr,
+    "Invalid dynamic for_each value",
+    "A list or an object is required.",
+  );
 }
 
 function dynamicLabels(attribute: Attribute | undefined, evaluator: Evaluator): Block["labels"] {

@@ -32,10 +32,18 @@ interface Node {
  * Reads an agent configuration file, HCL or JSON (by its first character). There are no variables; functions that need
  * no disk may be called; what belongs to the runtime (`${attr.x}`) stays as text. Throws HclError.
  */
-export async function parseHclConfig(text: string, filename: string, limits: ParseLimits = {}): Promise<HclConfig> {
+export async function parseHclConfig(
+  text: string,
+  filename: string,
+  limits: ParseLimits = {},
+): Promise<HclConfig> {
   if (/^\uFEFF?\s*\{/.test(text)) return parseJsonConfig(text, filename);
   const document = await parseHcl(text, filename, limits);
-  const scope = { variables: new Map<string, HclValue>(), functions: standardFunctions(null), budget: new Budget() };
+  const scope = {
+    variables: new Map<string, HclValue>(),
+    functions: standardFunctions(null),
+    budget: new Budget(),
+  };
   const root: Node = { offset: 0, children: new Map() };
   const body = readBody(document.body, new Evaluator(document.source, scope), root);
   return {
@@ -46,7 +54,9 @@ export async function parseHclConfig(text: string, filename: string, limits: Par
         const child = node.children.get(step);
         if (child === undefined) {
           // Inside an evaluated expression there are no finer positions.
-          return node !== root && node.children.size === 0 ? document.source.position(node.offset) : undefined;
+          return node !== root && node.children.size === 0
+            ? document.source.position(node.offset)
+            : undefined;
         }
         node = child;
       }
@@ -113,5 +123,9 @@ export function jsonError(source: Source, error: unknown): HclError {
   const message = error instanceof Error ? error.message : String(error);
   const offset = /at position (\d+)/.exec(message)?.[1];
   const at = offset === undefined ? source.text.length : Number(offset);
-  return source.error({ start: at, end: at }, "Invalid JSON", `${message.replace(/ in JSON at position.*$/s, "")}.`);
+  return source.error(
+    { start: at, end: at },
+    "Invalid JSON",
+    `${message.replace(/ in JSON at position.*$/s, "")}.`,
+  );
 }

@@ -1,7 +1,7 @@
 import { didYouMean, HclError } from "./error.js";
 import type { Range, Source } from "./source.js";
 import type { Expr, HclValue, TemplatePart } from "./syntax.js";
-import { convert, readType, TYPE_NAMES, TypeMismatch } from "./types.js";
+import { convert, readType, TypeMismatch } from "./types.js";
 import {
   equalValues,
   getKey,
@@ -48,7 +48,8 @@ export class Budget {
 
   step(count = 1): void {
     this.#steps += count;
-    if (this.#steps > this.maxSteps) throw new TooExpensive(`Evaluation takes more than ${this.maxSteps} steps.`);
+    if (this.#steps > this.maxSteps)
+      throw new TooExpensive(`Evaluation takes more than ${this.maxSteps} steps.`);
   }
 
   /** Accounts for text that was built. */
@@ -83,7 +84,8 @@ export class Evaluator {
     try {
       return this.#evaluate(expr, this.scope.variables);
     } catch (error) {
-      if (error instanceof TooExpensive) throw this.source.error(expr, "Evaluation too expensive", error.message);
+      if (error instanceof TooExpensive)
+        throw this.source.error(expr, "Evaluation too expensive", error.message);
       throw error;
     }
   }
@@ -134,7 +136,10 @@ export class Evaluator {
   }
 
   /** A name with its attributes and indexes, or the text of it when the name is the runtime's. */
-  #traversal(expr: Extract<Expr, { kind: "variable" | "index" }>, names: ReadonlyMap<string, HclValue>): HclValue {
+  #traversal(
+    expr: Extract<Expr, { kind: "variable" | "index" }>,
+    names: ReadonlyMap<string, HclValue>,
+  ): HclValue {
     const root = rootOf(expr);
     if (root !== undefined && !names.has(root.name)) {
       if (belongsToRuntime(root.name)) return this.scope.budget.text(`\${${this.source.slice(expr)}}`);
@@ -174,7 +179,11 @@ export class Evaluator {
       const detail = `"${inside}" has no "${name}".${didYouMean(name, Object.keys(target))}`;
       throw this.source.error(expr.key, summary, detail);
     }
-    throw this.source.error(expr, "Unsupported attribute", `A value of type ${typeName(target)} has no attributes.`);
+    throw this.source.error(
+      expr,
+      "Unsupported attribute",
+      `A value of type ${typeName(target)} has no attributes.`,
+    );
   }
 
   #splat(expr: Extract<Expr, { kind: "splat" }>, names: ReadonlyMap<string, HclValue>): HclValue {
@@ -197,7 +206,11 @@ export class Evaluator {
     if (expr.expandLast) {
       const last = args.pop();
       if (!Array.isArray(last)) {
-        throw this.source.error(expr.args.at(-1)!, "Invalid expanding argument", 'The value before "..." must be a list.');
+        throw this.source.error(
+          expr.args.at(-1)!,
+          "Invalid expanding argument",
+          'The value before "..." must be a list.',
+        );
       }
       args.push(...last);
     }
@@ -207,7 +220,11 @@ export class Evaluator {
       return result;
     } catch (error) {
       if (!(error instanceof FunctionError)) throw error;
-      throw this.source.error(expr, "Error in function call", `Call to function "${expr.name}" failed: ${error.message}.`);
+      throw this.source.error(
+        expr,
+        "Error in function call",
+        `Call to function "${expr.name}" failed: ${error.message}.`,
+      );
     }
   }
 
@@ -243,8 +260,11 @@ export class Evaluator {
       return convert(this.#evaluate(value, names), readType(type));
     } catch (error) {
       if (!(error instanceof TypeMismatch)) throw error;
-      const detail = `${error.message}.${type.kind === "variable" ? didYouMean(type.name, TYPE_NAMES) : ""}`;
-      throw this.source.error(expr, "Error in function call", `Call to function "convert" failed: ${detail}`);
+      throw this.source.error(
+        expr,
+        "Error in function call",
+        `Call to function "convert" failed: ${error.message}`,
+      );
     }
   }
 
@@ -283,7 +303,8 @@ export class Evaluator {
         return a * b;
       case "/":
       case "%":
-        if (b === 0) throw this.source.error(right, "Division by zero", "The right side of this operator is zero.");
+        if (b === 0)
+          throw this.source.error(right, "Division by zero", "The right side of this operator is zero.");
         return operator === "/" ? a / b : a % b;
     }
   }
@@ -321,7 +342,11 @@ export class Evaluator {
         .sort()
         .map((key) => [key, collection[key]!]);
     }
-    throw this.source.error(expr, "Iteration over non-iterable value", `A ${typeName(collection)} cannot be looped over.`);
+    throw this.source.error(
+      expr,
+      "Iteration over non-iterable value",
+      `A ${typeName(collection)} cannot be looped over.`,
+    );
   }
 
   #template(parts: TemplatePart[], names: ReadonlyMap<string, HclValue>): HclValue {
@@ -372,7 +397,11 @@ export class Evaluator {
 
   #wrongType(range: Range, wanted: string, value: HclValue, summary: string): never {
     const shown = typeof value === "number" ? `the number ${numberText(value)}` : `a ${typeName(value)}`;
-    throw this.source.error(range, summary, `A ${wanted} is required here, not ${value === null ? "null" : shown}.`);
+    throw this.source.error(
+      range,
+      summary,
+      `A ${wanted} is required here, not ${value === null ? "null" : shown}.`,
+    );
   }
 }
 

@@ -47,7 +47,14 @@ export class ExpressionParser {
     this.cursor.skipSpace(keepNewlines);
     this.cursor.expect(":", 'the ":" of a conditional');
     const whenFalse = this.parse(keepNewlines);
-    return { kind: "conditional", condition, whenTrue, whenFalse, start: condition.start, end: whenFalse.end };
+    return {
+      kind: "conditional",
+      condition,
+      whenTrue,
+      whenFalse,
+      start: condition.start,
+      end: whenFalse.end,
+    };
   }
 
   #binary(level: number, keepNewlines: boolean): Expr {
@@ -89,7 +96,9 @@ export class ExpressionParser {
       }
       if (this.cursor.take(".")) {
         this.cursor.skipSpace(keepNewlines);
-        result = this.cursor.startsWith("*") ? this.#attributeSplat(result, keepNewlines) : this.#attribute(result);
+        result = this.cursor.startsWith("*")
+          ? this.#attributeSplat(result, keepNewlines)
+          : this.#attribute(result);
       } else if (this.cursor.take("[")) {
         this.cursor.skipSpace();
         result = this.cursor.startsWith("*") ? this.#fullSplat(result, keepNewlines) : this.#index(result);
@@ -104,7 +113,8 @@ export class ExpressionParser {
     const start = this.cursor.offset;
     const digits = this.cursor.match(/\d+/y);
     const name = digits === undefined ? this.cursor.identifier() : undefined;
-    if (digits === undefined && name === undefined) throw this.cursor.unexpected("Expected an attribute name.");
+    if (digits === undefined && name === undefined)
+      throw this.cursor.unexpected("Expected an attribute name.");
     const end = this.cursor.offset;
     const key: Expr = { kind: "literal", value: name ?? Number(digits), start, end };
     return { kind: "index", target, key, start: target.start, end };
@@ -211,7 +221,8 @@ export class ExpressionParser {
       if (cursor.take("}")) return { kind: "object", items, start, end: cursor.offset };
       const key = this.#objectKey();
       cursor.skipSpace();
-      if (!cursor.take("=") && !cursor.take(":")) throw cursor.unexpected('Expected "=" or ":" after an object key.');
+      if (!cursor.take("=") && !cursor.take(":"))
+        throw cursor.unexpected('Expected "=" or ":" after an object key.');
       const value = this.parse(true);
       items.push({ key, value });
       cursor.skipSpace(true);
@@ -356,7 +367,8 @@ export class ExpressionParser {
       } else if (form === "quoted" && cursor.startsWith("\\")) literal += this.#escape();
       else {
         // Runs of plain characters at once; each stop character is looked at above.
-        const run = cursor.match(form === "quoted" ? /[^"\\$%]+/y : /[^$%\n]+/y) ?? cursor.text[cursor.offset++]!;
+        const run =
+          cursor.match(form === "quoted" ? /[^"\\$%]+/y : /[^$%\n]+/y) ?? cursor.text[cursor.offset++]!;
         literal += run;
         if (form === "heredoc" && run === "\n") flush();
       }
@@ -368,10 +380,10 @@ export class ExpressionParser {
   #escape(): string {
     const cursor = this.cursor;
     const simple: Record<string, string> = { n: "\n", r: "\r", t: "\t", '"': '"', "\\": "\\" };
-    const escape = cursor.match(/\\(?:u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|[nrt"\\])/y);
-    if (escape === undefined) throw cursor.unexpected("This escape sequence is not known.");
-    if (escape.length === 2) return simple[escape[1]!]!;
-    const code = Number.parseInt(escape.slice(2), 16);
+    const found = cursor.match(/\\(?:u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|[nrt"\\])/y);
+    if (found === undefined) throw cursor.unexpected("This escape sequence is not known.");
+    if (found.length === 2) return simple[found[1]!]!;
+    const code = Number.parseInt(found.slice(2), 16);
     if (code > 0x10ffff) throw cursor.unexpected("This is not a Unicode character.");
     return String.fromCodePoint(code);
   }
@@ -399,7 +411,8 @@ export class ExpressionParser {
     let token: Omit<Extract<TemplateToken, { kind: "directive" }>, "stripBefore" | "stripAfter" | "range">;
     if (keyword === "if") token = { kind: "directive", keyword, condition: this.parse(false) };
     else if (keyword === "for") token = { kind: "directive", keyword, loop: this.#forHeader() };
-    else if (keyword === "else" || keyword === "endif" || keyword === "endfor") token = { kind: "directive", keyword };
+    else if (keyword === "else" || keyword === "endif" || keyword === "endfor")
+      token = { kind: "directive", keyword };
     else throw cursor.unexpected("Expected if, else, endif, for or endfor.");
     cursor.skipSpace();
     const stripAfter = cursor.take("~");
@@ -407,4 +420,3 @@ export class ExpressionParser {
     return { ...token, stripBefore, stripAfter, range: { start, end: cursor.offset } };
   }
 }
-

@@ -37,7 +37,9 @@ class SyntaxThread {
   /** The parser's complaint about `text`, or null when it is valid. */
   check(text: string, timeoutMs: number): Promise<string | null> {
     if (this.#waiting.size >= MAX_WAITING) {
-      return Promise.reject(new Error(`${MAX_WAITING} texts are waiting for the HCL parser already; try again`));
+      return Promise.reject(
+        new Error(`${MAX_WAITING} texts are waiting for the HCL parser already; try again`),
+      );
     }
     clearTimeout(this.#idle);
     const worker = this.#worker ?? this.#start();
@@ -58,10 +60,12 @@ class SyntaxThread {
       this.#settle(id, (waiting) => waiting.resolve(error));
     });
     worker.on("error", (error) => {
-      if (worker === this.#worker) this.#stop(new Error(`the HCL parser failed: ${error.message}`, { cause: error }));
+      if (worker === this.#worker)
+        this.#stop(new Error(`the HCL parser failed: ${error.message}`, { cause: error }));
     });
     worker.on("exit", (code) => {
-      if (worker === this.#worker) this.#stop(new Error(`the HCL parser ended unexpectedly (exit code ${code})`));
+      if (worker === this.#worker)
+        this.#stop(new Error(`the HCL parser ended unexpectedly (exit code ${code})`));
     });
     this.#worker = worker;
     return worker;
@@ -97,7 +101,11 @@ const thread = new SyntaxThread();
  * ones people know and a hostile text cannot hold up the caller's event loop; the tree that is returned keeps order
  * and positions, which that parser's JSON does not. Throws HclError.
  */
-export async function parseHcl(text: string, filename: string, limits: ParseLimits = {}): Promise<HclDocument> {
+export async function parseHcl(
+  text: string,
+  filename: string,
+  limits: ParseLimits = {},
+): Promise<HclDocument> {
   const source = new Source(filename, text);
   const maxBytes = limits.maxBytes ?? DEFAULT_MAX_BYTES;
   const size = Buffer.byteLength(text);
@@ -112,16 +120,25 @@ export async function parseHcl(text: string, filename: string, limits: ParseLimi
   try {
     complaint = await thread.check(text, limits.timeoutMs ?? DEFAULT_TIMEOUT_MS);
   } catch (error) {
-    throw source.error({ start: 0, end: 0 }, "Cannot parse", error instanceof Error ? error.message : String(error));
+    throw source.error(
+      { start: 0, end: 0 },
+      "Cannot parse",
+      error instanceof Error ? error.message : String(error),
+    );
   }
-  if (complaint !== null) throw new HclError(readDiagnostics(complaint, source), text);
+  // "convert to HCL" is hcl2json failing to write JSON for text that is valid, such as two blocks of one type with
+  // different labels; what such text means is for the reader of the structure to say.
+  if (complaint !== null && !complaint.startsWith("convert to HCL"))
+    throw new HclError(readDiagnostics(complaint, source), text);
   return readStructure(source);
 }
 
 /** Cuts `parse config: [FILE:1,2-3: Summary; Detail. FILE:4,5-6: …]` into diagnostics. */
 function readDiagnostics(complaint: string, source: Source): Diagnostic[] {
   const inner = complaint.replace(/^parse config: \[/, "").replace(/\]$/, "");
-  const pieces = inner.split(new RegExp(`(?:^| )${FILE_TOKEN}:(?=\\d+,\\d+-(?:\\d+,)?\\d+: )`)).filter((piece) => piece !== "");
+  const pieces = inner
+    .split(new RegExp(`(?:^| )${FILE_TOKEN}:(?=\\d+,\\d+-(?:\\d+,)?\\d+: )`))
+    .filter((piece) => piece !== "");
   return pieces.map((piece) => {
     const found = /^(\d+),(\d+)-(?:(\d+),)?(\d+): ([^;]*); ([\s\S]*)$/.exec(piece);
     const written = piece.replaceAll(FILE_TOKEN, source.file);

@@ -12,7 +12,11 @@ export function readStructure(source: Source): HclDocument {
   const body = readBody(cursor, new ExpressionParser(cursor), 0);
   if (!cursor.atEnd) {
     const range = { start: cursor.offset, end: cursor.offset + 1 };
-    throw source.error(range, "Argument or block definition required", "An argument or block definition is required here.");
+    throw source.error(
+      range,
+      "Argument or block definition required",
+      "An argument or block definition is required here.",
+    );
   }
   return { source, body };
 }
@@ -40,7 +44,11 @@ function readBlock(
   head: Pick<Block, "type" | "typeRange">,
 ): Block {
   if (depth >= MAX_DEPTH) {
-    throw cursor.source.error(head.typeRange, "Blocks nested too deeply", `Blocks may be nested ${MAX_DEPTH} levels deep.`);
+    throw cursor.source.error(
+      head.typeRange,
+      "Blocks nested too deeply",
+      `Blocks may be nested ${MAX_DEPTH} levels deep.`,
+    );
   }
   const labels: Block["labels"] = [];
   for (;;) {
@@ -66,5 +74,9 @@ function quotedLabel(cursor: Cursor, expressions: ExpressionParser): string {
     if (only === undefined) return "";
     if (more === undefined && only.kind === "text") return only.value;
   }
-  throw cursor.source.error({ start, end: cursor.offset }, "Invalid block label", "A block label is plain text.");
+  throw cursor.source.error(
+    { start, end: cursor.offset },
+    "Invalid block label",
+    "A block label is plain text.",
+  );
 }

@@ -1,3 +1,4 @@
+import { didYouMean } from "./error.js";
 import type { Expr, HclValue } from "./syntax.js";
 import { isObject, scalarText, setKey, toBool, toNumber, typeName } from "./values.js";
 
@@ -8,13 +9,13 @@ export type HclType =
   | { kind: "tuple"; items: HclType[] }
   | { kind: "object"; fields: Map<string, HclType> };
 
-/** A value or type that does not fit; the caller knows where. */
+/** A value or type that does not fit; the message is a sentence, the caller knows where. */
 export class TypeMismatch extends Error {
   override name = "TypeMismatch";
 }
 
 /** Names of the primitive types and of the type constructors. */
-export const TYPE_NAMES = ["any", "string", "number", "bool", "list", "set", "map", "tuple", "object"] as const;
+const TYPE_NAMES = ["any", "string", "number", "bool", "list", "set", "map", "tuple", "object"] as const;
 
 /** Reads a type expression. Throws TypeMismatch. */
 export function readType(expr: Expr): HclType {
@@ -34,19 +35,21 @@ export function readType(expr: Expr): HclType {
     if (expr.name === "object" && argument.kind === "object") {
       const fields = new Map<string, HclType>();
       for (const { key, value } of argument.items) {
-        if (key.kind !== "literal") throw new TypeMismatch("the keys of an object type are plain names");
+        if (key.kind !== "literal") throw new TypeMismatch("the keys of an object type are plain names.");
         fields.set(String(key.value), readType(value));
       }
       return { kind: "object", fields };
     }
   }
-  throw new TypeMismatch(`this is not a type; types are ${TYPE_NAMES.join(", ")}`);
+  throw new TypeMismatch(`this is not a type; types are ${TYPE_NAMES.join(", ")}.`);
 }
 
 function simpleType(name: string): HclType {
   if (name === "any" || name === "string" || name === "number" || name === "bool") return { kind: name };
   if (name === "list" || name === "set" || name === "map") return { kind: name, item: { kind: "any" } };
-  throw new TypeMismatch(`"${name}" is not a type; types are ${TYPE_NAMES.join(", ")}`);
+  throw new TypeMismatch(
+    `"${name}" is not a type; types are ${TYPE_NAMES.join(", ")}.${didYouMean(name, TYPE_NAMES)}`,
+  );
 }
 
 /** `value` as a value of `type`, converted where cty converts (numbers and bools to and from text). Throws TypeMismatch. */
@@ -70,14 +73,14 @@ export function convert(value: HclValue, type: HclType): HclValue {
       return mapValues(value, (item) => convert(item, type.item));
     case "tuple":
       if (!Array.isArray(value) || value.length !== type.items.length) {
-        throw new TypeMismatch(`a list of ${type.items.length} elements is required`);
+        throw new TypeMismatch(`a list of ${type.items.length} elements is required.`);
       }
       return value.map((item, i) => convert(item, type.items[i]!));
     case "object": {
       if (!isObject(value)) return mismatch("object", value);
       const result: { [key: string]: HclValue } = {};
       for (const [name, field] of type.fields) {
-        if (!Object.hasOwn(value, name)) throw new TypeMismatch(`attribute "${name}" is required`);
+        if (!Object.hasOwn(value, name)) throw new TypeMismatch(`attribute "${name}" is required.`);
         setKey(result, name, convert(value[name]!, field));
       }
       return result;
@@ -86,7 +89,7 @@ export function convert(value: HclValue, type: HclType): HclValue {
 }
 
 function mismatch(wanted: string, value: HclValue): never {
-  throw new TypeMismatch(`a ${wanted} is required, not ${typeName(value)}`);
+  throw new TypeMismatch(`a ${wanted} is required, not ${typeName(value)}.`);
 }
 
 function mapValues(value: { [key: string]: HclValue }, change: (item: HclValue) => HclValue): HclValue {

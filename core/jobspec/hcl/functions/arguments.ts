@@ -53,7 +53,8 @@ export class Arguments {
 export function fn(least: number, most: number, body: (args: Arguments) => HclValue): HclFunction {
   return (all) => {
     if (all.length < least || all.length > most) {
-      const wanted = least === most ? `${least}` : most === Infinity ? `at least ${least}` : `${least} to ${most}`;
+      const wanted =
+        least === most ? `${least}` : most === Infinity ? `at least ${least}` : `${least} to ${most}`;
       throw new FunctionError(`it takes ${wanted} arguments, not ${all.length}`);
     }
     return body(new Arguments(all));

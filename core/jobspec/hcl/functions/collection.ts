@@ -22,7 +22,9 @@ function chunklist(args: Arguments): HclValue {
   const size = args.integer(1);
   if (size < 0) throw new FunctionError("the size must not be negative");
   if (size === 0) return [list];
-  return Array.from({ length: Math.ceil(list.length / size) }, (_, i) => list.slice(i * size, (i + 1) * size));
+  return Array.from({ length: Math.ceil(list.length / size) }, (_, i) =>
+    list.slice(i * size, (i + 1) * size),
+  );
 }
 
 function element(args: Arguments): HclValue {
@@ -83,7 +85,8 @@ function setproduct(args: Arguments): HclValue {
   let result: HclValue[][] = [[]];
   for (let i = 0; i < args.all.length; i++) {
     const list = args.list(i);
-    if (result.length * list.length > MAX_ELEMENTS) throw new FunctionError(`more than ${MAX_ELEMENTS} combinations`);
+    if (result.length * list.length > MAX_ELEMENTS)
+      throw new FunctionError(`more than ${MAX_ELEMENTS} combinations`);
     result = result.flatMap((head) => list.map((item) => [...head, item]));
   }
   return result;
@@ -105,9 +108,10 @@ function slice(args: Arguments): HclValue {
 function zipmap(args: Arguments): HclValue {
   const keys = args.strings(0);
   const values = args.list(1);
-  if (keys.length !== values.length) throw new FunctionError(`${keys.length} keys for ${values.length} values`);
+  if (keys.length !== values.length)
+    throw new FunctionError(`${keys.length} keys for ${values.length} values`);
   const result: HclObject = {};
-  keys.forEach((key, i) => setKey(result, key, values[i]!));
+  for (const [i, key] of keys.entries()) setKey(result, key, values[i]!);
   return result;
 }
 
@@ -123,7 +127,10 @@ function coalescelist(args: Arguments): HclValue {
   return args.list(found);
 }
 
-function combine(args: Arguments, keep: (item: HclValue, others: readonly HclValue[][]) => boolean): HclValue {
+function combine(
+  args: Arguments,
+  keep: (item: HclValue, others: readonly HclValue[][]) => boolean,
+): HclValue {
   const others = args.all.slice(1).map((_, i) => args.list(i + 1));
   return distinct(args.list(0)).filter((item) => keep(item, others));
 }
@@ -145,7 +152,9 @@ export const collectionFunctions: Readonly<Record<string, HclFunction>> = {
   merge: fn(1, ANY, merge),
   range: fn(1, 3, range),
   reverse: fn(1, 1, (a) => a.list(0).toReversed()),
-  setintersection: fn(1, ANY, (a) => combine(a, (item, sets) => sets.every((s) => s.some((o) => equalValues(o, item))))),
+  setintersection: fn(1, ANY, (a) =>
+    combine(a, (item, sets) => sets.every((s) => s.some((o) => equalValues(o, item)))),
+  ),
   setproduct: fn(1, ANY, setproduct),
   setsubtract: fn(2, 2, (a) => combine(a, (item, sets) => !sets[0]!.some((o) => equalValues(o, item)))),
   setunion: fn(1, ANY, (a) => distinct(a.all.flatMap((_, i) => a.list(i)))),

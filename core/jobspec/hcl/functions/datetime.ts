@@ -3,8 +3,18 @@ import { FunctionError, type HclFunction } from "../evaluate.js";
 import { fn } from "./arguments.js";
 
 const MONTHS = [
-  "January", "February", "March", "April", "May", "June",
-  "July", "August", "September", "October", "November", "December",
+  "January",
+  "February",
+  "March",
+  "April",
+  "May",
+  "June",
+  "July",
+  "August",
+  "September",
+  "October",
+  "November",
+  "December",
 ];
 const DAYS = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 const TIMESTAMP = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d+)?(Z|([+-])(\d{2}):(\d{2}))$/;
@@ -13,8 +23,10 @@ const TIMESTAMP = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d+)?(Z|([+-])(\d{2}
 function readTimestamp(text: string): { at: Date; offset: string } {
   const found = TIMESTAMP.exec(text);
   const utc = found === null ? Number.NaN : Date.parse(text);
-  if (found === null || Number.isNaN(utc)) throw new FunctionError(`${JSON.stringify(text)} is not an RFC 3339 timestamp`);
-  const minutes = found[1] === "Z" ? 0 : (found[2] === "-" ? -1 : 1) * (Number(found[3]) * 60 + Number(found[4]));
+  if (found === null || Number.isNaN(utc))
+    throw new FunctionError(`${JSON.stringify(text)} is not an RFC 3339 timestamp`);
+  const minutes =
+    found[1] === "Z" ? 0 : (found[2] === "-" ? -1 : 1) * (Number(found[3]) * 60 + Number(found[4]));
   return { at: new Date(utc + minutes * 60_000), offset: found[1]! };
 }
 
@@ -53,7 +65,8 @@ function formatdate(spec: string, timestamp: string): string {
   return spec.replace(/'((?:[^']|'')*)'|([A-Za-z])\2*/g, (run, quoted: string | undefined) => {
     if (quoted !== undefined) return quoted.replaceAll("''", "'");
     const part = parts[run];
-    if (part === undefined) throw new FunctionError(`"${run}" is not a part of a date; put literal text in single quotes`);
+    if (part === undefined)
+      throw new FunctionError(`"${run}" is not a part of a date; put literal text in single quotes`);
     return part;
   });
 }
@@ -61,7 +74,8 @@ function formatdate(spec: string, timestamp: string): string {
 function timeadd(timestamp: string, duration: string): string {
   const { at } = readTimestamp(timestamp);
   const nanoseconds = parseDuration(duration);
-  if (nanoseconds === undefined) throw new FunctionError(`${JSON.stringify(duration)} is not a duration such as "1h30m"`);
+  if (nanoseconds === undefined)
+    throw new FunctionError(`${JSON.stringify(duration)} is not a duration such as "1h30m"`);
   const offset = TIMESTAMP.exec(timestamp)![1]!;
   const later = new Date(at.getTime() + nanoseconds / 1e6);
   if (Number.isNaN(later.getTime())) throw new FunctionError("the result is outside the range of dates");

@@ -21,7 +21,9 @@ function jsondecode(text: string): HclValue {
   try {
     return JSON.parse(text) as HclValue;
   } catch (error) {
-    throw new FunctionError(`the text is not JSON: ${error instanceof Error ? error.message : String(error)}`);
+    throw new FunctionError(
+      `the text is not JSON: ${error instanceof Error ? error.message : String(error)}`,
+    );
   }
 }
 
@@ -61,7 +63,7 @@ function csvdecode(text: string): HclValue {
       throw new FunctionError(`line ${i + 2} has ${cells.length} cells, the header has ${header.length}`);
     }
     const result: HclObject = {};
-    header.forEach((name, j) => setKey(result, name, cells[j]!));
+    for (const [j, name] of header.entries()) setKey(result, name, cells[j]!);
     return result;
   });
 }
@@ -74,7 +76,10 @@ function uuidv5(namespace: string, name: string): string {
   if (!/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(uuid)) {
     throw new FunctionError("the namespace must be dns, url, oid, x500 or a UUID");
   }
-  const bytes = createHash("sha1").update(Buffer.from(uuid.replaceAll("-", ""), "hex")).update(name).digest();
+  const bytes = createHash("sha1")
+    .update(Buffer.from(uuid.replaceAll("-", ""), "hex"))
+    .update(name)
+    .digest();
   bytes[6] = (bytes[6]! & 0x0f) | 0x50;
   bytes[8] = (bytes[8]! & 0x3f) | 0x80;
   const hex = bytes.toString("hex", 0, 16);

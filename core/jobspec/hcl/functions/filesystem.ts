@@ -49,7 +49,8 @@ export function filesystemFunctions(folder: string): Readonly<Record<string, Hcl
 
   const read = (path: string): string => {
     const size = statSync(locate(path)).size;
-    if (size > MAX_FILE_BYTES) throw new FunctionError(`${path} has ${size} bytes; at most ${MAX_FILE_BYTES} are read`);
+    if (size > MAX_FILE_BYTES)
+      throw new FunctionError(`${path} has ${size} bytes; at most ${MAX_FILE_BYTES} are read`);
     const bytes = readFileSync(locate(path));
     const text = bytes.toString("utf8");
     if (!Buffer.from(text).equals(bytes)) throw new FunctionError(`${path} is not UTF-8 text`);
@@ -60,7 +61,8 @@ export function filesystemFunctions(folder: string): Readonly<Record<string, Hcl
     const root = locate(path);
     const pattern = globPattern(glob);
     const entries = readdirSync(root, { recursive: true, withFileTypes: true });
-    if (entries.length > MAX_ENTRIES) throw new FunctionError(`${path} holds more than ${MAX_ENTRIES} entries`);
+    if (entries.length > MAX_ENTRIES)
+      throw new FunctionError(`${path} holds more than ${MAX_ENTRIES} entries`);
     return entries
       .filter((entry) => entry.isFile())
       .map((entry) => relative(root, join(entry.parentPath, entry.name)).split(sep).join("/"))
@@ -74,7 +76,9 @@ export function filesystemFunctions(folder: string): Readonly<Record<string, Hcl
     dirname: fn(1, 1, (a) => dirname(a.string(0))),
     file: fn(1, 1, (a) => attempt(() => read(a.string(0)))),
     filebase64: fn(1, 1, (a) => attempt(() => readFileSync(locate(a.string(0))).toString("base64"))),
-    fileexists: fn(1, 1, (a) => attempt(() => existsSync(locate(a.string(0))) && statSync(locate(a.string(0))).isFile())),
+    fileexists: fn(1, 1, (a) =>
+      attempt(() => existsSync(locate(a.string(0))) && statSync(locate(a.string(0))).isFile()),
+    ),
     fileset: fn(2, 2, (a) => attempt(() => fileset(a.string(0), a.string(1)))),
     pathexpand: fn(1, 1, (a) => expand(a.string(0))),
   };

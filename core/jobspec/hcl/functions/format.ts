@@ -17,17 +17,25 @@ export function format(spec: string, args: readonly HclValue[]): string {
     highest = Math.max(highest, next);
     const value = args[at];
     if (value === undefined) throw new FunctionError(`there is no argument ${at + 1} for ${whole}`);
-    if (Number(width ?? 0) > MAX_WIDTH || Number(precision ?? 0) > 100) throw new FunctionError(`${whole} is too wide`);
+    if (Number(width ?? 0) > MAX_WIDTH || Number(precision ?? 0) > 100)
+      throw new FunctionError(`${whole} is too wide`);
     const text = verbText(whole, verb, flags, precision === undefined ? undefined : Number(precision), value);
     return pad(text, flags, Number(width ?? 0), verb);
   });
   const stray = result.length === 0 ? undefined : /%(?![-+# 0-9.[\]]*[a-zA-Z%])/.exec(spec);
   if (stray) throw new FunctionError(`unrecognized verb at position ${stray.index + 1}`);
-  if (highest < args.length) throw new FunctionError(`too many arguments; only ${highest} used by the format text`);
+  if (highest < args.length)
+    throw new FunctionError(`too many arguments; only ${highest} used by the format text`);
   return result;
 }
 
-function verbText(whole: string, verb: string, flags: string, precision: number | undefined, value: HclValue): string {
+function verbText(
+  whole: string,
+  verb: string,
+  flags: string,
+  precision: number | undefined,
+  value: HclValue,
+): string {
   const number = () => {
     const n = toNumber(value);
     if (n === undefined) throw new FunctionError(`${whole} needs a number`);
@@ -57,19 +65,27 @@ function verbText(whole: string, verb: string, flags: string, precision: number 
       return signed(integer().toString(8), number());
     case "x":
     case "X": {
-      const hex = typeof value === "string" && toNumber(value) === undefined ? Buffer.from(value).toString("hex") : integer().toString(16);
+      const hex =
+        typeof value === "string" && toNumber(value) === undefined
+          ? Buffer.from(value).toString("hex")
+          : integer().toString(16);
       return verb === "X" ? hex.toUpperCase() : hex;
     }
     case "f":
       return signed(number().toFixed(precision ?? 6), number());
     case "e":
     case "E": {
-      const text = number().toExponential(precision ?? 6).replace(/e([+-])(\d)$/, "e$10$2");
+      const text = number()
+        .toExponential(precision ?? 6)
+        .replace(/e([+-])(\d)$/, "e$10$2");
       return signed(verb === "E" ? text.toUpperCase() : text, number());
     }
     case "g":
     case "G":
-      return signed(precision === undefined ? String(number()) : String(Number(number().toPrecision(precision || 1))), number());
+      return signed(
+        precision === undefined ? String(number()) : String(Number(number().toPrecision(precision || 1))),
+        number(),
+      );
     default:
       throw new FunctionError(`unsupported verb ${whole}`);
   }

@@ -12,7 +12,10 @@ interface Prefix {
 function readAddress(text: string): bigint {
   if (isIP(text) === 4) return text.split(".").reduce((sum, part) => (sum << 8n) | BigInt(part), 0n);
   const v4 = /^(.*:)(\d+\.\d+\.\d+\.\d+)$/.exec(text);
-  const groups = v4 === null ? text : `${v4[1]}${(readAddress(v4[2]!) >> 16n).toString(16)}:${(readAddress(v4[2]!) & 0xffffn).toString(16)}`;
+  const groups =
+    v4 === null
+      ? text
+      : `${v4[1]}${(readAddress(v4[2]!) >> 16n).toString(16)}:${(readAddress(v4[2]!) & 0xffffn).toString(16)}`;
   const [head = "", tail] = groups.split("::");
   const left = head === "" ? [] : head.split(":");
   const right = tail === undefined || tail === "" ? [] : tail.split(":");
@@ -22,7 +25,9 @@ function readAddress(text: string): bigint {
 
 function addressText(address: bigint, bits: number): string {
   if (bits === 32) return [24n, 16n, 8n, 0n].map((shift) => (address >> shift) & 255n).join(".");
-  const groups = Array.from({ length: 8 }, (_, i) => ((address >> BigInt(112 - 16 * i)) & 0xffffn).toString(16));
+  const groups = Array.from({ length: 8 }, (_, i) =>
+    ((address >> BigInt(112 - 16 * i)) & 0xffffn).toString(16),
+  );
   // The longest run of two or more zero groups is written "::" (RFC 5952).
   const runs = [...groups.join(":").matchAll(/(?<=^|:)0(?::0)+(?=:|$)/g)];
   const longest = runs.sort((a, b) => b[0].length - a[0].length)[0];
@@ -46,8 +51,10 @@ function readPrefix(text: string): Prefix {
 
 function subnet(prefix: Prefix, newBits: number, number: bigint): string {
   const length = prefix.length + newBits;
-  if (newBits < 0 || length > prefix.bits) throw new FunctionError(`the network has no room for ${newBits} more bits`);
-  if (number < 0n || number >> BigInt(newBits) !== 0n) throw new FunctionError(`there is no subnet number ${number}`);
+  if (newBits < 0 || length > prefix.bits)
+    throw new FunctionError(`the network has no room for ${newBits} more bits`);
+  if (number < 0n || number >> BigInt(newBits) !== 0n)
+    throw new FunctionError(`there is no subnet number ${number}`);
   return `${addressText(prefix.address | (number << BigInt(prefix.bits - length)), prefix.bits)}/${length}`;
 }
 
@@ -71,7 +78,8 @@ function subnets(prefix: Prefix, newBits: readonly number[]): string[] {
   let next = prefix.address;
   return newBits.map((bits) => {
     const length = prefix.length + bits;
-    if (bits < 1 || length > prefix.bits) throw new FunctionError(`the network cannot be extended by ${bits} bits`);
+    if (bits < 1 || length > prefix.bits)
+      throw new FunctionError(`the network cannot be extended by ${bits} bits`);
     const size = 1n << BigInt(prefix.bits - length);
     const start = ((next + size - 1n) / size) * size;
     next = start + size;

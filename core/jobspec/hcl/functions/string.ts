@@ -49,7 +49,9 @@ function regexReplace(args: Arguments): string {
     if (error instanceof Error && "code" in error && error.code === "ERR_SCRIPT_EXECUTION_TIMEOUT") {
       throw new TooExpensive(`The pattern ${args.string(1)} takes too long on this text.`);
     }
-    throw new FunctionError(`cannot use the pattern: ${error instanceof Error ? error.message : String(error)}`);
+    throw new FunctionError(
+      `cannot use the pattern: ${error instanceof Error ? error.message : String(error)}`,
+    );
   }
 }
 
@@ -57,21 +59,35 @@ export const stringFunctions: Readonly<Record<string, HclFunction>> = {
   chomp: fn(1, 1, (a) => a.string(0).replace(/[\r\n]+$/, "")),
   format: fn(1, ANY, (a) => format(a.string(0), a.all.slice(1))),
   formatlist: fn(1, ANY, formatlist),
-  indent: fn(2, 2, (a) => a.string(1).replaceAll("\n", `\n${" ".repeat(Math.min(1000, Math.max(0, a.integer(0))))}`)),
+  indent: fn(2, 2, (a) =>
+    a.string(1).replaceAll("\n", `\n${" ".repeat(Math.min(1000, Math.max(0, a.integer(0))))}`),
+  ),
   join: fn(2, ANY, join),
   lower: fn(1, 1, (a) => a.string(0).toLowerCase()),
   regex_replace: fn(3, 3, regexReplace),
   replace: fn(3, 3, (a) => a.string(0).replaceAll(a.string(1), () => a.string(2))),
   split: fn(2, 2, (a) => (a.string(1) === "" ? [""] : a.string(1).split(a.string(0)))),
   strlen: fn(1, 1, (a) => [...new Intl.Segmenter().segment(a.string(0))].length),
-  strrev: fn(1, 1, (a) => Array.from(new Intl.Segmenter().segment(a.string(0)), (s) => s.segment).reverse().join("")),
+  strrev: fn(1, 1, (a) =>
+    Array.from(new Intl.Segmenter().segment(a.string(0)), (s) => s.segment)
+      .reverse()
+      .join(""),
+  ),
   substr: fn(3, 3, substr),
-  title: fn(1, 1, (a) => a.string(0).replace(/(^|[^\p{L}\p{N}_'])(\p{Ll})/gu, (_, before, letter) => before + letter.toUpperCase())),
+  title: fn(1, 1, (a) =>
+    a
+      .string(0)
+      .replace(/(^|[^\p{L}\p{N}_'])(\p{Ll})/gu, (_, before, letter) => before + letter.toUpperCase()),
+  ),
   trim: fn(2, 2, (a) => trimSet(a.string(0), a.string(1))),
-  trimprefix: fn(2, 2, (a) => (a.string(0).startsWith(a.string(1)) ? a.string(0).slice(a.string(1).length) : a.string(0))),
+  trimprefix: fn(2, 2, (a) =>
+    a.string(0).startsWith(a.string(1)) ? a.string(0).slice(a.string(1).length) : a.string(0),
+  ),
   trimspace: fn(1, 1, (a) => a.string(0).trim()),
   trimsuffix: fn(2, 2, (a) =>
-    a.string(1) !== "" && a.string(0).endsWith(a.string(1)) ? a.string(0).slice(0, -a.string(1).length) : a.string(0),
+    a.string(1) !== "" && a.string(0).endsWith(a.string(1))
+      ? a.string(0).slice(0, -a.string(1).length)
+      : a.string(0),
   ),
   upper: fn(1, 1, (a) => a.string(0).toUpperCase()),
 };

@@ -1,0 +1,69 @@
+import { networkInterfaces } from "node:os";
+
+const WILDCARDS = new Set(["0.0.0.0", "::", "[::]", ""]);
+
+/** An address can't be made out; the message says what to write instead. */
+export class AddressError extends Error {
+  override readonly name = "AddressError";
+}
+
+/**
+ * An address of the configuration, with the go-sockaddr templates that are in use replaced: `{{ GetPrivateIP }}`,
+ * `{{ GetPublicIP }}`, `{{ GetInterfaceIP "eth0" }}`. Throws `AddressError`.
+ */
+export function resolveTemplate(text: string): string {
+  return text.replace(/\{\{(.*?)\}\}/g, (_all, expression: string) => {
+    const [, call, argument] = /^\s*(\w+)(?:\s+"([^"]*)")?\s*$/.exec(expression) ?? [];
+    const found =
+      call === "GetPrivateIP"
+        ? findAddress((address) => isPrivate(address))
+        : call === "GetPublicIP"
+          ? findAddress((address) => !isPrivate(address))
+          : call === "GetInterfaceIP" && argument !== undefined
+            ? interfaceAddress(argument)
+            : undefined;
+    if (found !== undefined) return found;
+    if (call === undefined || !["GetPrivateIP", "GetPublicIP", "GetInterfaceIP"].includes(call)) {
+      throw new AddressError(
+        `template {{${expression}}} is unknown; known are GetPrivateIP, GetPublicIP and GetInterfaceIP "NAME"`,
+      );
+    }
+    throw new AddressError(`{{${expression}}} finds no address on this host`);
+  });
+}
+
+/** `host:port` to be reached at: what is written, else the bind address, else (where that is any) a private address. */
+export function advertiseAddress(written: string, bound: string, port: number): string {
+  if (written !== "") {
+    const text = resolveTemplate(written);
+    const withPort = /^(\[[^\]]+\]|[^:[\]]+):(\d+)$/.exec(text);
+    if (withPort !== null) return text;
+    return joinHostPort(text, port);
+  }
+  if (!WILDCARDS.has(bound)) return joinHostPort(bound, port);
+  const found = findAddress((address) => isPrivate(address));
+  if (found === undefined) {
+    throw new AddressError(`bind address ${bound} is any address and this host has no private one; set it explicitly`);
+  }
+  return joinHostPort(found, port);
+}
+
+export function joinHostPort(host: string, port: number): string {
+  return host.includes(":") && !host.startsWith("[") ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+function findAddress(accept: (address: string) => boolean): string | undefined {
+  const all = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
+  return all.find(({ family, internal, address }) => family === "IPv4" && !internal && accept(address))?.address;
+}
+
+function interfaceAddress(name: string): string | undefined {
+  const addresses = networkInterfaces()[name] ?? [];
+  return (addresses.find(({ family }) => family === "IPv4") ?? addresses[0])?.address;
+}
+
+/** RFC 1918, and RFC 6598's shared space. */
+function isPrivate(address: string): boolean {
+  const [a = 0, b = 0] = address.split(".").map(Number);
+  return a === 10 || (a === 172 && b >= 16 && b < 32) || (a === 192 && b === 168) || (a === 100 && b >= 64 && b < 128);
+}

@@ -1,0 +1,237 @@
+import type {
+  AdmissionHook,
+  Job,
+  JobDeregisterResponse,
+  JobEndpoint,
+  JobInput,
+  JobRegisterResponse,
+  JobRegistration,
+  JobValidateResponse,
+  Logger,
+  StateReader,
+} from "@drover/plugin-sdk";
+import { EndpointError } from "@drover/plugin-sdk";
+import {
+  canonicalizeForApi,
+  canonicalizeForState,
+  EmptyJobError,
+  formatMultiError,
+  HclError,
+  parseJob,
+  validateJob,
+} from "../../jobspec/index.js";
+import type { CommandLog } from "../../server/command-log.js";
+import { unixNanos } from "../../server/command-log.js";
+import { newEvaluation } from "../../server/nodes/node-evaluations.js";
+import { CommandType } from "../../state/index.js";
+
+/** Milliseconds that an admission hook may take. */
+const ADMISSION_DEADLINE = 1_000;
+
+/** `Job.*`: registration, deregistration, evaluation, validation and parsing. */
+export class Jobs implements JobEndpoint {
+  readonly #hooks: readonly AdmissionHook[];
+
+  constructor(
+    private readonly state: StateReader,
+    private readonly commands: CommandLog,
+    hooks: readonly AdmissionHook[],
+    private readonly log: Logger,
+  ) {
+    this.#hooks = [...hooks].sort((a, b) => a.order - b.order);
+  }
+
+  async register(request: JobRegistration): Promise<JobRegisterResponse> {
+    const { job, warnings } = await this.#admit(request);
+    job.SubmitTime = unixNanos();
+    if (request.preserveCounts) this.#keepCounts(job);
+    const evaluation = runsOnItsOwn(job) ? newEvaluation(job, "job-register") : null;
+    let index: number;
+    try {
+      ({ index } = await this.commands.propose(CommandType.JobRegister, {
+        Job: job,
+        Evaluation: evaluation,
+        EnforceIndex: request.enforceIndex,
+        JobModifyIndex: request.jobModifyIndex,
+        Time: unixNanos(),
+      }));
+    } catch (error) {
+      throw asEndpointError(error);
+    }
+    using snapshot = this.state.snapshot();
+    const registered = snapshot.job(job.Namespace, job.ID);
+    return {
+      EvalID: evaluation?.ID ?? "",
+      EvalCreateIndex: evaluation === null ? 0 : index,
+      JobModifyIndex: registered?.JobModifyIndex ?? index,
+      Warnings: warnings,
+      Index: index,
+      KnownLeader: false,
+      LastContact: 0,
+    };
+  }
+
+  async deregister(request: {
+    readonly namespace: string;
+    readonly jobId: string;
+    readonly purge: boolean;
+  }): Promise<JobDeregisterResponse> {
+    const job = this.#job(request.namespace, request.jobId);
+    // Also for a job that nobody knows: what may still run of it is found and stopped.
+    const evaluation =
+      job === null || runsOnItsOwn(job)
+        ? newEvaluation(
+            job ?? { ID: request.jobId, Namespace: request.namespace, Priority: 50, Type: "service" },
+            "job-deregister",
+          )
+        : null;
+    const { index } = await this.commands
+      .propose(CommandType.JobDeregister, {
+        Namespace: request.namespace,
+        JobID: request.jobId,
+        Purge: request.purge,
+        Evaluation: evaluation,
+        Time: unixNanos(),
+      })
+      .catch((error: unknown) => {
+        throw asEndpointError(error);
+      });
+    return {
+      EvalID: evaluation?.ID ?? "",
+      EvalCreateIndex: evaluation === null ? 0 : index,
+      JobModifyIndex: index,
+      VolumeEvalID: "",
+      VolumeEvalIndex: 0,
+      Index: index,
+      KnownLeader: false,
+      LastContact: 0,
+    };
+  }
+
+  async evaluate(request: {
+    readonly namespace: string;
+    readonly jobId: string;
+    readonly forceReschedule: boolean;
+  }): Promise<JobRegisterResponse> {
+    const job = this.#job(request.namespace, request.jobId);
+    if (job === null) throw new EndpointError(500, "job not found");
+    if (job.Periodic !== null) throw new EndpointError(500, "can't evaluate periodic job");
+    if (job.ParameterizedJob !== null && !job.Dispatched) {
+      throw new EndpointError(500, "can't evaluate parameterized job");
+    }
+    const evaluation = newEvaluation(job, "job-register");
+    const Transitions = request.forceReschedule ? this.#forceReschedule(job) : {};
+    const { index } = await this.commands.propose(CommandType.AllocationDesiredTransition, {
+      Transitions,
+      Evaluations: [evaluation],
+      Time: unixNanos(),
+    });
+    return {
+      EvalID: evaluation.ID,
+      EvalCreateIndex: index,
+      JobModifyIndex: job.JobModifyIndex,
+      Warnings: "",
+      Index: index,
+      KnownLeader: false,
+      LastContact: 0,
+    };
+  }
+
+  async validate(request: { readonly job: unknown; readonly namespace: string }): Promise<JobValidateResponse> {
+    const job = this.#canonical(request.job, request.namespace);
+    const { errors, warnings } = validateJob(job);
+    return {
+      DriverConfigValidated: true,
+      Error: errors.length === 0 ? "" : formatMultiError(errors),
+      ValidationErrors: errors.length === 0 ? null : errors,
+      Warnings: warnings.length === 0 ? "" : formatMultiError(warnings, "warning"),
+    };
+  }
+
+  async parse(request: { readonly hcl: string; readonly canonicalize: boolean }): Promise<object> {
+    try {
+      const job = await parseJob(request.hcl, { filename: "input.hcl", allowFS: false });
+      return request.canonicalize ? canonicalizeForApi(job) : job;
+    } catch (error) {
+      if (error instanceof HclError || error instanceof EmptyJobError) throw new EndpointError(400, error.message);
+      throw error;
+    }
+  }
+
+  async #admit(request: JobRegistration): Promise<{ job: Job; warnings: string }> {
+    let job = this.#canonical(request.job, request.namespace);
+    const existing = this.#job(job.Namespace, job.ID);
+    const errors: string[] = [];
+    const warnings: string[] = [];
+    for (const hook of this.#hooks) {
+      const outcome = await withDeadline(
+        Promise.resolve().then(() => hook.admit({ job, existing, namespace: job.Namespace, operation: "register" })),
+      ).catch((error: unknown) => ({ errors: [`admission hook "${hook.name}": ${text(error)}`] }));
+      if ("job" in outcome && outcome.job !== undefined) job = outcome.job;
+      errors.push(...(outcome.errors ?? []));
+      if ("warnings" in outcome) warnings.push(...(outcome.warnings ?? []));
+    }
+    const checked = validateJob(job);
+    errors.push(...checked.errors);
+    warnings.push(...checked.warnings);
+    if (errors.length > 0) {
+      this.log.debug({ job: job.ID, errors: errors.length }, "job refused");
+      throw new EndpointError(500, formatMultiError(errors));
+    }
+    return { job, warnings: warnings.length === 0 ? "" : formatMultiError(warnings, "warning") };
+  }
+
+  #canonical(input: unknown, namespace: string): Job {
+    if (typeof input !== "object" || input === null) throw new EndpointError(400, "Job must be specified");
+    const job = canonicalizeForState(input as JobInput);
+    if (!(input as JobInput).Namespace && namespace !== "") job.Namespace = namespace;
+    return job;
+  }
+
+  #keepCounts(job: Job): void {
+    const existing = this.#job(job.Namespace, job.ID);
+    for (const group of job.TaskGroups ?? []) {
+      const before = existing?.TaskGroups?.find((other) => other.Name === group.Name);
+      if (before !== undefined) group.Count = before.Count;
+    }
+  }
+
+  #forceReschedule(job: Job): Record<string, { ForceReschedule: true; Migrate: null; Reschedule: null }> {
+    using snapshot = this.state.snapshot();
+    const transitions: Record<string, { ForceReschedule: true; Migrate: null; Reschedule: null }> = {};
+    for (const allocation of snapshot.allocationsByJob(job.Namespace, job.ID)) {
+      if (allocation.ClientStatus === "failed" && allocation.DesiredStatus === "run" && !allocation.NextAllocation) {
+        transitions[allocation.ID] = { ForceReschedule: true, Migrate: null, Reschedule: null };
+      }
+    }
+    return transitions;
+  }
+
+  #job(namespace: string, id: string): Job | null {
+    using snapshot = this.state.snapshot();
+    return snapshot.job(namespace, id);
+  }
+}
+
+/** Periodic and parameterized jobs are templates: their children are evaluated, not they. */
+function runsOnItsOwn(job: Job): boolean {
+  return job.Periodic === null && (job.ParameterizedJob === null || job.Dispatched);
+}
+
+async function withDeadline<T>(work: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`no answer within ${ADMISSION_DEADLINE} ms`)), ADMISSION_DEADLINE);
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function asEndpointError(error: unknown): Error {
+  return error instanceof EndpointError ? error : new EndpointError(500, text(error));
+}
+
+const text = (error: unknown): string => (error instanceof Error ? error.message : String(error));

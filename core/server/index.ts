@@ -1,0 +1,69 @@
+import { join } from "node:path";
+import {
+  AdmissionHook,
+  AgentInfo,
+  AgentTransport,
+  Consensus,
+  definePlugin,
+  JoinTokens,
+  Logger,
+  Metrics,
+  type Plugin,
+  ReplicatedState,
+  type SchedulerModule,
+  ServerEndpoints,
+  StateReader,
+} from "@drover/plugin-sdk";
+import { StateStore } from "../state/index.js";
+import { Server } from "./server.js";
+
+export interface ServerComponentOptions {
+  /** Scheduler plugins, verified; the pool's threads load them. */
+  readonly schedulers: readonly SchedulerModule[];
+  /** Job types that they handle. */
+  readonly types: readonly string[];
+}
+
+/** The core's server, in the shape of a plugin: ordered, started and stopped by the kernel between the plugins. */
+export function serverComponent(options: ServerComponentOptions): Plugin {
+  let server: Server | undefined;
+  let state: StateStore | undefined;
+  const started = <T>(value: T | undefined): T => {
+    if (value === undefined) throw new Error("the server has not started: require its token to be started after it");
+    return value;
+  };
+  return definePlugin({
+    name: "server",
+    description: "state, scheduling and the endpoints of a server",
+    requires: [Consensus, AgentTransport, Logger, Metrics, AgentInfo],
+    optional: [AdmissionHook],
+    provides: [StateReader, ServerEndpoints, JoinTokens, ReplicatedState],
+    startTimeout: 60_000,
+    register(container) {
+      container.register(StateReader, { useFactory: () => started(state) });
+      container.register(ServerEndpoints, { useFactory: () => started(server).endpoints });
+      container.register(JoinTokens, { useFactory: () => started(server).joinTokens });
+      container.register(ReplicatedState, { useFactory: () => started(server).tables });
+    },
+    async start({ container, log }) {
+      const agent = container.resolve<AgentInfo>(AgentInfo);
+      state = await StateStore.open({ path: join(agent.dataDir, "server", "state"), region: agent.region, log });
+      server = new Server({
+        agent,
+        consensus: container.resolve<Consensus>(Consensus),
+        transport: container.resolve<AgentTransport>(AgentTransport),
+        state,
+        hooks: container.isRegistered(AdmissionHook, true) ? container.resolveAll<AdmissionHook>(AdmissionHook) : [],
+        schedulers: options.schedulers,
+        types: options.types,
+        log,
+        metrics: container.resolve<Metrics>(Metrics),
+      });
+      await server.start();
+    },
+    async stop() {
+      if (server !== undefined) await server.stop();
+      else await state?.close();
+    },
+  }) as unknown as Plugin;
+}

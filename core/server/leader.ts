@@ -1,0 +1,263 @@
+import type { Consensus, Evaluation, Logger, Metrics, NodeStatus } from "@drover/plugin-sdk";
+import { clientTerminal, EvalStatus, evalShouldBlock, evalShouldEnqueue } from "@drover/plugin-sdk";
+import type { Command, StateStore } from "../state/index.js";
+import { CommandType } from "../state/index.js";
+import { type CommandLog, unixNanos } from "./command-log.js";
+import type { BlockedEvals } from "./evaluations/blocked-evals.js";
+import { type EvalBroker, FAILED_QUEUE } from "./evaluations/eval-broker.js";
+import type { Assignments } from "./nodes/assignments.js";
+import type { Heartbeats } from "./nodes/heartbeats.js";
+import { newEvaluation } from "./nodes/node-evaluations.js";
+import type { PlanQueue } from "./plans/plan-queue.js";
+
+/** Milliseconds until the follow-up of an evaluation that was given up is tried: 1 to 2 minutes. */
+const FAILED_FOLLOW_UP = 60_000;
+
+export interface LeaderParts {
+  readonly consensus: Consensus;
+  readonly state: StateStore;
+  readonly commands: CommandLog;
+  readonly broker: EvalBroker;
+  readonly blocked: BlockedEvals;
+  readonly planQueue: PlanQueue;
+  readonly heartbeats: Heartbeats;
+  readonly assignments: Assignments;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+}
+
+/**
+ * What a server does while it leads: it fills its trackers from the state when leadership begins, keeps them current
+ * with every command it commits, and empties them when leadership ends.
+ */
+export class Leadership {
+  #leading = false;
+  #unsubscribe: (() => void) | undefined;
+
+  constructor(private readonly parts: LeaderParts) {
+    parts.commands.onCommitted((command, index) => this.#committed(command, index));
+  }
+
+  get leading(): boolean {
+    return this.#leading;
+  }
+
+  start(): void {
+    this.#unsubscribe = this.parts.consensus.onLeadership((leader, term) => {
+      if (leader) {
+        this.#establish(term).catch((error: unknown) => {
+          this.parts.log.error({ term, error: text(error) }, "leadership could not be established");
+        });
+      } else this.#revoke();
+    });
+  }
+
+  stop(): void {
+    this.#unsubscribe?.();
+    this.#revoke();
+  }
+
+  async #establish(term: number): Promise<void> {
+    const { consensus, state, broker, blocked, planQueue, heartbeats, log } = this.parts;
+    // Everything that earlier leaders committed must be in the state before decisions are made on it.
+    await consensus.barrier();
+    if (!consensus.isLeader() || consensus.term() !== term) return;
+    this.#leading = true;
+    planQueue.setEnabled(true);
+    broker.setEnabled(true);
+    blocked.setEnabled(true);
+    using snapshot = state.snapshot();
+    let restored = 0;
+    for (const evaluation of snapshot.evaluations()) {
+      if (evalShouldEnqueue(evaluation)) broker.enqueue(evaluation);
+      else if (evalShouldBlock(evaluation)) blocked.block(evaluation);
+      else continue;
+      restored++;
+    }
+    const nodes: string[] = [];
+    for (const node of snapshot.nodes()) if (node.Status !== "down") nodes.push(node.ID);
+    heartbeats.enable(nodes);
+    // What came free under the leader before is not known here: everything blocked is tried once.
+    blocked.unblockAll(snapshot.index);
+    log.info({ term, evaluations: restored, nodes: nodes.length }, "cluster leadership acquired");
+  }
+
+  #revoke(): void {
+    if (!this.#leading) return;
+    this.#leading = false;
+    const { broker, blocked, planQueue, heartbeats, log } = this.parts;
+    planQueue.setEnabled(false);
+    broker.setEnabled(false);
+    blocked.setEnabled(false);
+    heartbeats.disable();
+    log.info({}, "cluster leadership lost");
+  }
+
+  /** Keeps the trackers current; `index` is that of the command. */
+  #committed(command: Command, index: number): void {
+    if (!this.#leading) return;
+    switch (command.type) {
+      case CommandType.EvaluationUpdate:
+        this.#track(command.payload.Evaluations);
+        break;
+      case CommandType.JobRegister:
+      case CommandType.JobDeregister: {
+        const { Evaluation: evaluation } = command.payload;
+        if (evaluation !== null) this.#track([evaluation]);
+        if (command.type === CommandType.JobDeregister) {
+          this.#cancelBlocked(command.payload.Namespace, command.payload.JobID);
+        }
+        break;
+      }
+      case CommandType.NodeRegister:
+        this.#track(command.payload.Evaluations);
+        this.#capacityOf(command.payload.Node.ID, index);
+        break;
+      case CommandType.NodeUpdateStatus:
+        this.#track(command.payload.Evaluations);
+        this.#nodeStatus(command.payload.NodeID, command.payload.Status, index);
+        break;
+      case CommandType.NodeUpdateEligibility:
+        this.#track(command.payload.Evaluations);
+        if (command.payload.Eligibility === "eligible") this.#capacityOf(command.payload.NodeID, index);
+        break;
+      case CommandType.NodeDeregister:
+        this.#track(command.payload.Evaluations);
+        for (const node of command.payload.NodeIDs) this.parts.heartbeats.clear(node);
+        break;
+      case CommandType.PlanApply: {
+        this.#track(command.payload.Evaluations);
+        const ids = [...command.payload.Stopped, ...command.payload.Preempted].map((stop) => stop.ID);
+        const nodes = new Set(command.payload.Placed.map((allocation) => allocation.NodeID));
+        using snapshot = this.parts.state.snapshot();
+        for (const id of ids) {
+          const allocation = snapshot.allocation(id);
+          if (allocation !== null) nodes.add(allocation.NodeID);
+        }
+        this.parts.assignments.changed(nodes);
+        // What was stopped makes room at once: a terminal allocation counts no more.
+        if (ids.length > 0) this.#capacityOfAll(ids, index);
+        break;
+      }
+      case CommandType.AllocationClientUpdate: {
+        this.#track(command.payload.Evaluations);
+        const ended = command.payload.Updates.filter((update) => clientTerminal(update)).map((update) => update.ID);
+        if (ended.length > 0) this.#capacityOfAll(ended, index);
+        break;
+      }
+      case CommandType.AllocationDesiredTransition:
+        this.#track(command.payload.Evaluations);
+        break;
+      case CommandType.SchedulerConfigUpdate:
+        this.parts.blocked.unblockAll(index);
+        break;
+      default:
+        break;
+    }
+  }
+
+  /** Takes evaluations as the state now holds them: with the indexes that the commit gave them. */
+  #track(written: readonly Evaluation[]): void {
+    if (written.length === 0) return;
+    const { state, broker, blocked } = this.parts;
+    using snapshot = state.snapshot();
+    for (const { ID } of written) {
+      const evaluation = snapshot.evaluation(ID);
+      if (evaluation === null) continue;
+      if (evalShouldEnqueue(evaluation)) broker.enqueue(evaluation);
+      else if (evalShouldBlock(evaluation)) blocked.block(evaluation);
+      else if (evaluation.Status === EvalStatus.Complete && !evaluation.FailedTGAllocs) {
+        // Everything is placed: an older blocked evaluation of the job has nothing left to do.
+        this.#cancelBlocked(evaluation.Namespace, evaluation.JobID);
+      }
+    }
+  }
+
+  #cancelBlocked(namespace: string, jobId: string): void {
+    const evaluation = this.parts.blocked.untrack(namespace, jobId);
+    if (evaluation !== undefined) this.#cancel([evaluation], "evaluation is no longer needed");
+  }
+
+  #nodeStatus(nodeId: string, status: NodeStatus, index: number): void {
+    if (status === "down") this.parts.heartbeats.clear(nodeId);
+    else this.#capacityOf(nodeId, index);
+  }
+
+  #capacityOf(nodeId: string, index: number): void {
+    using snapshot = this.parts.state.snapshot();
+    const node = snapshot.node(nodeId);
+    if (node !== null) this.parts.blocked.unblock(node.ComputedClass, index);
+  }
+
+  #capacityOfAll(allocationIds: readonly string[], index: number): void {
+    using snapshot = this.parts.state.snapshot();
+    const classes = new Set<string>();
+    for (const id of allocationIds) {
+      const allocation = snapshot.allocation(id);
+      const node = allocation === null ? null : snapshot.node(allocation.NodeID);
+      if (node !== null) classes.add(node.ComputedClass);
+    }
+    for (const computedClass of classes) this.parts.blocked.unblock(computedClass, index);
+  }
+
+  /** Cancels blocked evaluations that a newer one of the same job replaced. */
+  reapDuplicates(): void {
+    const duplicates = this.parts.blocked.takeDuplicates();
+    if (duplicates.length > 0) this.#cancel(duplicates, "existing blocked evaluation exists for this job");
+  }
+
+  /** Gives up evaluations that were delivered too often, each with a follow-up that tries again later. */
+  reapFailed(): void {
+    const { broker, commands, log, metrics } = this.parts;
+    for (let held = broker.dequeue([FAILED_QUEUE]); held !== undefined; held = broker.dequeue([FAILED_QUEUE])) {
+      const { evaluation, token } = held;
+      const wait = FAILED_FOLLOW_UP * (1 + Math.random());
+      const followUp = newEvaluation(
+        { ID: evaluation.JobID, Namespace: evaluation.Namespace, Priority: evaluation.Priority, Type: evaluation.Type },
+        "failed-follow-up",
+        {
+          PreviousEval: evaluation.ID,
+          WaitUntil: new Date(Date.now() + wait).toISOString(),
+          ...(evaluation.JobModifyIndex === undefined ? {} : { JobModifyIndex: evaluation.JobModifyIndex }),
+        },
+      );
+      metrics.increment("nomad.broker.failed");
+      log.warn({ evaluation: evaluation.ID, job: evaluation.JobID }, "evaluation reached its delivery limit");
+      commands
+        .propose(CommandType.EvaluationUpdate, {
+          Evaluations: [
+            {
+              ...evaluation,
+              Status: EvalStatus.Failed,
+              StatusDescription: "evaluation reached delivery limit",
+              NextEval: followUp.ID,
+            },
+            followUp,
+          ],
+          Time: unixNanos(),
+        })
+        .then(
+          () => broker.ack(evaluation.ID, token),
+          (error: unknown) => broker.nack(evaluation.ID, token, text(error)),
+        )
+        .catch((error: unknown) => log.error({ evaluation: evaluation.ID, error: text(error) }, "reaping failed"));
+    }
+  }
+
+  #cancel(evaluations: readonly Evaluation[], why: string): void {
+    this.parts.commands
+      .propose(CommandType.EvaluationUpdate, {
+        Evaluations: evaluations.map((evaluation) => ({
+          ...evaluation,
+          Status: EvalStatus.Cancelled,
+          StatusDescription: why,
+        })),
+        Time: unixNanos(),
+      })
+      .catch((error: unknown) => {
+        this.parts.log.warn({ error: text(error) }, "obsolete evaluations were not cancelled; the next leader does");
+      });
+  }
+}
+
+const text = (error: unknown): string => (error instanceof Error ? error.message : String(error));

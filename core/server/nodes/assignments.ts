@@ -1,0 +1,130 @@
+import type {
+  AgentTransport,
+  Allocation,
+  AssignedAllocation,
+  AssignmentDelta,
+  Logger,
+  StateReader,
+  StateSnapshot,
+} from "@drover/plugin-sdk";
+import { clientTerminal } from "@drover/plugin-sdk";
+
+/** Milliseconds before a push that a connected node did not answer is tried again; doubles up to the limit. */
+const FIRST_RETRY = 500;
+const LAST_RETRY = 30_000;
+
+interface NodeAssignment {
+  /** `AllocModifyIndex` of every allocation that the agent said it has. */
+  acknowledged: Map<string, number>;
+  pushing: boolean;
+  /** The state changed while a push was under way. */
+  dirty: boolean;
+  retry: number;
+}
+
+/**
+ * Keeps every connected node told of what it should run. The agent pulls when it connects; from then on changes are
+ * pushed as deltas against what it acknowledged, one push a node at a time.
+ */
+export class Assignments {
+  readonly #nodes = new Map<string, NodeAssignment>();
+
+  constructor(
+    private readonly state: StateReader,
+    private readonly transport: AgentTransport,
+    private readonly log: Logger,
+  ) {}
+
+  /** Answers `assignment.pull`. */
+  pull(nodeId: string, known: Readonly<Record<string, number>>): AssignmentDelta {
+    const acknowledged = new Map(Object.entries(known));
+    using snapshot = this.state.snapshot();
+    const delta = deltaOf(snapshot, nodeId, acknowledged);
+    acknowledge(acknowledged, delta);
+    const present = this.#nodes.get(nodeId);
+    if (present !== undefined && present.pushing) {
+      present.acknowledged = acknowledged;
+      present.dirty = true;
+    } else {
+      this.#nodes.set(nodeId, { acknowledged, pushing: false, dirty: false, retry: FIRST_RETRY });
+    }
+    return delta;
+  }
+
+  forget(nodeId: string): void {
+    this.#nodes.delete(nodeId);
+  }
+
+  /** Allocations of these nodes changed. */
+  changed(nodeIds: Iterable<string>): void {
+    for (const nodeId of nodeIds) {
+      const node = this.#nodes.get(nodeId);
+      if (node === undefined) continue; // It pulls when it connects.
+      if (node.pushing) node.dirty = true;
+      else void this.#push(nodeId, node);
+    }
+  }
+
+  async #push(nodeId: string, node: NodeAssignment): Promise<void> {
+    node.pushing = true;
+    try {
+      do {
+        node.dirty = false;
+        const acknowledged = node.acknowledged;
+        let delta: AssignmentDelta;
+        {
+          using snapshot = this.state.snapshot();
+          delta = deltaOf(snapshot, nodeId, acknowledged);
+        }
+        if (delta.upserts.length > 0 || delta.removed.length > 0) {
+          await this.transport.call(nodeId, "assignment.changed", delta);
+          acknowledge(acknowledged, delta);
+        }
+        node.retry = FIRST_RETRY;
+      } while (node.dirty);
+    } catch (error) {
+      this.#retryLater(nodeId, node, error);
+    } finally {
+      node.pushing = false;
+    }
+  }
+
+  #retryLater(nodeId: string, node: NodeAssignment, error: unknown): void {
+    if (!this.transport.isConnected(nodeId)) {
+      this.forget(nodeId);
+      return;
+    }
+    const message = error instanceof Error ? error.message : String(error);
+    this.log.warn({ node: nodeId, error: message, retry_ms: node.retry }, "node did not take its assignment");
+    setTimeout(() => this.changed([nodeId]), node.retry).unref();
+    node.retry = Math.min(node.retry * 2, LAST_RETRY);
+  }
+}
+
+function deltaOf(state: StateSnapshot, nodeId: string, known: ReadonlyMap<string, number>): AssignmentDelta {
+  const upserts: AssignedAllocation[] = [];
+  const present = new Set<string>();
+  for (const allocation of state.allocationsByNode(nodeId)) {
+    present.add(allocation.ID);
+    const has = known.get(allocation.ID);
+    if (has === undefined ? clientTerminal(allocation) : has >= allocation.AllocModifyIndex) continue;
+    const assigned = assign(state, allocation);
+    if (assigned !== null) upserts.push(assigned);
+  }
+  const removed: string[] = [];
+  for (const id of known.keys()) if (!present.has(id)) removed.push(id);
+  return { index: state.index, upserts, removed };
+}
+
+/** The row with its job, the job cut down to the one group that the node runs. */
+function assign(state: StateSnapshot, allocation: Allocation): AssignedAllocation | null {
+  const job = state.allocationJob(allocation);
+  if (job === null) return null;
+  const TaskGroups = (job.TaskGroups ?? []).filter((group) => group.Name === allocation.TaskGroup);
+  return { ...allocation, Metrics: null, Job: { ...job, TaskGroups } };
+}
+
+function acknowledge(known: Map<string, number>, delta: AssignmentDelta): void {
+  for (const allocation of delta.upserts) known.set(allocation.ID, allocation.AllocModifyIndex);
+  for (const id of delta.removed) known.delete(id);
+}

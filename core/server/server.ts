@@ -1,0 +1,196 @@
+import type {
+  AdmissionHook,
+  AgentInfo,
+  AgentTransport,
+  Consensus,
+  Logger,
+  Metrics,
+  SchedulerModule,
+  ServerEndpoints,
+} from "@drover/plugin-sdk";
+import { Allocations } from "../rpc/endpoints/allocations.js";
+import { Jobs } from "../rpc/endpoints/jobs.js";
+import { Nodes } from "../rpc/endpoints/nodes.js";
+import { Operator } from "../rpc/endpoints/operator.js";
+import { Status } from "../rpc/endpoints/status.js";
+import { CommandType, Fsm, type StateStore } from "../state/index.js";
+import { CommandLog, unixNanos } from "./command-log.js";
+import { BlockedEvals } from "./evaluations/blocked-evals.js";
+import { DEFAULT_BROKER_OPTIONS, EvalBroker } from "./evaluations/eval-broker.js";
+import { Leadership } from "./leader.js";
+import { Agents } from "./nodes/agents.js";
+import { Assignments } from "./nodes/assignments.js";
+import { Heartbeats } from "./nodes/heartbeats.js";
+import { JoinTokenIssuer } from "./nodes/join-tokens.js";
+import { PlanApplier } from "./plans/plan-applier.js";
+import { PluginTables } from "./replicated-state.js";
+import { SchedulerPool, type SchedulerRequests } from "./scheduler-pool.js";
+
+/** Milliseconds that nodes have to be heard again after a change of leader. */
+const FAILOVER_HEARTBEAT_TTL = 300_000;
+
+export interface ServerParts {
+  readonly agent: AgentInfo;
+  readonly consensus: Consensus;
+  readonly transport: AgentTransport;
+  readonly state: StateStore;
+  readonly hooks: readonly AdmissionHook[];
+  readonly schedulers: readonly SchedulerModule[];
+  /** Job types that those schedulers handle. */
+  readonly types: readonly string[];
+  readonly log: Logger;
+  readonly metrics: Metrics;
+}
+
+/** One server: ties the trackers, the plan applier, the scheduling pool and the agents' gateway together. */
+export class Server {
+  readonly endpoints: ServerEndpoints;
+  readonly joinTokens: JoinTokenIssuer;
+  readonly tables: PluginTables;
+  readonly #parts: ServerParts;
+  readonly #agents: Agents;
+  readonly #leadership: Leadership;
+  readonly #pool: SchedulerPool | undefined;
+  readonly #uncollect: () => void;
+
+  constructor(parts: ServerParts) {
+    this.#parts = parts;
+    const { agent, consensus, transport, state, log, metrics } = parts;
+    const config = agent.config.server;
+    const commands = new CommandLog(consensus);
+    const broker = new EvalBroker(
+      { ...DEFAULT_BROKER_OPTIONS, nackTimeout: config.eval_nack_timeout, deliveryLimit: config.eval_delivery_limit },
+      () => setImmediate(() => this.#evaluationReady()),
+      (evaluation, why) => {
+        metrics.increment("nomad.broker.nack");
+        log.warn({ evaluation: evaluation.ID, job: evaluation.JobID, why }, "evaluation nacked");
+      },
+    );
+    const blocked = new BlockedEvals(
+      (evaluation) => broker.requeue(evaluation, broker.outstandingToken(evaluation.ID) ?? ""),
+      () => setImmediate(() => this.#leadership.reapDuplicates()),
+    );
+    const applier = new PlanApplier(state, commands, broker, log, metrics);
+    const heartbeats = new Heartbeats(
+      {
+        minTTL: config.min_heartbeat_ttl,
+        grace: config.heartbeat_grace,
+        maxPerSecond: config.max_heartbeats_per_second,
+        failoverTTL: FAILOVER_HEARTBEAT_TTL,
+      },
+      (nodeId) => {
+        this.#agents.missed(nodeId).catch((error: unknown) => {
+          log.error({ node: nodeId, error: text(error) }, "node could not be marked down; tried again");
+          heartbeats.reset(nodeId);
+        });
+      },
+      log,
+      metrics,
+    );
+    const assignments = new Assignments(state, transport, log);
+    this.joinTokens = new JoinTokenIssuer(commands, transport);
+    this.tables = new PluginTables(state, commands);
+    this.#agents = new Agents(state, commands, heartbeats, assignments, log, metrics);
+    this.#leadership = new Leadership({
+      consensus,
+      state,
+      commands,
+      broker,
+      blocked,
+      planQueue: applier.queue,
+      heartbeats,
+      assignments,
+      log,
+      metrics,
+    });
+    this.#pool =
+      config.num_schedulers > 0 && parts.types.length > 0
+        ? new SchedulerPool(
+            {
+              threads: config.num_schedulers,
+              types: parts.types,
+              statePath: state.path,
+              columns: state.columns.buffers,
+              modules: parts.schedulers,
+              index: () => state.index(),
+            },
+            broker,
+            schedulerRequests(commands, applier, broker),
+            log,
+            metrics,
+          )
+        : undefined;
+    this.endpoints = {
+      jobs: new Jobs(state, commands, parts.hooks, log),
+      nodes: new Nodes(state, commands, transport),
+      allocations: new Allocations(state, commands),
+      operator: new Operator(state, commands, this.joinTokens, log),
+      status: new Status(consensus, broker, agent),
+    };
+    this.#uncollect = metrics.onCollect(() => {
+      const ready = broker.stats();
+      metrics.gauge("nomad.broker.total_ready", ready.ready);
+      metrics.gauge("nomad.broker.total_unacked", ready.unacked);
+      metrics.gauge("nomad.broker.total_blocked", ready.pending);
+      metrics.gauge("nomad.broker.total_waiting", ready.delayed);
+      metrics.gauge("nomad.blocked_evals.total_blocked", blocked.stats().blocked);
+      metrics.gauge("nomad.blocked_evals.total_escaped", blocked.stats().escaped);
+      metrics.gauge("nomad.plan.queue_depth", applier.queue.depth);
+      metrics.gauge("nomad.heartbeat.active", heartbeats.active);
+      metrics.gauge("nomad.state.index", state.index());
+    });
+  }
+
+  async start(): Promise<void> {
+    const { consensus, state, transport } = this.#parts;
+    this.#leadership.start();
+    await consensus.start(new Fsm(state));
+    // A server that starts a cluster of its own leads at once; being asked before it could answer helps nobody.
+    await consensus.barrier();
+    await transport.serve(this.#agents);
+  }
+
+  async stop(): Promise<void> {
+    this.#uncollect();
+    this.#leadership.stop();
+    await this.#pool?.stop();
+    await this.#parts.consensus.stop();
+    await this.#parts.state.close();
+  }
+
+  #evaluationReady(): void {
+    if (!this.#leadership.leading) return;
+    this.#leadership.reapFailed();
+    this.#pool?.pump();
+  }
+}
+
+/** Answers to the schedulers; all of them only while the delivery they hold is the present one. */
+function schedulerRequests(
+  commands: CommandLog,
+  applier: PlanApplier,
+  broker: EvalBroker,
+): SchedulerRequests {
+  const held = (evaluationId: string, token: string): void => {
+    if (broker.outstandingToken(evaluationId) !== token) {
+      throw new Error(`evaluation ${evaluationId} was delivered again: this delivery is out of date`);
+    }
+  };
+  return {
+    submitPlan: (plan) => applier.submit(plan),
+    async updateEvaluation(evaluation, token) {
+      held(evaluation.ID, token);
+      await commands.propose(CommandType.EvaluationUpdate, { Evaluations: [evaluation], Time: unixNanos() });
+    },
+    async createEvaluation(evaluation) {
+      await commands.propose(CommandType.EvaluationUpdate, { Evaluations: [evaluation], Time: unixNanos() });
+    },
+    async reblockEvaluation(evaluation, token) {
+      held(evaluation.ID, token);
+      // Its status is `blocked`, so the leader's tracker takes it back with the commit.
+      await commands.propose(CommandType.EvaluationUpdate, { Evaluations: [evaluation], Time: unixNanos() });
+    },
+  };
+}
+
+const text = (error: unknown): string => (error instanceof Error ? error.message : String(error));

@@ -1,0 +1,332 @@
+/** Reads rows as domain objects, inside one read transaction or inside the write transaction under way. */
+import {
+  type Allocation,
+  type ByNamespace,
+  type Deployment,
+  type Evaluation,
+  JOB_TRACKED_VERSIONS,
+  type Job,
+  type JobSummary,
+  type Node,
+  type SchedulerConfiguration,
+  StateTable,
+} from "@drover/plugin-sdk";
+import type { Database, Transaction } from "lmdb";
+import { compositeKey, decodeId, idScanStarts, jobKey, jobVersionKey } from "./keys.js";
+import type { AgentKeyRow, JobReferences, JoinTokenRow, TableIndexes, Tables } from "./schema.js";
+
+/** Rows fetched at once: a scan holds no cursor while its consumer works, so it may be dropped or outlive a close. */
+const SCAN_CHUNK = 256;
+
+/** What `GET /v1/operator/scheduler/configuration` shows before anybody changed it. */
+export const DEFAULT_SCHEDULER_CONFIGURATION: Omit<SchedulerConfiguration, "CreateIndex" | "ModifyIndex"> = {
+  MemoryOversubscriptionEnabled: false,
+  PreemptionConfig: {
+    BatchSchedulerEnabled: false,
+    ServiceSchedulerEnabled: false,
+    SystemSchedulerEnabled: true,
+  },
+  SchedulerAlgorithm: "binpack",
+};
+
+export const SINGLETON = "current";
+
+interface Options {
+  transaction?: Transaction;
+}
+
+export class RowReader {
+  protected readonly tables: Tables;
+  private readonly options: Options;
+
+  /** Without a transaction it reads in the write transaction under way, or else the newest state. */
+  constructor(tables: Tables, transaction?: Transaction) {
+    this.tables = tables;
+    this.options = transaction === undefined ? {} : { transaction };
+  }
+
+  /** Called before every read; a closed snapshot throws here. */
+  protected check(): void {}
+
+  get index(): number {
+    return (this.get(this.tables.meta, "applied") as number | undefined) ?? 0;
+  }
+
+  tableIndexes(): TableIndexes {
+    return (this.get(this.tables.meta, "tables") as TableIndexes | undefined) ?? {};
+  }
+
+  tableIndex(...tables: StateTable[]): number {
+    const indexes = this.tableIndexes();
+    return tables.reduce((highest, table) => Math.max(highest, indexes[table] ?? 0), 0);
+  }
+
+  job(namespace: string, id: string): Job | null {
+    return this.get(this.tables.jobs, jobKey(namespace, id)) ?? null;
+  }
+
+  jobVersion(namespace: string, id: string, version: number): Job | null {
+    return this.jobVersions(namespace, id).find((job) => job.Version === version) ?? null;
+  }
+
+  jobVersions(namespace: string, id: string): Job[] {
+    const current = this.job(namespace, id);
+    if (current === null) return [];
+    const all = this.versionsOf(namespace, id, current.CreateIndex);
+    const newest = all.slice(0, JOB_TRACKED_VERSIONS);
+    const stable = all.find((job) => job.Stable);
+    return stable === undefined || newest.includes(stable) ? newest : [...newest, stable];
+  }
+
+  /** Every version still stored of the job that was created at that index, newest first. */
+  versionsOf(namespace: string, id: string, createIndex: number): Job[] {
+    const first = jobVersionKey(namespace, id, createIndex, 0);
+    const last = jobVersionKey(namespace, id, createIndex, Number.MAX_SAFE_INTEGER);
+    const rows: Job[] = [];
+    for (const { value } of this.range(this.tables.jobVersions, first, last)) rows.push(value);
+    return rows.reverse();
+  }
+
+  *jobs(filter?: ByNamespace): Generator<Job> {
+    const namespace = filter?.namespace ?? "*";
+    const prefix = filter?.prefix ?? "";
+    const start = namespace === "*" ? "" : jobKey(namespace, prefix);
+    for (const { key, value } of this.scan(this.tables.jobs, start)) {
+      if (namespace === "*") {
+        if (value.ID.startsWith(prefix)) yield value;
+      } else {
+        if (!key.startsWith(start)) return;
+        yield value;
+      }
+    }
+  }
+
+  systemJobs(): Job[] {
+    const jobs: Job[] = [];
+    for (const { key } of this.range(this.tables.systemJobs)) {
+      const job = this.get(this.tables.jobs, key);
+      if (job !== undefined) jobs.push(job);
+    }
+    return jobs.sort((a, b) => a.CreateIndex - b.CreateIndex);
+  }
+
+  /** Children that the periodic dispatcher or a dispatch made of a job, in order of id. */
+  jobsByParent(namespace: string, parentId: string): Job[] {
+    const start = `${jobKey(namespace, parentId)}\0`;
+    const jobs: Job[] = [];
+    for (const { key } of this.range(this.tables.jobsByParent, start, `${start}\u{10ffff}`)) {
+      const job = this.job(namespace, key.slice(start.length));
+      if (job !== null) jobs.push(job);
+    }
+    return jobs;
+  }
+
+  jobSummary(namespace: string, id: string): JobSummary | null {
+    return this.get(this.tables.jobSummaries, jobKey(namespace, id)) ?? null;
+  }
+
+  jobReferences(namespace: string, id: string): JobReferences | null {
+    return this.get(this.tables.jobReferences, jobKey(namespace, id)) ?? null;
+  }
+
+  node(id: string): Node | null {
+    return this.get(this.tables.nodes, id) ?? null;
+  }
+
+  nodes(prefix = ""): Generator<Node> {
+    return this.scanIds(this.tables.nodes, prefix);
+  }
+
+  nodeCount(): number {
+    this.check();
+    return this.tables.nodes.getKeysCount({ ...this.options });
+  }
+
+  allocation(id: string): Allocation | null {
+    return this.get(this.tables.allocations, id) ?? null;
+  }
+
+  allocationJob(allocation: Allocation): Job | null {
+    const { Namespace, JobID, JobVersion, JobCreateIndex } = allocation;
+    const current = this.job(Namespace, JobID);
+    const createIndex = JobCreateIndex ?? current?.CreateIndex;
+    if (createIndex === undefined) return null;
+    if (current?.CreateIndex === createIndex && current.Version === JobVersion) return current;
+    return this.get(this.tables.jobVersions, jobVersionKey(Namespace, JobID, createIndex, JobVersion)) ?? null;
+  }
+
+  allocations(filter?: ByNamespace): Generator<Allocation> {
+    return inNamespace(this.scanIds(this.tables.allocations, filter?.prefix ?? ""), filter);
+  }
+
+  allocationsByJob(namespace: string, jobId: string): Allocation[] {
+    return this.byIndex(this.tables.allocationsByJob, jobKey(namespace, jobId), this.tables.allocations);
+  }
+
+  allocationsByNode(nodeId: string): Allocation[] {
+    return this.byIndex(this.tables.allocationsByNode, nodeId, this.tables.allocations);
+  }
+
+  allocationsByEvaluation(evaluationId: string): Allocation[] {
+    return this.byIndex(this.tables.allocationsByEvaluation, evaluationId, this.tables.allocations);
+  }
+
+  allocationsByDeployment(deploymentId: string): Allocation[] {
+    return this.byIndex(this.tables.allocationsByDeployment, deploymentId, this.tables.allocations);
+  }
+
+  evaluation(id: string): Evaluation | null {
+    return this.get(this.tables.evaluations, id) ?? null;
+  }
+
+  evaluations(filter?: ByNamespace): Generator<Evaluation> {
+    return inNamespace(this.scanIds(this.tables.evaluations, filter?.prefix ?? ""), filter);
+  }
+
+  evaluationsByJob(namespace: string, jobId: string): Evaluation[] {
+    return this.byIndex(this.tables.evaluationsByJob, jobKey(namespace, jobId), this.tables.evaluations);
+  }
+
+  deployment(id: string): Deployment | null {
+    return this.get(this.tables.deployments, id) ?? null;
+  }
+
+  deployments(filter?: ByNamespace): Generator<Deployment> {
+    return inNamespace(this.scanIds(this.tables.deployments, filter?.prefix ?? ""), filter);
+  }
+
+  deploymentsByJob(namespace: string, jobId: string): Deployment[] {
+    return this.byIndex(this.tables.deploymentsByJob, jobKey(namespace, jobId), this.tables.deployments);
+  }
+
+  latestDeployment(namespace: string, jobId: string): Deployment | null {
+    let latest: Deployment | null = null;
+    for (const deployment of this.deploymentsByJob(namespace, jobId)) {
+      if (latest === null || deployment.CreateIndex > latest.CreateIndex) latest = deployment;
+    }
+    return latest;
+  }
+
+  schedulerConfiguration(): SchedulerConfiguration {
+    return (
+      this.get(this.tables.schedulerConfig, SINGLETON) ?? {
+        ...structuredClone(DEFAULT_SCHEDULER_CONFIGURATION),
+        CreateIndex: 0,
+        ModifyIndex: 0,
+      }
+    );
+  }
+
+  agentKey(nodeId: string): AgentKeyRow | null {
+    return this.get(this.tables.agentKeys, nodeId) ?? null;
+  }
+
+  agentKeys(): Generator<{ readonly key: string; readonly value: AgentKeyRow }> {
+    return this.scan(this.tables.agentKeys);
+  }
+
+  joinToken(hash: string): JoinTokenRow | null {
+    return this.get(this.tables.joinTokens, hash) ?? null;
+  }
+
+  joinTokens(): Generator<{ readonly key: string; readonly value: JoinTokenRow }> {
+    return this.scan(this.tables.joinTokens);
+  }
+
+  pluginRow(plugin: string, table: string, key: string): unknown {
+    return this.get(this.tables.pluginRows, pluginRowKey(plugin, table, key));
+  }
+
+  *pluginRows(
+    plugin: string,
+    table: string,
+    prefix = "",
+  ): Generator<{ readonly key: string; readonly value: unknown }> {
+    const stem = compositeKey(plugin, table, "");
+    for (const { key, value } of this.scan(this.tables.pluginRows, stem + prefix)) {
+      if (!key.startsWith(stem + prefix)) return;
+      yield { key: key.slice(stem.length), value };
+    }
+  }
+
+  private get<Row>(table: Database<Row, string>, key: string): Row | undefined {
+    this.check();
+    return table.get(key, this.options);
+  }
+
+  private byIndex<Row>(index: Database<Uint8Array, string>, key: string, table: Database<Row, string>): Row[] {
+    this.check();
+    const rows: Row[] = [];
+    for (const id of index.getValues(key, { ...this.options })) {
+      // The id was written by encodeId, which is also what the table's key is: no detour over text.
+      const row = table.get(id as unknown as string, this.options);
+      if (row === undefined) throw new Error(`index entry of ${key} names ${decodeId(id)}, which has no row`);
+      rows.push(row);
+    }
+    return rows;
+  }
+
+  /** Rows of a bounded key range, read at once. */
+  private range<Row>(table: Database<Row, string>, start?: string, end?: string): { key: string; value: Row }[] {
+    this.check();
+    return [
+      ...table.getRange({
+        ...(start === undefined ? {} : { start }),
+        ...(end === undefined ? {} : { end, inclusiveEnd: true }),
+        ...this.options,
+      }),
+    ];
+  }
+
+  /** All rows from `start` on. */
+  private *scan<Row>(
+    table: Database<Row, string>,
+    start?: string | Uint8Array,
+  ): Generator<{ readonly key: string; readonly value: Row }> {
+    let from = start === undefined || start.length === 0 ? undefined : start;
+    let exclusiveStart = false;
+    for (;;) {
+      this.check();
+      const chunk = [
+        ...table.getRange({
+          ...(from === undefined ? {} : { start: from as string }),
+          exclusiveStart,
+          limit: SCAN_CHUNK,
+          ...this.options,
+        }),
+      ];
+      yield* chunk;
+      const last = chunk.at(-1);
+      if (last === undefined || chunk.length < SCAN_CHUNK) return;
+      from = last.key;
+      exclusiveStart = true;
+    }
+  }
+
+  /** Rows in order of id whose id begins with `prefix`. */
+  private *scanIds<Row>(table: Database<Row, string>, prefix: string): Generator<Row> {
+    if (prefix === "") {
+      for (const { value } of this.scan(table)) yield value;
+      return;
+    }
+    const { uuid, text } = idScanStarts(prefix);
+    for (const start of uuid === undefined ? [text] : [uuid, text]) {
+      for (const { key, value } of this.scan(table, start)) {
+        if (!key.startsWith(prefix)) break;
+        yield value;
+      }
+    }
+  }
+}
+
+export function pluginRowKey(plugin: string, table: string, key: string): string {
+  return `${compositeKey(plugin, table)}\0${key}`;
+}
+
+function* inNamespace<Row extends { readonly Namespace: string }>(
+  rows: Iterable<Row>,
+  filter: ByNamespace | undefined,
+): Generator<Row> {
+  const namespace = filter?.namespace ?? "*";
+  for (const row of rows) if (namespace === "*" || row.Namespace === namespace) yield row;
+}

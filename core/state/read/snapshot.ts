@@ -1,0 +1,45 @@
+/** A consistent view of the state at one index: one LMDB read transaction. */
+import type { StateSnapshot } from "@drover/plugin-sdk";
+import type { RootDatabase, Transaction } from "lmdb";
+import { RowReader } from "./row-reader.js";
+import type { Tables } from "./schema.js";
+
+export class LmdbSnapshot extends RowReader implements StateSnapshot {
+  override readonly index: number;
+  private open = true;
+
+  private constructor(
+    tables: Tables,
+    private readonly transaction: Transaction,
+  ) {
+    super(tables, transaction);
+    this.index = super.index;
+  }
+
+  /** The newest committed state, as this thread sees it now. Close it: until then its old pages can't be reused. */
+  static take(env: RootDatabase, tables: Tables): LmdbSnapshot {
+    // The thread's shared read transaction may be older than the last commit of another thread.
+    env.resetReadTxn();
+    const transaction = env.useReadTransaction();
+    try {
+      return new LmdbSnapshot(tables, transaction);
+    } catch (error) {
+      transaction.done();
+      throw error;
+    }
+  }
+
+  protected override check(): void {
+    if (this.open === false) throw new Error(`the snapshot at index ${this.index} is closed`);
+  }
+
+  close(): void {
+    if (!this.open) return;
+    this.open = false;
+    this.transaction.done();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}

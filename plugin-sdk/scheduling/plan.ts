@@ -1,0 +1,90 @@
+/**
+ * Filling in a plan. The functions here also keep a journal of what they did, by which a placer follows the plan at the
+ * cost of the change and not of the whole plan. The journal stays in the thread: it isn't cloned with the plan.
+ */
+import { type AllocClientStatus, AllocDesiredStatus, type Allocation } from "../domain/allocation.js";
+import type { Evaluation } from "../domain/evaluation.js";
+import type { Job } from "../domain/job.js";
+import type { Plan } from "../domain/plan.js";
+
+/** `stop` and `unstop` name the allocation as it was before; `place` a new one or the new version of one. */
+export interface PlanChange {
+  readonly kind: "stop" | "unstop" | "place";
+  readonly allocation: Allocation;
+}
+
+const journalKey: unique symbol = Symbol.for("drover.plan.journal") as never;
+type Journaled = Plan & { readonly [journalKey]?: PlanChange[] };
+
+/** An empty plan for an evaluation, with a journal. */
+export function createPlan(evaluation: Evaluation, token: string, job: Job | null, snapshotIndex: number): Plan {
+  const plan: Plan = {
+    AllAtOnce: job?.AllAtOnce ?? false,
+    Annotations: null,
+    Deployment: null,
+    DeploymentUpdates: [],
+    EvalID: evaluation.ID,
+    EvalToken: token,
+    Job: job,
+    NodeAllocation: {},
+    NodePreemptions: {},
+    NodeUpdate: {},
+    Priority: evaluation.Priority,
+    SnapshotIndex: snapshotIndex,
+  };
+  Object.defineProperty(plan, journalKey, { value: [], enumerable: false });
+  return plan;
+}
+
+/** What was done to the plan since it was made, oldest first; null for a plan that `createPlan` didn't make. */
+export function planChanges(plan: Plan): readonly PlanChange[] | null {
+  return (plan as Journaled)[journalKey] ?? null;
+}
+
+export interface StopOptions {
+  /** `DesiredDescription`: why. */
+  readonly description: string;
+  /** Set where no client will report, on lost nodes. */
+  readonly clientStatus?: AllocClientStatus;
+  readonly followupEvalId?: string;
+}
+
+/** Stops an allocation. */
+export function stopAllocation(plan: Plan, allocation: Allocation, options: StopOptions): void {
+  const stopped: Allocation = {
+    ...allocation,
+    Job: null,
+    DesiredStatus: AllocDesiredStatus.Stop,
+    DesiredDescription: options.description,
+  };
+  if (options.clientStatus !== undefined) stopped.ClientStatus = options.clientStatus;
+  if (options.followupEvalId !== undefined) stopped.FollowupEvalID = options.followupEvalId;
+  append(plan.NodeUpdate, stopped);
+  record(plan, { kind: "stop", allocation });
+}
+
+/** Takes a stop back, where the replacement found no place. */
+export function cancelStop(plan: Plan, allocation: Allocation): void {
+  const list = plan.NodeUpdate[allocation.NodeID] ?? [];
+  const rest = list.filter((stopped) => stopped.ID !== allocation.ID);
+  if (rest.length === list.length) return;
+  if (rest.length === 0) delete plan.NodeUpdate[allocation.NodeID];
+  else plan.NodeUpdate[allocation.NodeID] = rest;
+  record(plan, { kind: "unstop", allocation });
+}
+
+/** Places a new allocation, or writes the new version of one where it runs. */
+export function placeAllocation(plan: Plan, allocation: Allocation): void {
+  append(plan.NodeAllocation, allocation);
+  record(plan, { kind: "place", allocation });
+}
+
+function append(lists: Record<string, Allocation[]>, allocation: Allocation): void {
+  const list = lists[allocation.NodeID];
+  if (list === undefined) lists[allocation.NodeID] = [allocation];
+  else list.push(allocation);
+}
+
+function record(plan: Plan, change: PlanChange): void {
+  (plan as Journaled)[journalKey]?.push(change);
+}

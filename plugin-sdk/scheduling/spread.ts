@@ -1,0 +1,67 @@
+/**
+ * Scores of `spread` blocks: how much a node's attribute value is wanted, given what already runs where.
+ * Source: https://developer.hashicorp.com/nomad/docs/job-specification/spread
+ */
+import type { Spread } from "../domain/policies.js";
+
+/** Target value that stands for all values not named. */
+const REMAINDER = "*";
+
+/** The allocations of a group over the values of one attribute. */
+export class SpreadCounter {
+  readonly #counts = new Map<string, number>();
+  /** Wanted number by value; null: evenly. */
+  readonly #desired: ReadonlyMap<string, number> | null;
+  readonly #share: number;
+
+  /** `weights` is the sum of the weights of all spreads of the group, `count` the group's. */
+  constructor(spread: Spread, weights: number, count: number) {
+    this.#share = weights > 0 ? spread.Weight / weights : 1;
+    const targets = spread.SpreadTarget ?? [];
+    if (targets.length === 0) {
+      this.#desired = null;
+      return;
+    }
+    const desired = new Map(targets.map((target) => [target.Value, (target.Percent / 100) * count]));
+    const named = [...desired.values()].reduce((sum, wanted) => sum + wanted, 0);
+    if (!desired.has(REMAINDER) && named < count) desired.set(REMAINDER, count - named);
+    this.#desired = desired;
+  }
+
+  /** Counts allocations on a value; `by` is negative for stopped ones. */
+  add(value: string | undefined, by: number): void {
+    if (value === undefined) return;
+    const count = (this.#counts.get(value) ?? 0) + by;
+    if (count > 0) this.#counts.set(value, count);
+    else this.#counts.delete(value);
+  }
+
+  /** Between -1 and 1, higher is wanted more. A node without the attribute gets -1. */
+  score(value: string | undefined): number {
+    if (value === undefined) return -1;
+    return this.#desired === null ? this.#even(value) : this.#targeted(value, this.#desired);
+  }
+
+  #targeted(value: string, desired: ReadonlyMap<string, number>): number {
+    const wanted = desired.get(value) ?? desired.get(REMAINDER);
+    if (wanted === undefined || wanted === 0) return -1;
+    // The allocation to be placed counts: a value that has all it wants scores below 0.
+    const after = (this.#counts.get(value) ?? 0) + 1;
+    return ((wanted - after) / wanted) * this.#share;
+  }
+
+  #even(value: string): number {
+    if (this.#counts.size === 0) return 0;
+    const current = this.#counts.get(value) ?? 0;
+    let least = Number.POSITIVE_INFINITY;
+    let most = 0;
+    for (const count of this.#counts.values()) {
+      least = Math.min(least, count);
+      most = Math.max(most, count);
+    }
+    // Values without allocations aren't among the counts, so the least is never 0.
+    if (current !== least) return (least - current) / least;
+    if (least === most) return -1;
+    return (most - least) / least;
+  }
+}

@@ -1,0 +1,81 @@
+/** https://developer.hashicorp.com/nomad/api-docs/nodes */
+import { HttpError, type NodeServerInfo, StateTable } from "@drover/plugin-sdk";
+import { written } from "../answer.js";
+import { checkUUID } from "../errors.js";
+import { nodeDetail, nodeStub } from "../json-shapes.js";
+import { query } from "../query.js";
+import type { ApiRequest } from "../request.js";
+import { type Route, read, write } from "../route.js";
+import { allocationDetails, mapRows } from "../rows.js";
+import { endpointsOf, type Services } from "../services.js";
+
+const { Allocations, Nodes } = StateTable;
+
+export function nodeRoutes(services: Services): Route[] {
+  return [
+    read("/v1/nodes", (request) => {
+      const withResources = request.flag("resources");
+      return query(services, request, [Nodes], (snapshot) => ({
+        index: snapshot.tableIndex(Nodes),
+        rows: mapRows(snapshot.nodes(request.prefix), (node) => nodeStub(node, withResources)),
+      }));
+    }),
+    read("/v1/node/:id", (request) => {
+      const id = nodeId(request);
+      return query(services, request, [Nodes], (snapshot) => {
+        const node = snapshot.node(id);
+        return node === null
+          ? { index: snapshot.tableIndex(Nodes), missing: "node not found" }
+          : { index: node.ModifyIndex, value: nodeDetail(node) };
+      });
+    }),
+    read("/v1/node/:id/allocations", (request) => {
+      const id = request.param("id");
+      return query(services, request, [Allocations], (snapshot) => ({
+        index: snapshot.tableIndex(Allocations),
+        rows: allocationDetails(snapshot, snapshot.allocationsByNode(id)),
+      }));
+    }),
+    write("/v1/node/:id/evaluate", async (request) => {
+      const endpoints = endpointsOf(services);
+      const answer = await endpoints.nodes.evaluate(nodeId(request));
+      return written({
+        ...answer,
+        Features: 0,
+        HeartbeatTTL: 0,
+        KnownLeader: false,
+        LastContact: 0,
+        LeaderRPCAddr: endpoints.status.leader(),
+        Servers: servers(services),
+      });
+    }),
+    write("/v1/node/:id/eligibility", async (request) => {
+      const { Eligibility } = request.object();
+      if (typeof Eligibility !== "string") {
+        throw new HttpError(400, "missing required field: Eligibility (eligible or ineligible)");
+      }
+      return written(await endpointsOf(services).nodes.setEligibility(nodeId(request), Eligibility));
+    }),
+    write("/v1/node/:id/purge", async (request) =>
+      written(await endpointsOf(services).nodes.purge(nodeId(request))),
+    ),
+  ];
+}
+
+function nodeId(request: ApiRequest): string {
+  const id = request.param("id");
+  checkUUID("node", id);
+  return id;
+}
+
+function servers(services: Services): NodeServerInfo[] {
+  return endpointsOf(services)
+    .status.members()
+    .filter((member) => member.Status === "alive" && member.Tags.region === services.agent.region)
+    .map((member) => ({
+      Datacenter: member.Tags.dc ?? "",
+      RPCAdvertiseAddr: `${member.Tags.rpc_addr ?? member.Addr}:${member.Tags.port ?? ""}`,
+      RPCMajorVersion: 1,
+      RPCMinorVersion: 1,
+    }));
+}
