@@ -23,7 +23,6 @@ export function devSettings(): Settings {
       gc_max_allocs: 50,
     },
     telemetry: { prometheus_metrics: true, publish_allocation_metrics: true, publish_node_metrics: true },
-    plugin: { "driver-raw-exec": { config: { enabled: true } } },
   };
 }
 

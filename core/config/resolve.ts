@@ -9,7 +9,6 @@ import { ConfigError, type ConfigProblem } from "./errors.js";
 import type { Settings } from "./schema.js";
 
 export interface ResolveOptions {
-  readonly dev: boolean;
   /** Data folder where the settings name none (the temporary one of `-dev`). */
   readonly dataDir?: string;
   readonly files: readonly string[];

@@ -56,8 +56,11 @@ export async function parseJob(text: string, options: ParseJobOptions = {}): Pro
   const decoded = decoder.decode({ block: job, evaluator: evaluator.with(names) }, jobSchema);
   diagnostics.push(...decoder.diagnostics);
   if (diagnostics.length === 0) return decoded as JobInput;
-  const inOrder = diagnostics.toSorted((a, b) => a.line - b.line || a.column - b.column);
-  throw new HclError(inOrder, text);
+  throw new HclError(inOrder(diagnostics), text);
+}
+
+function inOrder(diagnostics: readonly Diagnostic[]): Diagnostic[] {
+  return diagnostics.toSorted((a, b) => a.line - b.line || a.column - b.column);
 }
 
 /** Reads the job file at `path`, where the command line runs: file functions may read the disk. */
@@ -114,21 +117,14 @@ function parseJson(source: Source): JobInput {
     return jobFromJson(wrapped ? (value as { Job: unknown }).Job : value);
   } catch (error) {
     if (!(error instanceof JobJsonError)) throw error;
-    throw new HclError(
-      error.problems.map((problem) => {
-        const [path = "", ...reason] = problem.split(": ");
-        const at = locateJson(source, jsonPath(path, wrapped)) ?? { line: 1, column: 1 };
-        const end = { endLine: at.line, endColumn: at.column };
-        return {
-          file: source.file,
-          ...at,
-          ...end,
-          summary: "Incorrect value type",
-          detail: `${path}: ${reason.join(": ")}.`,
-        };
-      }),
-      source.text,
-    );
+    const diagnostics = error.problems.map((problem): Diagnostic => {
+      const [path = "", ...reason] = problem.split(": ");
+      const at = locateJson(source, jsonPath(path, wrapped)) ?? { line: 1, column: 1 };
+      const end = { endLine: at.line, endColumn: at.column };
+      const detail = `${path}: ${reason.join(": ")}.`;
+      return { file: source.file, ...at, ...end, summary: "Incorrect value type", detail };
+    });
+    throw new HclError(inOrder(diagnostics), source.text);
   }
 }
 

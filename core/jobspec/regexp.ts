@@ -3,6 +3,11 @@ import { runInNewContext } from "node:vm";
 /** Longest time one pattern may take on one text; Go's engine is linear, this one is not. */
 const TIMEOUT_MS = 200;
 
+/** A pattern takes too long on a text. */
+export class RegexpTimeout extends Error {
+  override name = "RegexpTimeout";
+}
+
 /** POSIX classes as RE2 knows them inside brackets. */
 const POSIX_CLASSES: Readonly<Record<string, string>> = {
   alnum: "0-9A-Za-z",
@@ -55,18 +60,25 @@ export function compileRe2(pattern: string, flags = ""): RegExp {
   }
 }
 
-/** `text` with every match of `pattern` replaced ($1 and ${name} refer to groups). Throws when it takes too long. */
+/** `text` with every match of `pattern` replaced ($1 and ${name} refer to groups). Throws RegexpTimeout. */
 export function replaceRe2(text: string, pattern: string, replacement: string): string {
   const regexp = compileRe2(pattern, "g");
   const js = replacement.replace(/\$\{(\w+)\}/g, (_, name: string) =>
     /^\d+$/.test(name) ? `$${name}` : `$<${name}>`,
   );
-  // A context of its own is the one way to interrupt a running match.
-  return runInNewContext(
-    "text.replace(regexp, replacement)",
-    { text, regexp, replacement: js },
-    {
-      timeout: TIMEOUT_MS,
-    },
-  ) as string;
+  try {
+    // A context of its own is the one way to interrupt a running match.
+    return String(
+      runInNewContext(
+        "text.replace(regexp, replacement)",
+        { text, regexp, replacement: js },
+        { timeout: TIMEOUT_MS },
+      ),
+    );
+  } catch (error) {
+    // The error comes from the other context, so it is no instance of our Error.
+    const code = typeof error === "object" && error !== null && "code" in error ? error.code : undefined;
+    if (code !== "ERR_SCRIPT_EXECUTION_TIMEOUT") throw error;
+    throw new RegexpTimeout(`the pattern ${pattern} takes too long on this text`, { cause: error });
+  }
 }

@@ -24,7 +24,7 @@ export class PluginBinding {
   readonly #bound = new Set<Token<unknown>>();
 
   constructor(
-    private readonly root: DependencyContainer,
+    root: DependencyContainer,
     private readonly plugin: Plugin,
   ) {
     const child = root.createChildContainer();

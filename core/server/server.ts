@@ -13,7 +13,7 @@ import { Jobs } from "../rpc/endpoints/jobs.js";
 import { Nodes } from "../rpc/endpoints/nodes.js";
 import { Operator } from "../rpc/endpoints/operator.js";
 import { Status } from "../rpc/endpoints/status.js";
-import { CommandType, Fsm, type StateStore } from "../state/index.js";
+import { CommandType, StateFsm, type StateStore } from "../state/index.js";
 import { CommandLog, unixNanos } from "./command-log.js";
 import { BlockedEvals } from "./evaluations/blocked-evals.js";
 import { DEFAULT_BROKER_OPTIONS, EvalBroker } from "./evaluations/eval-broker.js";
@@ -110,7 +110,7 @@ export class Server {
               threads: config.num_schedulers,
               types: parts.types,
               statePath: state.path,
-              columns: state.columns.buffers,
+              columns: state.columns,
               modules: parts.schedulers,
               index: () => state.index(),
             },
@@ -144,7 +144,7 @@ export class Server {
   async start(): Promise<void> {
     const { consensus, state, transport } = this.#parts;
     this.#leadership.start();
-    await consensus.start(new Fsm(state));
+    await consensus.start(new StateFsm(state));
     // A server that starts a cluster of its own leads at once; being asked before it could answer helps nobody.
     await consensus.barrier();
     await transport.serve(this.#agents);

@@ -147,17 +147,15 @@ class Run {
   /** Ends after too many refused plans. The rest is tried again when the cluster changes. */
   async giveUp(attempts: number): Promise<void> {
     const { evaluation } = this.#context;
-    let blocked = "";
     if (evaluation.Status === EvalStatus.Blocked) {
-      await this.#context.reblockEvaluation({
+      return this.#context.reblockEvaluation({
         ...evaluation,
         ...this.#eligibility(),
         SnapshotIndex: this.#context.state.index,
         ModifyTime: this.#now,
       });
-      return;
     }
-    blocked = await this.#block(EvalTrigger.MaxPlans, BLOCKED_EVAL_MAX_PLANS);
+    const blocked = await this.#block(EvalTrigger.MaxPlans, BLOCKED_EVAL_MAX_PLANS);
     return this.#finish(EvalStatus.Failed, `maximum attempts reached (${attempts})`, blocked);
   }
 
@@ -168,7 +166,8 @@ class Run {
     const { state } = this.#context;
     const destructive = new Map<string, boolean>();
     return (allocation, job, group) => {
-      if (allocation.CreateIndex < job.CreateIndex) return "destructive";
+      // Of a job with the same name that was purged since.
+      if ((allocation.JobCreateIndex ?? job.CreateIndex) !== job.CreateIndex) return "destructive";
       if (allocation.JobVersion === job.Version) return "ignore";
       const key = `${allocation.JobVersion} ${group.Name}`;
       let replace = destructive.get(key);
@@ -256,6 +255,7 @@ class Run {
       // The plan's snapshot is a seed too: another delivery of the evaluation must not meet what this one committed.
       ID: seededUUID("allocation", evaluation.ID, plan.SnapshotIndex, this.#attempts, name, previous?.ID ?? ""),
       Job: null,
+      JobCreateIndex: job.CreateIndex,
       JobID: job.ID,
       JobVersion: job.Version,
       Metrics: placement.metrics,

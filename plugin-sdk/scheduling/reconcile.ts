@@ -11,7 +11,7 @@ import {
 } from "../domain/allocation.js";
 import { allocIndexOf } from "../domain/ids.js";
 import { type Job, jobParameterized, jobPeriodicActive, jobStopped, type TaskGroup } from "../domain/job.js";
-import { type Node, NodeStatus, nodeTerminal } from "../domain/node.js";
+import { type Node, nodeTerminal } from "../domain/node.js";
 import type { DesiredUpdates } from "../domain/plan.js";
 import { AllocNameIndex } from "./names.js";
 import { attemptsLeft, failTime, nextDelay } from "./reschedule.js";
@@ -284,8 +284,8 @@ function sortFailed(
   }
   const at = failed + nextDelay(policy, allocation.RescheduleTracker, failed);
   const due = at <= input.now + RESCHEDULE_WINDOW || allocation.FollowupEvalID === input.evaluationId;
-  // A follow-up is written to the allocation, and nothing can be written to a node that isn't ready.
-  if (due || node?.Status !== NodeStatus.Ready) {
+  // A follow-up is noted in the allocation, and the plan applier takes no notes for a node that is gone.
+  if (due || node === null) {
     sorted.rescheduleNow.push(allocation);
     return;
   }
@@ -296,7 +296,7 @@ function sortFailed(
 
 /** Made for an older version of the job, or for a job of the same name that was purged. */
 function isOutdated(allocation: Allocation, job: Job): boolean {
-  return allocation.JobVersion < job.Version || allocation.CreateIndex < job.CreateIndex;
+  return allocation.JobVersion < job.Version || (allocation.JobCreateIndex ?? job.CreateIndex) !== job.CreateIndex;
 }
 
 /** Stops an allocation that isn't wanted; false where there is nothing left to stop. */

@@ -13,6 +13,8 @@ export class SpreadCounter {
   /** Wanted number by value; null: evenly. */
   readonly #desired: ReadonlyMap<string, number> | null;
   readonly #share: number;
+  /** Least and most of the counts; null after a change. */
+  #extremes: { readonly least: number; readonly most: number } | null = null;
 
   /** `weights` is the sum of the weights of all spreads of the group, `count` the group's. */
   constructor(spread: Spread, weights: number, count: number) {
@@ -31,6 +33,7 @@ export class SpreadCounter {
   /** Counts allocations on a value; `by` is negative for stopped ones. */
   add(value: string | undefined, by: number): void {
     if (value === undefined) return;
+    this.#extremes = null;
     const count = (this.#counts.get(value) ?? 0) + by;
     if (count > 0) this.#counts.set(value, count);
     else this.#counts.delete(value);
@@ -53,15 +56,21 @@ export class SpreadCounter {
   #even(value: string): number {
     if (this.#counts.size === 0) return 0;
     const current = this.#counts.get(value) ?? 0;
-    let least = Number.POSITIVE_INFINITY;
-    let most = 0;
-    for (const count of this.#counts.values()) {
-      least = Math.min(least, count);
-      most = Math.max(most, count);
-    }
+    this.#extremes ??= extremesOf(this.#counts.values());
+    const { least, most } = this.#extremes;
     // Values without allocations aren't among the counts, so the least is never 0.
     if (current !== least) return (least - current) / least;
     if (least === most) return -1;
     return (most - least) / least;
   }
+}
+
+function extremesOf(counts: Iterable<number>): { least: number; most: number } {
+  let least = Number.POSITIVE_INFINITY;
+  let most = 0;
+  for (const count of counts) {
+    least = Math.min(least, count);
+    most = Math.max(most, count);
+  }
+  return { least, most };
 }

@@ -1,16 +1,38 @@
-/** Bounds the connections of one client address (`limits.http_max_conns_per_client`). */
+/** The listener's connections: bounded for each client address, and told apart by whether they have work. */
 import type { Server } from "node:http";
 import type { Socket } from "node:net";
 
-export class ConnectionLimit {
+export class Connections {
   readonly #open = new Map<string, number>();
+  readonly #sockets = new Set<Socket>();
+  readonly #busy = new Set<Socket>();
   readonly #refused = new WeakSet<Socket>();
 
-  /** `limit` 0: none. */
+  /** `limit` of each client address (`limits.http_max_conns_per_client`); 0: none. */
   constructor(readonly limit: number) {}
 
   watch(server: Server): void {
-    if (this.limit > 0) server.on("connection", (socket: Socket) => this.#count(socket));
+    server.on("connection", (socket: Socket) => {
+      this.#sockets.add(socket);
+      socket.once("close", () => {
+        this.#sockets.delete(socket);
+        this.#busy.delete(socket);
+      });
+      if (this.limit > 0) this.#count(socket);
+    });
+  }
+
+  /** A request came on the connection; `done` says that it is answered. */
+  begin(socket: Socket): { done(): void } {
+    this.#busy.add(socket);
+    return { done: () => this.#busy.delete(socket) };
+  }
+
+  /** Node's own notion of idle leaves out connections that never carried a request. */
+  closeIdle(): void {
+    for (const socket of this.#sockets) {
+      if (!this.#busy.has(socket)) socket.destroy();
+    }
   }
 
   /** Whether a connection is one too many: its request is answered 429 and it is closed. */

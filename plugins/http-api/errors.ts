@@ -23,7 +23,12 @@ export function problemOf(error: unknown): Problem {
     headers,
     unexpected: false,
   });
-  const details = error as { status?: unknown; statusCode?: unknown; code?: unknown; headers?: Record<string, string> };
+  const details = error as {
+    status?: unknown;
+    statusCode?: unknown;
+    code?: unknown;
+    headers?: Record<string, string>;
+  };
   switch (error.name) {
     case "HttpError":
     case "EndpointError":
@@ -56,5 +61,6 @@ function remoteStatus(code: string): number {
 
 /** Refuses an id the way Nomad's state store does; prefixes are for lists only. */
 export function checkUUID(kind: string, id: string): void {
-  if (id.length !== 36) throw new HttpError(500, `${kind} lookup failed: index error: UUID must be 36 characters`);
+  if (id.length !== 36)
+    throw new HttpError(500, `${kind} lookup failed: index error: UUID must be 36 characters`);
 }

@@ -86,6 +86,8 @@ function printed(frame: FileFrame): object {
 
 /** Text or not, by the first bytes, as browsers and Go's net/http sniff it. */
 export function sniffType(head: Uint8Array): string {
-  const binary = head.subarray(0, 512).some((byte) => byte < 0x09 || (byte > 0x0d && byte < 0x20 && byte !== 0x1b));
+  const binary = head
+    .subarray(0, 512)
+    .some((byte) => byte < 0x09 || (byte > 0x0d && byte < 0x20 && byte !== 0x1b));
   return binary ? "application/octet-stream" : "text/plain; charset=utf-8";
 }

@@ -16,7 +16,8 @@ export function parseBody(body: Uint8Array | undefined): unknown {
 /** The body as a JSON object, without which most writes make no sense. */
 export function parseObject(body: Uint8Array | undefined): Record<string, unknown> {
   const value = parseBody(body);
-  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
+  if (typeof value === "object" && value !== null && !Array.isArray(value))
+    return value as Record<string, unknown>;
   throw new HttpError(400, `json: cannot unmarshal ${kindOf(value)} into a request: it must be an object`);
 }
 
@@ -43,7 +44,8 @@ export function describeSyntaxError(text: string): string {
 /** Ends the scan: the first error was found. */
 class Found extends Error {}
 
-const MAX_DEPTH = 10_000;
+/** Deeper nesting is reported as such: the walk is recursive. */
+const MAX_DEPTH = 1000;
 
 /** Walks a JSON text as Go's scanner does, to name the first character that can't be. */
 class Scanner {
@@ -129,10 +131,10 @@ class Scanner {
       this.at++;
       if (char === '"') return;
       if (char !== "\\") continue;
-      const escape = this.text[this.at];
-      if (escape === undefined || !'"\\/bfnrtu'.includes(escape)) this.fail("in string escape code");
+      const code = this.text[this.at];
+      if (code === undefined || !'"\\/bfnrtu'.includes(code)) this.fail("in string escape code");
       this.at++;
-      for (let digit = 0; escape === "u" && digit < 4; digit++, this.at++) {
+      for (let digit = 0; code === "u" && digit < 4; digit++, this.at++) {
         if (!/[0-9a-fA-F]/.test(this.text[this.at] ?? "")) this.fail("in \\u hexadecimal character escape");
       }
     }

@@ -88,7 +88,9 @@ export function allocationDetail(alloc: Allocation, job: Job | null): Omit<Alloc
     Job: job,
     Resources: totalResources(alloc),
     SharedResources: legacy({ DiskMB: Shared.DiskMB, Networks: Shared.Networks }),
-    TaskResources: Object.fromEntries(Object.entries(Tasks).map(([name, task]) => [name, taskResources(task)])),
+    TaskResources: Object.fromEntries(
+      Object.entries(Tasks).map(([name, task]) => [name, taskResources(task)]),
+    ),
   };
   omitEmpty(detail, ALLOCATION_OMITTED_WHEN_EMPTY);
   const transition = detail.DesiredTransition;
@@ -197,7 +199,9 @@ function omitEmpty<T extends object, K extends keyof T>(
   for (const key of keys) {
     const field: unknown = value[key];
     const nothing =
-      !field || (typeof field === "object" && Object.keys(field).length === 0) || field === "0001-01-01T00:00:00Z";
+      !field ||
+      (typeof field === "object" && Object.keys(field).length === 0) ||
+      field === "0001-01-01T00:00:00Z";
     if (nothing) delete value[key];
   }
 }

@@ -1,6 +1,7 @@
 /** Routes that other plugins add to the API (`HttpRoutes`). */
-import { HttpError, type HttpResponse, type HttpRoute, type HttpRoutes } from "@drover/plugin-sdk";
+
 import { Readable } from "node:stream";
+import { HttpError, type HttpResponse, type HttpRoute, type HttpRoutes } from "@drover/plugin-sdk";
 import type { Answer, Body } from "./answer.js";
 import type { ApiRequest } from "./request.js";
 import { type Methods, type Route, route } from "./route.js";
@@ -14,7 +15,8 @@ export function pluginRoutes(plugins: readonly HttpRoutes[], builtin: readonly R
   const byPath = new Map<string, { readonly path: string; readonly methods: Methods }>();
   for (const added of plugins.flatMap((plugin) => plugin.routes)) {
     const shape = shapeOf(added.path);
-    if (!added.path.startsWith("/v1/")) throw new Error(`HTTP route ${added.path} of a plugin must be under /v1/`);
+    if (!added.path.startsWith("/v1/"))
+      throw new Error(`HTTP route ${added.path} of a plugin must be under /v1/`);
     if (taken.has(shape)) throw new Error(`HTTP route ${added.path} of a plugin is one of the API's own`);
     const entry = byPath.get(shape) ?? { path: added.path, methods: {} };
     if (entry.path !== added.path) {
@@ -56,8 +58,10 @@ function bodyOf({ body, headers }: HttpResponse): Body {
     Object.entries(headers ?? {}).find(([name]) => name.toLowerCase() === "content-type")?.[1] ?? fallback;
   if (body === undefined) return { kind: "empty" };
   if (typeof body === "string") return { kind: "text", text: body, type: type("text/plain; charset=utf-8") };
-  if (body instanceof Uint8Array) return { kind: "bytes", bytes: body, type: type("application/octet-stream") };
-  if (body instanceof Readable) return { kind: "stream", stream: body, type: type("application/octet-stream") };
+  if (body instanceof Uint8Array)
+    return { kind: "bytes", bytes: body, type: type("application/octet-stream") };
+  if (body instanceof Readable)
+    return { kind: "stream", stream: body, type: type("application/octet-stream") };
   if (typeof body === "object" && body !== null && Symbol.asyncIterator in body) {
     const stream = Readable.from(body as AsyncIterable<unknown>, { objectMode: false });
     return { kind: "stream", stream, type: type("application/octet-stream") };

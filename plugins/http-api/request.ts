@@ -50,7 +50,10 @@ export class ApiRequest {
     if (value === null || value === "") return fallback;
     if (/^(1|t|T|true|TRUE|True)$/.test(value)) return true;
     if (/^(0|f|F|false|FALSE|False)$/.test(value)) return false;
-    throw new HttpError(400, `Failed to parse value of "${name}" (${value}) as a bool: it must be true or false`);
+    throw new HttpError(
+      400,
+      `Failed to parse value of "${name}" (${value}) as a bool: it must be true or false`,
+    );
   }
 
   /** A whole number of bytes; throws HttpError 400. */

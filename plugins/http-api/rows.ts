@@ -24,6 +24,9 @@ export function allocationStubs(
   });
 }
 
-export function allocationDetails(snapshot: StateSnapshot, allocations: Iterable<Allocation>): Generator<unknown> {
+export function allocationDetails(
+  snapshot: StateSnapshot,
+  allocations: Iterable<Allocation>,
+): Generator<unknown> {
   return mapRows(allocations, (alloc) => allocationDetail(alloc, snapshot.allocationJob(alloc)));
 }

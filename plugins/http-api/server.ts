@@ -15,7 +15,7 @@ import {
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import { inject, injectAll, injectable } from "tsyringe";
 import { type Answer, PLAIN_TEXT } from "./answer.js";
-import { ConnectionLimit } from "./connections.js";
+import { Connections } from "./connections.js";
 import { acceptsGzip, encode } from "./encode.js";
 import { problemOf } from "./errors.js";
 import { pluginRoutes } from "./plugin-routes.js";
@@ -49,6 +49,7 @@ const STOP_GRACE = 2_000;
 @injectable()
 export class HttpApi {
   #app: FastifyInstance | undefined;
+  #connections: Connections | undefined;
   /** One controller a request that wants to know when its client is gone. */
   readonly #running = new Set<AbortController>();
   readonly #gone = new WeakMap<IncomingMessage, AbortController>();
@@ -86,12 +87,15 @@ export class HttpApi {
     };
     const app = this.#createApp(options);
     this.#app = app;
-    const limit = new ConnectionLimit(config.limits.http_max_conns_per_client);
-    limit.watch(app.server);
+    const connections = new Connections(config.limits.http_max_conns_per_client);
+    this.#connections = connections;
+    connections.watch(app.server);
     app.addHook("onRequest", async (request, reply) => {
-      if (!limit.refuses(request.raw.socket)) return;
+      const work = connections.begin(request.raw.socket);
+      reply.raw.once("close", () => work.done());
+      if (!connections.refuses(request.raw.socket)) return;
       void reply.header("Connection", "close");
-      await this.#sendProblem(request, reply, tooManyConnections(limit.limit));
+      await this.#sendProblem(request, reply, tooManyConnections(connections.limit));
     });
     const builtin = [
       ...jobRoutes(services),
@@ -114,7 +118,8 @@ export class HttpApi {
       throw listenError(error as NodeJS.ErrnoException, host, port);
     }
     app.server.on("error", (error) => {
-      if (!this.#stopping) fatal(new Error(`the HTTP API's listener on ${host}:${port} failed: ${error.message}`));
+      if (!this.#stopping)
+        fatal(new Error(`the HTTP API's listener on ${host}:${port} failed: ${error.message}`));
     });
     app.server.on("close", () => {
       if (!this.#stopping) fatal(new Error(`the HTTP API's listener on ${host}:${port} closed by itself`));
@@ -128,6 +133,7 @@ export class HttpApi {
     const app = this.#app;
     if (app === undefined) return;
     for (const controller of this.#running) controller.abort();
+    this.#connections?.closeIdle();
     const cut = setTimeout(() => app.server.closeAllConnections(), STOP_GRACE);
     try {
       await app.close();
@@ -164,7 +170,12 @@ export class HttpApi {
       const labels = { method: request.method, code: String(reply.statusCode) };
       this.metrics.sample("nomad.http.request", reply.elapsedTime, labels);
       this.log.debug(
-        { method: request.method, path: pathOf(request), status: reply.statusCode, duration: reply.elapsedTime },
+        {
+          method: request.method,
+          path: pathOf(request),
+          status: reply.statusCode,
+          duration: reply.elapsedTime,
+        },
         "request complete",
       );
     });
@@ -206,7 +217,12 @@ export class HttpApi {
     return controller.signal;
   }
 
-  async #send(request: FastifyRequest, reply: FastifyReply, answer: Answer, query: URLSearchParams): Promise<void> {
+  async #send(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    answer: Answer,
+    query: URLSearchParams,
+  ): Promise<void> {
     const pretty = query.has("pretty") && query.get("pretty") !== "false";
     const gzip = acceptsGzip(request.headers["accept-encoding"]);
     const { payload, type, gzipped } = await encode(answer.body, { pretty, gzip });
@@ -275,7 +291,9 @@ function listenError(error: NodeJS.ErrnoException, host: string, port: number): 
           "configuration.",
       );
     case "EADDRNOTAVAIL":
-      return new Error(`${at}: this machine does not have that address. Set addresses.http or bind_addr to one it has.`);
+      return new Error(
+        `${at}: this machine does not have that address. Set addresses.http or bind_addr to one it has.`,
+      );
     case "EACCES":
       return new Error(`${at}: not permitted. Ports below 1024 need privileges; set another ports.http.`);
     default:

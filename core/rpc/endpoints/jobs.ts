@@ -16,6 +16,7 @@ import {
   canonicalizeForState,
   EmptyJobError,
   formatMultiError,
+  formatWarnings,
   HclError,
   parseJob,
   validateJob,
@@ -144,7 +145,7 @@ export class Jobs implements JobEndpoint {
       DriverConfigValidated: true,
       Error: errors.length === 0 ? "" : formatMultiError(errors),
       ValidationErrors: errors.length === 0 ? null : errors,
-      Warnings: warnings.length === 0 ? "" : formatMultiError(warnings, "warning"),
+      Warnings: warnings.length === 0 ? "" : formatWarnings(warnings),
     };
   }
 
@@ -178,7 +179,7 @@ export class Jobs implements JobEndpoint {
       this.log.debug({ job: job.ID, errors: errors.length }, "job refused");
       throw new EndpointError(500, formatMultiError(errors));
     }
-    return { job, warnings: warnings.length === 0 ? "" : formatMultiError(warnings, "warning") };
+    return { job, warnings: warnings.length === 0 ? "" : formatWarnings(warnings) };
   }
 
   #canonical(input: unknown, namespace: string): Job {

@@ -3,6 +3,11 @@
  * that keeps the two apart. Composite keys are text, their parts divided by a zero byte, which no part may contain.
  */
 
+/** An id or name that can't be a key: too long, or with a null character. */
+export class KeyError extends RangeError {
+  override readonly name = "KeyError";
+}
+
 /** Turns keys into bytes at `start` of `target` and back; the shape that `lmdb` wants. */
 export interface KeyEncoder {
   writeKey(key: string | Uint8Array, target: Buffer, start: number): number;
@@ -51,7 +56,7 @@ export function encodeId(id: string): Buffer {
   const bytes = Buffer.allocUnsafe(UUID_BYTES);
   if (writeUuid(id, bytes, 0)) return bytes;
   const length = Buffer.byteLength(id);
-  if (length > MAX_ID_BYTES) throw new RangeError(`id of ${length} bytes is longer than ${MAX_ID_BYTES}`);
+  if (length > MAX_ID_BYTES) throw new KeyError(`id of ${length} bytes is longer than ${MAX_ID_BYTES}`);
   // A text id must never be 16 bytes long: that length means a UUID.
   const text = Buffer.alloc(length + 1 === UUID_BYTES ? length + 2 : length + 1);
   text[0] = TEXT_ID;
@@ -98,16 +103,19 @@ export function idScanStarts(prefix: string): { readonly uuid: Buffer | undefine
   return { uuid, text: Buffer.concat([Buffer.from([TEXT_ID]), Buffer.from(prefix)]) };
 }
 
-/** Joins the parts of a composite key. Throws a RangeError for a part with a zero byte in it. */
+/** Joins the parts of a composite key. Throws a KeyError for a part with a zero byte in it. */
 export function compositeKey(...parts: readonly string[]): string {
   for (const part of parts) {
-    if (part.includes("\0")) throw new RangeError(`"${part.replaceAll("\0", "\\0")}" contains a null character`);
+    if (part.includes("\0")) throw new KeyError(`"${part.replaceAll("\0", "\\0")}" contains a null character`);
   }
   return parts.join("\0");
 }
 
 /** Key of rows and index entries of one job. */
 export function jobKey(namespace: string, id: string): string {
+  if (namespace.length + id.length > MAX_ID_BYTES / 4) {
+    throw new KeyError(`job "${id.slice(0, 64)}…": namespace and id have more than ${MAX_ID_BYTES / 4} characters`);
+  }
   return `${namespace}\0${id}`;
 }
 

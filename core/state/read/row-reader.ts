@@ -29,6 +29,9 @@ export const DEFAULT_SCHEDULER_CONFIGURATION: Omit<SchedulerConfiguration, "Crea
   SchedulerAlgorithm: "binpack",
 };
 
+/** Where scans of a whole table begin; `lmdb` would leave out keys that begin with a byte below 5. */
+const FIRST_KEY = Buffer.from([0]);
+
 export const SINGLETON = "current";
 
 interface Options {
@@ -48,7 +51,8 @@ export class RowReader {
   /** Called before every read; a closed snapshot throws here. */
   protected check(): void {}
 
-  get index(): number {
+  /** Index of the last applied entry; 0 in an empty store. */
+  appliedIndex(): number {
     return (this.get(this.tables.meta, "applied") as number | undefined) ?? 0;
   }
 
@@ -139,7 +143,7 @@ export class RowReader {
 
   nodeCount(): number {
     this.check();
-    return this.tables.nodes.getKeysCount({ ...this.options });
+    return this.tables.nodes.getKeysCount({ start: FIRST_KEY as unknown as string, ...this.options });
   }
 
   allocation(id: string): Allocation | null {
@@ -271,7 +275,7 @@ export class RowReader {
     this.check();
     return [
       ...table.getRange({
-        ...(start === undefined ? {} : { start }),
+        start: start ?? (FIRST_KEY as unknown as string),
         ...(end === undefined ? {} : { end, inclusiveEnd: true }),
         ...this.options,
       }),
@@ -283,13 +287,13 @@ export class RowReader {
     table: Database<Row, string>,
     start?: string | Uint8Array,
   ): Generator<{ readonly key: string; readonly value: Row }> {
-    let from = start === undefined || start.length === 0 ? undefined : start;
+    let from: string | Uint8Array = start === undefined || start.length === 0 ? FIRST_KEY : start;
     let exclusiveStart = false;
     for (;;) {
       this.check();
       const chunk = [
         ...table.getRange({
-          ...(from === undefined ? {} : { start: from as string }),
+          start: from as string,
           exclusiveStart,
           limit: SCAN_CHUNK,
           ...this.options,

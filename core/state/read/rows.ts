@@ -14,7 +14,8 @@ import type {
 } from "@drover/plugin-sdk";
 import { Packr } from "msgpackr";
 
-const ALLOCATION_OPTIONAL = [
+/** Fields of an allocation that are left out while empty. */
+export const ALLOCATION_OPTIONAL = [
   "AllocStates",
   "DesiredDescription",
   "DesiredTransition",

@@ -129,6 +129,16 @@ export const LAYOUTS: Readonly<Record<keyof Tables, Layout>> = {
   systemJobs: { name: "system_jobs", key: "text", value: "keys" },
 };
 
+/** The same databases with keys and values as bytes, for copying. */
+export function openRawTables(env: RootDatabase): Record<keyof Tables, Database<Uint8Array, Uint8Array>> {
+  return Object.fromEntries(
+    Object.entries(LAYOUTS).map(([table, { name, value }]) => {
+      const options = { keyEncoding: "binary", encoding: "binary", dupSort: value === "ids" };
+      return [table, env.openDB(name, options as object)];
+    }),
+  ) as unknown as Record<keyof Tables, Database<Uint8Array, Uint8Array>>;
+}
+
 /** Value of a key in a database that holds keys alone. */
 export const NO_VALUE = Buffer.alloc(0);
 

@@ -5,7 +5,7 @@ import { RowReader } from "./row-reader.js";
 import type { Tables } from "./schema.js";
 
 export class LmdbSnapshot extends RowReader implements StateSnapshot {
-  override readonly index: number;
+  readonly index: number;
   private open = true;
 
   private constructor(
@@ -13,7 +13,7 @@ export class LmdbSnapshot extends RowReader implements StateSnapshot {
     private readonly transaction: Transaction,
   ) {
     super(tables, transaction);
-    this.index = super.index;
+    this.index = this.appliedIndex();
   }
 
   /** The newest committed state, as this thread sees it now. Close it: until then its old pages can't be reused. */
@@ -30,7 +30,7 @@ export class LmdbSnapshot extends RowReader implements StateSnapshot {
   }
 
   protected override check(): void {
-    if (this.open === false) throw new Error(`the snapshot at index ${this.index} is closed`);
+    if (!this.open) throw new Error(`the snapshot at index ${this.index} is closed`);
   }
 
   close(): void {

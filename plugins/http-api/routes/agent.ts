@@ -1,6 +1,5 @@
 /** https://developer.hashicorp.com/nomad/api-docs/agent and /metrics: what this agent says of itself. */
 import { type AgentHealthResponse, type AgentMember, HttpError } from "@drover/plugin-sdk";
-import { printedConfig } from "../agent-config.js";
 import { type Answer, json } from "../answer.js";
 import type { ApiRequest } from "../request.js";
 import { type Route, read } from "../route.js";
@@ -10,7 +9,7 @@ export function agentRoutes(services: Services): Route[] {
   const { agent } = services;
   return [
     read("/v1/agent/self", () =>
-      json({ config: printedConfig(agent), member: ownMember(services), stats: stats(services) }),
+      json({ config: agent.selfConfig, member: ownMember(services), stats: stats(services) }),
     ),
     read("/v1/agent/members", () =>
       json({
@@ -20,9 +19,7 @@ export function agentRoutes(services: Services): Route[] {
         ServerRegion: agent.region,
       }),
     ),
-    read("/v1/agent/servers", () =>
-      json(services.endpoints?.status.peers() ?? agent.config.client.servers),
-    ),
+    read("/v1/agent/servers", () => json(services.endpoints?.status.peers() ?? agent.config.client.servers)),
     read("/v1/agent/health", (request) => health(services, request)),
     read("/v1/metrics", (request) => metrics(services, request)),
   ];
@@ -71,6 +68,7 @@ async function metrics({ metrics }: Services, request: ApiRequest): Promise<Answ
     const type = "text/plain; version=0.0.4; charset=utf-8";
     return { body: { kind: "text", text: await metrics.toPrometheus(), type } };
   }
-  if (format !== "") throw new HttpError(400, `unknown metrics format "${format}": leave it out or say prometheus`);
+  if (format !== "")
+    throw new HttpError(400, `unknown metrics format "${format}": leave it out or say prometheus`);
   return json(metrics.toJSON());
 }

@@ -18,7 +18,9 @@ export function clientRoutes(services: Services): Route[] {
   return [
     read("/v1/client/fs/ls/:id", async (request) => {
       const { alloc } = locate(services, request);
-      return json(await nodes().call(alloc.NodeID, "fs.list", { allocId: alloc.ID, path: pathOf(request, "/") }));
+      return json(
+        await nodes().call(alloc.NodeID, "fs.list", { allocId: alloc.ID, path: pathOf(request, "/") }),
+      );
     }),
     read("/v1/client/fs/stat/:id", async (request) => {
       const { alloc } = locate(services, request);
@@ -55,15 +57,20 @@ export function clientRoutes(services: Services): Route[] {
     }),
     read("/v1/client/stats", async (request) => {
       const id = request.query.get("node_id") || services.client?.nodeId;
-      if (id === undefined) throw new HttpError(400, "node is not running a Nomad Client: name one with ?node_id=");
+      if (id === undefined)
+        throw new HttpError(400, "node is not running a Nomad Client: name one with ?node_id=");
       checkUUID("node", id);
-      if (withSnapshot(services, (snapshot) => snapshot.node(id)) === null) throw new HttpError(404, "Unknown node");
+      if (withSnapshot(services, (snapshot) => snapshot.node(id)) === null)
+        throw new HttpError(404, "Unknown node");
       return json(await nodes().call(id, "node.stats", {}));
     }),
   ];
 }
 
-function withSnapshot<T>(services: Services, look: (snapshot: ReturnType<ReturnType<typeof stateOf>["snapshot"]>) => T): T {
+function withSnapshot<T>(
+  services: Services,
+  look: (snapshot: ReturnType<ReturnType<typeof stateOf>["snapshot"]>) => T,
+): T {
   using snapshot = stateOf(services).snapshot();
   return look(snapshot);
 }
@@ -123,7 +130,8 @@ async function logs(services: Services, request: ApiRequest): Promise<Answer> {
   const task = request.query.get("task");
   if (task === null || task === "") throw new HttpError(400, "must provide task name");
   const type = request.query.get("type");
-  if (type !== "stdout" && type !== "stderr") throw new HttpError(400, "must provide log type (stdout/stderr)");
+  if (type !== "stdout" && type !== "stderr")
+    throw new HttpError(400, "must provide log type (stdout/stderr)");
   const framed = !request.flag("plain");
   const call = {
     allocId: located.alloc.ID,
@@ -155,7 +163,12 @@ const POLL = 1000;
 async function* followFile(
   services: Services,
   alloc: Allocation,
-  options: { readonly path: string; readonly origin: "start" | "end"; readonly offset: number; readonly follow: boolean },
+  options: {
+    readonly path: string;
+    readonly origin: "start" | "end";
+    readonly offset: number;
+    readonly follow: boolean;
+  },
   signal: AbortSignal,
 ): AsyncGenerator<FileFrame> {
   const { nodes } = endpointsOf(services);

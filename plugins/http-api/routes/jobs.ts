@@ -103,7 +103,10 @@ function versions(services: Services, request: ApiRequest, id: string): Promise<
       return { index: snapshot.tableIndex(Jobs, JobVersions), missing: "job versions not found" };
     }
     const index = found.reduce((highest, version) => Math.max(highest, version.ModifyIndex), 0);
-    return { index, value: { Diffs: null, Index: index, KnownLeader: true, LastContact: 0, Versions: found } };
+    return {
+      index,
+      value: { Diffs: null, Index: index, KnownLeader: true, LastContact: 0, Versions: found },
+    };
   });
 }
 
@@ -112,7 +115,9 @@ function allocations(services: Services, request: ApiRequest, id: string): Promi
   return query(services, request, [Allocations], (snapshot) => {
     // A job that was purged and registered anew is another job: its older allocations come with `all` only.
     const since = all ? 0 : (snapshot.job(request.namespace, id)?.CreateIndex ?? 0);
-    const rows = snapshot.allocationsByJob(request.namespace, id).filter((alloc) => alloc.CreateIndex >= since);
+    const rows = snapshot
+      .allocationsByJob(request.namespace, id)
+      .filter((alloc) => alloc.CreateIndex >= since);
     return { index: snapshot.tableIndex(Allocations), rows: allocationStubs(snapshot, rows) };
   });
 }
@@ -199,7 +204,10 @@ async function parse(services: Services, request: ApiRequest): Promise<Answer> {
     throw new HttpError(400, "Job spec is empty");
   }
   if (typeof body.JobHCL !== "string") {
-    throw new HttpError(400, `json: cannot unmarshal ${kindOf(body.JobHCL)} into JobHCL: it must be a string`);
+    throw new HttpError(
+      400,
+      `json: cannot unmarshal ${kindOf(body.JobHCL)} into JobHCL: it must be a string`,
+    );
   }
   return json(
     await endpointsOf(services).jobs.parse({ hcl: body.JobHCL, canonicalize: body.Canonicalize === true }),
@@ -217,7 +225,10 @@ function jobOf(body: Record<string, unknown>): Partial<Job> {
 
 function namespaceOf(request: ApiRequest, submitted: Partial<Job>, body: Record<string, unknown>): string {
   return (
-    stringOf(submitted.Namespace) ?? (request.query.get("namespace") || undefined) ?? stringOf(body.Namespace) ?? "default"
+    stringOf(submitted.Namespace) ??
+    (request.query.get("namespace") || undefined) ??
+    stringOf(body.Namespace) ??
+    "default"
   );
 }
 

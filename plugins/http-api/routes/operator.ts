@@ -42,7 +42,10 @@ export function operatorRoutes(services: Services): Route[] {
         query(services, request, [SchedulerConfig], (snapshot) => {
           const config = snapshot.schedulerConfiguration();
           const index = config.ModifyIndex;
-          return { index, value: { Index: index, KnownLeader: true, LastContact: 0, SchedulerConfig: config } };
+          return {
+            index,
+            value: { Index: index, KnownLeader: true, LastContact: 0, SchedulerConfig: config },
+          };
         }),
       POST: (request) => setSchedulerConfiguration(services, request.object()),
       PUT: (request) => setSchedulerConfiguration(services, request.object()),
@@ -78,7 +81,9 @@ function raftServers(services: Services): RaftServer[] {
   stateOf(services);
   const { status } = endpointsOf(services);
   const members = new Map(
-    status.members().map((member) => [`${member.Tags.rpc_addr ?? member.Addr}:${member.Tags.port ?? ""}`, member]),
+    status
+      .members()
+      .map((member) => [`${member.Tags.rpc_addr ?? member.Addr}:${member.Tags.port ?? ""}`, member]),
   );
   const leader = status.leader();
   const peers =

@@ -58,7 +58,9 @@ export function searchRoutes(services: Services): Route[] {
         const matches: Partial<Record<Context, string[] | null>> = {};
         const truncations: Partial<Record<Context, boolean>> = {};
         for (const context of contexts) {
-          const found = take(SEARCHES[context]?.ids(snapshot, request.namespace, prefix) ?? namesIn(context, prefix));
+          const found = take(
+            SEARCHES[context]?.ids(snapshot, request.namespace, prefix) ?? namesIn(context, prefix),
+          );
           matches[context] = found.length === 0 ? null : found.slice(0, LIMIT);
           truncations[context] = found.length > LIMIT;
         }

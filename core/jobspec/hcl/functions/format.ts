@@ -22,8 +22,8 @@ export function format(spec: string, args: readonly HclValue[]): string {
     const text = verbText(whole, verb, flags, precision === undefined ? undefined : Number(precision), value);
     return pad(text, flags, Number(width ?? 0), verb);
   });
-  const stray = result.length === 0 ? undefined : /%(?![-+# 0-9.[\]]*[a-zA-Z%])/.exec(spec);
-  if (stray) throw new FunctionError(`unrecognized verb at position ${stray.index + 1}`);
+  if (spec.replace(VERB, "").includes("%"))
+    throw new FunctionError("there is a % that begins no verb; write %% for one");
   if (highest < args.length)
     throw new FunctionError(`too many arguments; only ${highest} used by the format text`);
   return result;

@@ -1,4 +1,4 @@
-import { replaceRe2 } from "../../regexp.js";
+import { RegexpTimeout, replaceRe2 } from "../../regexp.js";
 import { FunctionError, type HclFunction, TooExpensive } from "../evaluate.js";
 import { type Arguments, fn } from "./arguments.js";
 import { format } from "./format.js";
@@ -46,9 +46,7 @@ function regexReplace(args: Arguments): string {
   try {
     return replaceRe2(args.string(0), args.string(1), args.string(2));
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ERR_SCRIPT_EXECUTION_TIMEOUT") {
-      throw new TooExpensive(`The pattern ${args.string(1)} takes too long on this text.`);
-    }
+    if (error instanceof RegexpTimeout) throw new TooExpensive(`${error.message}.`);
     throw new FunctionError(
       `cannot use the pattern: ${error instanceof Error ? error.message : String(error)}`,
     );

@@ -1,0 +1,134 @@
+/** A client of the HTTP API, as the commands use it. */
+
+/** The agent answered with an error. The wording is that of Nomad's own client, which scripts look for. */
+export class ApiError extends Error {
+  override readonly name = "ApiError";
+  constructor(
+    readonly status: number,
+    /** Text of the answer. */
+    readonly body: string,
+  ) {
+    super(`Unexpected response code: ${status} (${body.trim()})`);
+  }
+}
+
+/** The agent could not be reached. */
+export class ConnectionError extends Error {
+  override readonly name = "ConnectionError";
+}
+
+export interface ClientOptions {
+  /** For example `http://127.0.0.1:4646`. */
+  readonly address: string;
+  readonly region?: string;
+  readonly namespace?: string;
+  readonly token?: string;
+}
+
+export type Query = Readonly<Record<string, string | number | boolean | undefined>>;
+
+export interface Answer<T> {
+  readonly value: T;
+  /** `X-Nomad-Index`; 0 where the answer has none. */
+  readonly index: number;
+}
+
+export const DEFAULT_ADDRESS = "http://127.0.0.1:4646";
+
+export class ApiClient {
+  readonly #base: URL;
+
+  /** Throws an Error for an address that is none. */
+  constructor(readonly options: ClientOptions) {
+    const address = /^[a-z+]+:\/\//i.test(options.address) ? options.address : `http://${options.address}`;
+    const base = URL.canParse(address) ? new URL(address) : undefined;
+    if (base === undefined || !/^https?:$/.test(base.protocol)) {
+      throw new Error(`"${options.address}" is not an address of an agent: it should look like ${DEFAULT_ADDRESS}`);
+    }
+    this.#base = base;
+  }
+
+  async get<T>(path: string, query: Query = {}, signal?: AbortSignal): Promise<Answer<T>> {
+    return this.#answer<T>(await this.#fetch("GET", path, query, undefined, signal));
+  }
+
+  async put<T>(path: string, body: unknown, query: Query = {}): Promise<Answer<T>> {
+    return this.#answer<T>(await this.#fetch("PUT", path, query, body));
+  }
+
+  async delete<T>(path: string, query: Query = {}): Promise<Answer<T>> {
+    return this.#answer<T>(await this.#fetch("DELETE", path, query));
+  }
+
+  /** Bytes of an answer as they come. */
+  async *stream(path: string, query: Query = {}, signal?: AbortSignal): AsyncGenerator<Uint8Array> {
+    const response = await this.#fetch("GET", path, query, undefined, signal);
+    if (response.body === null) return;
+    try {
+      for await (const chunk of response.body) yield chunk as Uint8Array;
+    } catch (error) {
+      if (signal?.aborted === true) return;
+      throw new ConnectionError(`the agent at ${this.#base.origin} ended the stream early: ${reasonOf(error)}`);
+    }
+  }
+
+  async #answer<T>(response: Response): Promise<Answer<T>> {
+    const text = await response.text();
+    const index = Number(response.headers.get("x-nomad-index") ?? 0);
+    if (text === "") return { value: undefined as T, index };
+    try {
+      return { value: JSON.parse(text) as T, index };
+    } catch (error) {
+      throw new ConnectionError(
+        `what answers at ${this.#base.origin} does not speak the HTTP API: ${reasonOf(error)}. Check -address.`,
+      );
+    }
+  }
+
+  async #fetch(method: string, path: string, query: Query, body?: unknown, signal?: AbortSignal): Promise<Response> {
+    const url = new URL(path, this.#base);
+    const { region, namespace, token } = this.options;
+    for (const [name, value] of Object.entries({ region, namespace, ...query })) {
+      if (value !== undefined && value !== "") url.searchParams.set(name, String(value));
+    }
+    const headers: Record<string, string> = token === undefined ? {} : { "X-Nomad-Token": token };
+    let response: Response;
+    try {
+      response = await fetch(url, {
+        method,
+        headers,
+        signal,
+        body: body === undefined ? undefined : JSON.stringify(body),
+      });
+    } catch (error) {
+      if (signal?.aborted === true) throw error;
+      throw new ConnectionError(this.#unreachable(error));
+    }
+    if (!response.ok) throw new ApiError(response.status, await response.text());
+    return response;
+  }
+
+  #unreachable(error: unknown): string {
+    return (
+      `can't reach the agent at ${this.#base.origin}: ${reasonOf(error)}\n` +
+      'Is it running? "drover agent -dev" starts one on this machine; -address or NOMAD_ADDR (DROVER_ADDR) names another.'
+    );
+  }
+}
+
+/** What went wrong beneath a failed fetch, in words. */
+function reasonOf(error: unknown): string {
+  const cause = (error as { cause?: unknown }).cause ?? error;
+  const code = (cause as { code?: unknown }).code;
+  switch (code) {
+    case "ECONNREFUSED":
+      return "connection refused";
+    case "ENOTFOUND":
+      return "no such host";
+    case "ECONNRESET":
+    case "UND_ERR_SOCKET":
+      return "the connection was closed";
+    default:
+      return cause instanceof Error && cause.message !== "" ? cause.message : String(code ?? cause);
+  }
+}

@@ -1,0 +1,156 @@
+import { readFile } from "node:fs/promises";
+import type { Evaluation, Job, JobRegisterResponse } from "@drover/plugin-sdk";
+import type { DevApi } from "./dev-api.js";
+
+/** Milliseconds. */
+const RUNNING_DEADLINE = 60_000;
+const POLL = 50;
+const LOG_DEADLINE = 5_000;
+const LOG_LINES = 10;
+
+/** Rows of `GET /v1/job/:id/allocations`, as far as they are used here. */
+interface AllocationRow {
+  readonly ID: string;
+  readonly Name: string;
+  readonly NodeName: string;
+  readonly ClientStatus: string;
+  readonly EvalID: string;
+  readonly TaskStates: Readonly<
+    Record<string, { readonly Events: readonly { readonly DisplayMessage: string }[] | null }>
+  > | null;
+}
+
+export interface StartedJob {
+  readonly id: string;
+  readonly allocations: readonly AllocationRow[];
+}
+
+type Print = (line: string) => void;
+
+/** Registers a job and tells how it goes until it runs. Throws an Error for a job that is refused. */
+export async function runJob(api: DevApi, file: string, print: Print, signal: AbortSignal): Promise<StartedJob> {
+  const job = await readJob(api, file);
+  const begin = performance.now();
+  const registered = await api.json<JobRegisterResponse>("PUT", "/v1/jobs", { Job: job });
+  if (registered.Warnings) print(registered.Warnings);
+  print(`==> Job "${job.ID}" registered, evaluation ${registered.EvalID.slice(0, 8)}`);
+  const expected = (job.TaskGroups ?? []).reduce((sum, group) => sum + (group.Count ?? 1), 0);
+  const allocations = await follow(api, job.ID, registered.EvalID, expected, print, signal);
+  const running = allocations.filter(({ ClientStatus }) => isUp(ClientStatus));
+  if (running.length > 0) print(`==> ${running.length} of ${expected} running after ${seconds(performance.now() - begin)}`);
+  return { id: job.ID, allocations: running };
+}
+
+async function readJob(api: DevApi, file: string): Promise<Job> {
+  const text = await readFile(file, "utf8").catch((error: NodeJS.ErrnoException) => {
+    throw new Error(`job file ${file} can't be read: ${error.code === "ENOENT" ? "it does not exist" : error.message}`);
+  });
+  if (!/^\s*\{/.test(text)) return api.json<Job>("POST", "/v1/jobs/parse", { JobHCL: text, Canonicalize: true });
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(text);
+  } catch (error) {
+    throw new Error(`job file ${file} is not valid JSON: ${(error as Error).message}`);
+  }
+  return ((parsed as { Job?: Job }).Job ?? parsed) as Job;
+}
+
+/** Prints every change of an allocation's status until all run, or the deadline or an abort comes. */
+async function follow(
+  api: DevApi,
+  job: string,
+  evaluationId: string,
+  expected: number,
+  print: Print,
+  signal: AbortSignal,
+): Promise<AllocationRow[]> {
+  const statuses = new Map<string, string>();
+  const end = performance.now() + RUNNING_DEADLINE;
+  let isExplained = false;
+  for (;;) {
+    const rows = await api.json<AllocationRow[]>("GET", `/v1/job/${encodeURIComponent(job)}/allocations`);
+    for (const row of rows) {
+      const before = statuses.get(row.ID);
+      if (before === row.ClientStatus) continue;
+      statuses.set(row.ID, row.ClientStatus);
+      const change = before === undefined ? row.ClientStatus : `${before} → ${row.ClientStatus}`;
+      print(`    ${row.ID.slice(0, 8)}  ${row.Name}  ${change}${row.ClientStatus === "failed" ? `: ${lastEvent(row)}` : ""}`);
+    }
+    const settled = rows.filter(({ ClientStatus }) => isUp(ClientStatus) || ClientStatus === "failed");
+    if (settled.length >= expected || signal.aborted) return rows;
+    if (!isExplained) isExplained = await explainUnplaced(api, evaluationId, print);
+    if (performance.now() > end) {
+      print(`    not everything runs after ${RUNNING_DEADLINE / 1000} s; the cluster stays up, see drover job status ${job}`);
+      return rows;
+    }
+    await pause(POLL, signal);
+  }
+}
+
+/** Why a part of the job found no node, where the evaluation says so. */
+async function explainUnplaced(api: DevApi, evaluationId: string, print: Print): Promise<boolean> {
+  const evaluation = await api.json<Evaluation>("GET", `/v1/evaluation/${evaluationId}`);
+  const failed = Object.entries(evaluation.FailedTGAllocs ?? {});
+  for (const [group, metric] of failed) {
+    const reasons = [
+      ...Object.entries(metric.ConstraintFiltered ?? {}).map(([why, count]) => `${count} filtered by ${why}`),
+      ...Object.entries(metric.DimensionExhausted ?? {}).map(([why, count]) => `${count} without room for ${why}`),
+    ];
+    const nodes = metric.NodesEvaluated === 0 && reasons.length === 0 ? ["no node is ready yet"] : reasons;
+    print(`    group "${group}" waits for a node: ${nodes.join("; ")}`);
+  }
+  return failed.length > 0;
+}
+
+/** Prints the first lines of the first task's output, at most ten and for at most five seconds. */
+export async function showFirstLines(api: DevApi, { allocations }: StartedJob, print: Print): Promise<void> {
+  const first = allocations[0];
+  const task = Object.keys(first?.TaskStates ?? {})[0];
+  if (first === undefined || task === undefined) return;
+  print(`==> First output of task "${task}" (${first.ID.slice(0, 8)}):`);
+  const query = new URLSearchParams({ task, type: "stdout", origin: "start", follow: "true", plain: "true" });
+  const enough = new AbortController();
+  const timer = setTimeout(() => enough.abort(), LOG_DEADLINE);
+  let shown = 0;
+  try {
+    let rest = "";
+    for await (const chunk of await api.stream(`/v1/client/fs/logs/${first.ID}?${query}`, enough.signal)) {
+      const lines = (rest + String(chunk)).split("\n");
+      rest = lines.pop()!;
+      for (const line of lines.slice(0, LOG_LINES - shown)) print(`    ${line}`);
+      shown += lines.length;
+      if (shown >= LOG_LINES) break;
+    }
+    if (rest !== "" && shown < LOG_LINES) print(`    ${rest}`);
+  } catch (error) {
+    if (!enough.signal.aborted) print(`    (${(error as Error).message})`);
+  } finally {
+    clearTimeout(timer);
+    enough.abort();
+  }
+}
+
+function isUp(status: string): boolean {
+  return status === "running" || status === "complete";
+}
+
+function lastEvent({ TaskStates }: AllocationRow): string {
+  const events = Object.values(TaskStates ?? {}).flatMap(({ Events }) => Events ?? []);
+  return events.at(-1)?.DisplayMessage ?? "see drover alloc status";
+}
+
+function seconds(milliseconds: number): string {
+  return `${(milliseconds / 1000).toFixed(2)} s`;
+}
+
+function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, milliseconds);
+    signal.addEventListener("abort", done);
+  });
+}

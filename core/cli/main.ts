@@ -1,0 +1,39 @@
+#!/usr/bin/env node
+import { Command } from "commander";
+import { registerAgent } from "./agent.js";
+import { normalizeArgv } from "./argv.js";
+import { registerDev } from "./dev.js";
+import { droverVersion } from "./version.js";
+
+async function main(argv: readonly string[]): Promise<void> {
+  const program = new Command("drover")
+    .description("Drover runs your jobs on your machines. Start with: drover dev examples/hello.hcl")
+    .version(droverVersion(), "-v, --version", "print the version")
+    .showHelpAfterError("(see drover --help)")
+    .enablePositionalOptions();
+  registerAgent(program);
+  registerDev(program);
+  // An agent does not need the commands that talk to one.
+  if (argv[0] !== "agent") {
+    const { registerCommands } = await import("./commands/index.js");
+    registerCommands(program);
+  }
+  const booleans = booleanFlags(program);
+  await program.parseAsync(
+    normalizeArgv(argv, (flag) => booleans.has(flag)),
+    { from: "user" },
+  );
+}
+
+function booleanFlags(command: Command): Set<string> {
+  const own = command.options.filter((option) => option.isBoolean()).map((option) => option.name());
+  return new Set([...own, ...command.commands.flatMap((inner) => [...booleanFlags(inner)])]);
+}
+
+main(process.argv.slice(2)).then(
+  () => process.exit(),
+  (error: unknown) => {
+    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+    process.exit(1);
+  },
+);

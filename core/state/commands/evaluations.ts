@@ -1,0 +1,43 @@
+/** Evaluations: written by whoever asks for scheduling, and by schedulers with their outcome. */
+import type { Evaluation } from "@drover/plugin-sdk";
+import type { CommandPayloads, CommandType } from "../commands.js";
+import type { StateTransaction } from "../transaction.js";
+
+/** Inserts or replaces evaluations; create index and time of those that exist are kept. */
+export function upsertEvaluations(txn: StateTransaction, evaluations: readonly Evaluation[], time: number): void {
+  for (const evaluation of evaluations) {
+    const existing = txn.evaluation(evaluation.ID);
+    txn.putEvaluation(
+      {
+        ...evaluation,
+        CreateIndex: existing?.CreateIndex ?? txn.index,
+        ModifyIndex: txn.index,
+        CreateTime: existing?.CreateTime ?? (evaluation.CreateTime || time),
+        ModifyTime: time,
+      },
+      existing,
+    );
+  }
+}
+
+export function updateEvaluations(
+  txn: StateTransaction,
+  payload: CommandPayloads[typeof CommandType.EvaluationUpdate],
+): void {
+  upsertEvaluations(txn, payload.Evaluations, payload.Time);
+}
+
+/** Garbage collection: unknown ids are not an error, another collection may have been faster. */
+export function deleteEvaluations(
+  txn: StateTransaction,
+  payload: CommandPayloads[typeof CommandType.EvaluationDelete],
+): void {
+  for (const id of payload.EvalIDs) {
+    const evaluation = txn.evaluation(id);
+    if (evaluation !== null) txn.removeEvaluation(evaluation);
+  }
+  for (const id of payload.AllocIDs) {
+    const allocation = txn.allocation(id);
+    if (allocation !== null) txn.removeAllocation(allocation);
+  }
+}

@@ -1,0 +1,117 @@
+/** Jobs: registration with versions, and deregistration. */
+import { isDeepStrictEqual } from "node:util";
+import type { Evaluation, Job } from "@drover/plugin-sdk";
+import type { CommandPayloads, CommandType } from "../commands.js";
+import { compositeKey } from "../read/keys.js";
+import { CommandRefused } from "../refusal.js";
+import type { StateTransaction } from "../transaction.js";
+import { upsertEvaluations } from "./evaluations.js";
+
+/** Answer of a registration: the index that the API answers with, which stays when nothing changed. */
+export interface JobRegistered {
+  readonly JobModifyIndex: number;
+}
+
+export function registerJob(
+  txn: StateTransaction,
+  payload: CommandPayloads[typeof CommandType.JobRegister],
+): JobRegistered | CommandRefused {
+  const { Namespace, ID } = payload.Job;
+  // Everything about the job is found by these two: a null character in one would make it another job's.
+  compositeKey(Namespace, ID);
+  const current = txn.job(Namespace, ID);
+  if (payload.EnforceIndex) {
+    const refusal = checkIndex(current, payload.JobModifyIndex);
+    if (refusal !== null) return refusal;
+  }
+  let { Job: job } = payload;
+  if (current !== null && sameSpecification(current, job)) {
+    job = current;
+  } else {
+    job = {
+      ...job,
+      // Tokens prove a right at submission; they are never stored.
+      ConsulToken: "",
+      VaultToken: "",
+      CreateIndex: current?.CreateIndex ?? txn.index,
+      ModifyIndex: txn.index,
+      JobModifyIndex: txn.index,
+      Version: current === null ? 0 : current.Version + 1,
+      Stable: false,
+      Status: current?.Status ?? "",
+      SubmitTime: job.SubmitTime || payload.Time,
+    };
+    writeJob(txn, job, current);
+  }
+  upsertOwn(txn, payload.Evaluation, job.JobModifyIndex, payload.Time);
+  return { JobModifyIndex: job.JobModifyIndex };
+}
+
+export function deregisterJob(
+  txn: StateTransaction,
+  payload: CommandPayloads[typeof CommandType.JobDeregister],
+): JobRegistered {
+  const current = txn.job(payload.Namespace, payload.JobID);
+  if (current !== null) {
+    if (payload.Purge) {
+      txn.removeJob(current);
+      txn.accounts.jobPurged(current);
+    } else if (!current.Stop) {
+      const stopped: Job = {
+        ...current,
+        Stop: true,
+        Version: current.Version + 1,
+        ModifyIndex: txn.index,
+        JobModifyIndex: txn.index,
+      };
+      writeJob(txn, stopped, current);
+    }
+  }
+  upsertOwn(txn, payload.Evaluation, txn.index, payload.Time);
+  return { JobModifyIndex: txn.index };
+}
+
+/** Marks a version stable: its deployment succeeded, so that a later one may go back to it. */
+export function markStable(txn: StateTransaction, namespace: string, id: string, version: number): void {
+  const row = txn.jobVersion(namespace, id, version);
+  if (row === null || row.Stable) return;
+  txn.putJobVersion({ ...row, Stable: true, ModifyIndex: txn.index });
+  const current = txn.job(namespace, id);
+  if (current?.Version === version) txn.putJob({ ...current, Stable: true, ModifyIndex: txn.index }, current);
+}
+
+function writeJob(txn: StateTransaction, job: Job, current: Job | null): void {
+  txn.putJob(job, current);
+  txn.putJobVersion(job);
+  txn.accounts.jobRegistered(job);
+  txn.accounts.pruneVersions(job);
+}
+
+function upsertOwn(txn: StateTransaction, evaluation: Evaluation | null, modifyIndex: number, time: number): void {
+  if (evaluation !== null) upsertEvaluations(txn, [{ ...evaluation, JobModifyIndex: modifyIndex }], time);
+}
+
+function checkIndex(current: Job | null, wanted: number): CommandRefused | null {
+  const prefix = `Enforcing job modify index ${wanted}`;
+  if (wanted === 0) return current === null ? null : new CommandRefused(`${prefix}: job already exists`);
+  if (current === null) return new CommandRefused(`${prefix}: job does not exist`);
+  if (current.JobModifyIndex === wanted) return null;
+  return new CommandRefused(`${prefix}: job exists with conflicting job modify index: ${current.JobModifyIndex}`);
+}
+
+/** Equal in everything that the submitter decides. */
+function sameSpecification(current: Job, submitted: Job): boolean {
+  return isDeepStrictEqual(current, {
+    ...submitted,
+    ConsulToken: "",
+    VaultToken: "",
+    CreateIndex: current.CreateIndex,
+    ModifyIndex: current.ModifyIndex,
+    JobModifyIndex: current.JobModifyIndex,
+    Status: current.Status,
+    StatusDescription: current.StatusDescription,
+    Stable: current.Stable,
+    SubmitTime: current.SubmitTime,
+    Version: current.Version,
+  });
+}

@@ -1,0 +1,72 @@
+/** Counts of a deployment's groups, kept as its allocations are placed and report their health. */
+import type { AllocDeploymentStatus, Allocation, Deployment, DeploymentState } from "@drover/plugin-sdk";
+import { nanosOfRfc3339, rfc3339 } from "./time.js";
+import type { StateTransaction } from "./transaction.js";
+
+export class DeploymentAccounts {
+  private readonly open = new Map<string, { readonly deployment: Deployment; changed: boolean } | null>();
+
+  constructor(private readonly txn: StateTransaction) {}
+
+  allocationChanged(row: Allocation, previous: Allocation | null): void {
+    if (row.DeploymentID === "") return;
+    const account = this.account(row.DeploymentID);
+    const groups = account?.deployment.TaskGroups;
+    if (!account || groups === undefined || !Object.hasOwn(groups, row.TaskGroup)) return;
+    const group = groups[row.TaskGroup] as DeploymentState;
+    const placed = previous?.DeploymentID !== row.DeploymentID;
+    const before = placed ? null : healthOf(previous?.DeploymentStatus);
+    const after = placed ? null : healthOf(row.DeploymentStatus);
+    const health = after !== null && after !== before;
+    if (!placed && !health) return;
+    if (placed) group.PlacedAllocs += 1;
+    if (health) {
+      if (before === true) group.HealthyAllocs -= 1;
+      if (before === false) group.UnhealthyAllocs -= 1;
+      if (after) group.HealthyAllocs += 1;
+      else group.UnhealthyAllocs += 1;
+    }
+    if (row.DeploymentStatus?.Canary === true && group.PlacedCanaries?.includes(row.ID) !== true) {
+      group.PlacedCanaries = [...(group.PlacedCanaries ?? []), row.ID];
+    }
+    extendProgress(group, row, placed, health && after === true);
+    account.changed = true;
+  }
+
+  flush(): void {
+    for (const account of this.open.values()) {
+      if (account?.changed !== true) continue;
+      account.deployment.ModifyIndex = this.txn.index;
+      this.txn.putDeployment(account.deployment, account.deployment);
+    }
+    this.open.clear();
+  }
+
+  private account(id: string): { readonly deployment: Deployment; changed: boolean } | null {
+    let account = this.open.get(id);
+    if (account === undefined) {
+      const deployment = this.txn.deployment(id);
+      account = deployment === null ? null : { deployment, changed: false };
+      this.open.set(id, account);
+    }
+    return account;
+  }
+}
+
+function healthOf(status: AllocDeploymentStatus | null | undefined): boolean | null {
+  return status?.Healthy ?? null;
+}
+
+/** The first placement starts the clock of the progress deadline, every healthy allocation restarts it. */
+function extendProgress(group: DeploymentState, row: Allocation, placed: boolean, healthy: boolean): void {
+  if (group.ProgressDeadline === 0) return;
+  const bound = nanosOfRfc3339(group.RequireProgressBy);
+  if (placed && bound === null) {
+    group.RequireProgressBy = rfc3339(row.ModifyTime + group.ProgressDeadline);
+    return;
+  }
+  const decided = healthy ? nanosOfRfc3339(row.DeploymentStatus?.Timestamp ?? null) : null;
+  if (decided !== null && decided + group.ProgressDeadline > (bound ?? 0)) {
+    group.RequireProgressBy = rfc3339(decided + group.ProgressDeadline);
+  }
+}

@@ -1,0 +1,4 @@
+/** What worker threads need of the state: snapshots of the same environment, and the node columns. */
+export { SharedNodeColumns } from "./columns.js";
+export { openReader, type ReaderHandle } from "./open-reader.js";
+export { LmdbSnapshot } from "./snapshot.js";

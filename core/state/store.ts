@@ -1,0 +1,230 @@
+/** The state store: owner of the LMDB environment, of what is derived from it in memory, and of those who watch it. */
+import {
+  type ColumnBuffers,
+  type Logger,
+  type StateReader,
+  type StateSnapshot,
+  StateTable,
+} from "@drover/plugin-sdk";
+import type { RootDatabase } from "lmdb";
+import { NodeColumnsWriter } from "./columns.js";
+import { storageError } from "./errors.js";
+import { openEnvironment } from "./read/environment.js";
+import { RowReader } from "./read/row-reader.js";
+import { type JoinTokenRow, openTables, SCHEMA_VERSION, type TableIndexes, type Tables } from "./read/schema.js";
+import { LmdbSnapshot } from "./read/snapshot.js";
+import { StateFolder } from "./state-folder.js";
+import { type Effects, StateTransaction } from "./transaction.js";
+import { Watchers } from "./watchers.js";
+
+export interface StateStoreOptions {
+  /** Folder of the LMDB environment, `<data_dir>/server/state`. */
+  readonly path: string;
+  /** Region of the servers; a folder of another region is refused. Default `global`. */
+  readonly region?: string;
+  readonly log?: Logger;
+  /** Wait for the disk at every commit. Default false: the raft log is the durable truth. */
+  readonly durable?: boolean;
+  /** Id of the machine's boot, for tests. Default: the kernel's. */
+  readonly bootId?: string;
+}
+
+export class StateStore implements StateReader {
+  /** Shared memory of the node columns, for worker threads. */
+  readonly columns: ColumnBuffers;
+  private readonly watchers = new Watchers();
+  private readonly columnsWriter: NodeColumnsWriter;
+  private readonly newest: RowReader;
+  private applied = 0;
+  private tableIndexes: TableIndexes = {};
+  private keys = new Map<string, Uint8Array>();
+  private tokens = new Map<string, JoinTokenRow>();
+  private closed = false;
+
+  private constructor(
+    readonly path: string,
+    readonly region: string,
+    /**
+     * True when the state had to be dropped because the machine stopped while it was written: `index()` is 0, and
+     * consensus restores the last snapshot and the log.
+     */
+    readonly needsRebuild: boolean,
+    private readonly folder: StateFolder,
+    readonly env: RootDatabase,
+    readonly tables: Tables,
+    private readonly log: Logger | undefined,
+  ) {
+    this.newest = new RowReader(tables);
+    this.columnsWriter = new NodeColumnsWriter(log);
+    this.columns = this.columnsWriter.buffers;
+    this.reload();
+  }
+
+  /** Throws with folder, what was found and what was expected for a folder of another region or a newer version. */
+  static open(options: StateStoreOptions): StateStore {
+    const { path, region = "global", log, durable = false } = options;
+    const folder = options.bootId === undefined ? new StateFolder(path) : new StateFolder(path, options.bootId);
+    const whole = folder.prepare();
+    if (!whole) {
+      log?.warn({ path }, "the machine stopped while the state was written; rebuilding it from snapshot and log");
+    }
+    let env: RootDatabase | undefined;
+    try {
+      env = openEnvironment({ path, readOnly: false, durable });
+      const tables = openTables(env);
+      initialize(env, tables, path, region);
+      folder.markOpen();
+      return new StateStore(path, region, !whole, folder, env, tables, log);
+    } catch (error) {
+      void env?.close();
+      throw storageError(error, path);
+    }
+  }
+
+  index(): number {
+    return this.applied;
+  }
+
+  snapshot(): StateSnapshot {
+    return this.view();
+  }
+
+  /** A snapshot with the reads that only servers need. */
+  view(): LmdbSnapshot {
+    if (this.closed) throw new Error(`the state store at ${this.path} is closed`);
+    return LmdbSnapshot.take(this.env, this.tables);
+  }
+
+  async waitForIndex(index: number, timeout: number, signal?: AbortSignal): Promise<void> {
+    if (this.applied >= index) return;
+    await this.watchers.wait((applied) => applied >= index, {
+      signal,
+      timeout,
+      what: `index ${index} of the state (it is at ${this.applied})`,
+    });
+  }
+
+  async waitForChange(tables: readonly StateTable[], index: number, signal: AbortSignal): Promise<void> {
+    const changed = (): boolean => tables.some((table) => (this.tableIndexes[table] ?? 0) > index);
+    if (changed()) return;
+    await this.watchers.wait((_, touched) => tables.some((table) => touched.has(table)) && changed(), {
+      signal,
+      what: `a change of ${tables.join(", ")}`,
+    });
+  }
+
+  onApplied(listener: (index: number, tables: ReadonlySet<StateTable>) => void): () => void {
+    return this.watchers.onApplied(listener);
+  }
+
+  /** Public key that a node enrolled with. In memory: it is asked for with every payload. */
+  nodeKey(nodeId: string): Uint8Array | undefined {
+    return this.keys.get(nodeId);
+  }
+
+  /** A join token by the SHA-256 of its secret, hex. */
+  joinToken(hash: string): JoinTokenRow | undefined {
+    return this.tokens.get(hash);
+  }
+
+  /**
+   * Runs `work` in one LMDB transaction, all or nothing, and then brings everything derived in step. `index` is the
+   * last one that the batch applies.
+   */
+  commit<T>(index: number, work: (txn: StateTransaction) => T): T {
+    const txn = new StateTransaction(this.tables);
+    let result: T;
+    try {
+      result = this.env.transactionSync(() => {
+        const value = work(txn);
+        txn.finish(index);
+        return value;
+      });
+    } catch (error) {
+      throw storageError(error, this.path);
+    }
+    this.applied = index;
+    const changed = txn.changedTables();
+    for (const [table, at] of changed) this.tableIndexes[table] = at;
+    this.takeOver(txn.effects);
+    this.tell(new Set(changed.keys()));
+    return result;
+  }
+
+  /** Reads everything derived anew; all tables count as changed. After a restore. */
+  replaced(): void {
+    this.env.resetReadTxn();
+    this.reload();
+    this.tell(new Set(Object.values(StateTable)));
+  }
+
+  /** Waits for the disk and closes. Snapshots must be closed before. */
+  async close(): Promise<void> {
+    if (this.closed) return;
+    this.closed = true;
+    this.watchers.close();
+    await synced(this.env);
+    await this.env.close();
+    this.folder.markClean();
+  }
+
+  private reload(): void {
+    const rows = this.newest;
+    this.applied = rows.appliedIndex();
+    this.tableIndexes = { ...rows.tableIndexes() };
+    this.keys = new Map([...rows.agentKeys()].map(({ key, value }) => [key, decodeKey(value.PublicKey)]));
+    this.tokens = new Map([...rows.joinTokens()].map(({ key, value }) => [key, value]));
+    this.columnsWriter.rebuild(rows.nodes(), (nodeId) => rows.allocationsByNode(nodeId));
+  }
+
+  private takeOver(effects: Effects): void {
+    for (const [nodeId, row] of effects.agentKeys) this.keys.set(nodeId, decodeKey(row.PublicKey));
+    for (const [hash, row] of effects.joinTokens) this.tokens.set(hash, row);
+    this.columnsWriter.apply(effects, (nodeId) => this.newest.allocationsByNode(nodeId));
+  }
+
+  private tell(changed: ReadonlySet<StateTable>): void {
+    this.watchers.notify(this.applied, changed, (error) => {
+      this.log?.error({ error }, "a listener of state changes failed");
+    });
+  }
+}
+
+function decodeKey(base64: string): Uint8Array {
+  return new Uint8Array(Buffer.from(base64, "base64"));
+}
+
+/** Writes schema version and region into a new store, and checks those of an old one. */
+function initialize(env: RootDatabase, tables: Tables, path: string, region: string): void {
+  env.transactionSync(() => {
+    const schema = tables.meta.get("schema");
+    if (schema === undefined) {
+      tables.meta.putSync("schema", SCHEMA_VERSION);
+      tables.meta.putSync("region", region);
+      tables.meta.putSync("applied", 0);
+      return;
+    }
+    if (schema !== SCHEMA_VERSION) {
+      throw new Error(
+        `state at ${path} has schema version ${String(schema)}, expected ${SCHEMA_VERSION}: it was written by a newer version of Drover`,
+      );
+    }
+    const found = tables.meta.get("region");
+    if (found !== region) {
+      throw new Error(
+        `state at ${path} belongs to region "${String(found)}", expected "${region}": use another data_dir or correct the region`,
+      );
+    }
+  });
+}
+
+function synced(env: RootDatabase): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const { sync } = env as RootDatabase & { sync(done: (error?: Error) => void): void };
+    sync.call(env, (error) => (error ? reject(storageErrorOf(error)) : resolve()));
+  });
+}
+
+function storageErrorOf(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error));
+}

@@ -1,0 +1,250 @@
+/**
+ * Writing side of the tables, for the length of one batch of log entries: keeps secondary indexes, job accounts, the
+ * last-changed index of each table and the list of what the node columns must learn once the batch is committed.
+ */
+import {
+  type Allocation,
+  allocIsTerminal,
+  type Deployment,
+  type Evaluation,
+  type Job,
+  type JobSummary,
+  type Node,
+  type SchedulerConfiguration,
+  StateTable,
+} from "@drover/plugin-sdk";
+import type { Database } from "lmdb";
+import { DeploymentAccounts } from "./deployment-accounts.js";
+import { JobAccounts } from "./job-accounts.js";
+import { encodeId, jobKey, jobVersionKey } from "./read/keys.js";
+import { pluginRowKey, RowReader, SINGLETON } from "./read/row-reader.js";
+import {
+  type AgentKeyRow,
+  type JobReferences,
+  type JoinTokenRow,
+  NO_VALUE,
+  type TableIndexes,
+  type Tables,
+} from "./read/schema.js";
+
+/** What changed outside of LMDB's reach; applied once the transaction is committed. */
+export interface Effects {
+  /** New row of each node that was written; null where it was removed. */
+  readonly nodes: Map<string, Node | null>;
+  /** Allocations before and after, for usage. */
+  readonly usage: { readonly before: Allocation | null; readonly after: Allocation | null }[];
+  readonly agentKeys: Map<string, AgentKeyRow>;
+  readonly joinTokens: Map<string, JoinTokenRow>;
+}
+
+/** Job types that have an own index, because every node that joins needs their jobs evaluated. */
+function isSystemType(type: string): boolean {
+  return type === "system" || type === "sysbatch";
+}
+
+export class StateTransaction extends RowReader {
+  readonly effects: Effects = { nodes: new Map(), usage: [], agentKeys: new Map(), joinTokens: new Map() };
+  private readonly rollouts: DeploymentAccounts;
+  readonly accounts: JobAccounts;
+  private readonly changed = new Map<StateTable, number>();
+  private entryIndex = 0;
+
+  constructor(tables: Tables) {
+    super(tables);
+    this.accounts = new JobAccounts(this);
+    this.rollouts = new DeploymentAccounts(this);
+  }
+
+  /** Index of the entry being applied. */
+  get index(): number {
+    return this.entryIndex;
+  }
+
+  /** Starts on the next entry. */
+  begin(index: number): void {
+    this.entryIndex = index;
+  }
+
+  /** Ends an entry: writes what was gathered over it. */
+  end(): void {
+    this.rollouts.flush();
+    this.accounts.flush();
+  }
+
+  /** Ends the batch: writes its last index and the indexes of the tables it changed. */
+  finish(index: number): void {
+    this.tables.meta.putSync("applied", index);
+    if (this.changed.size === 0) return;
+    const indexes: TableIndexes = { ...this.tableIndexes(), ...Object.fromEntries(this.changed) };
+    this.tables.meta.putSync("tables", indexes);
+  }
+
+  /** Tables that changed, with the index of their last change. */
+  changedTables(): ReadonlyMap<StateTable, number> {
+    return this.changed;
+  }
+
+  private touch(table: StateTable): void {
+    this.changed.set(table, this.entryIndex);
+  }
+
+  private write<Row>(table: StateTable, database: Database<Row, string>, key: string, row: Row): void {
+    database.putSync(key, row);
+    this.touch(table);
+  }
+
+  private erase<Row>(table: StateTable, database: Database<Row, string>, key: string): void {
+    database.removeSync(key);
+    this.touch(table);
+  }
+
+  /** Writes the current row of a job; its versions are rows of their own. */
+  putJob(job: Job, previous: Job | null): void {
+    const key = jobKey(job.Namespace, job.ID);
+    this.write(StateTable.Jobs, this.tables.jobs, key, job);
+    if (previous?.ParentID !== job.ParentID) {
+      if (previous !== null) this.tables.jobsByParent.removeSync(childKey(previous));
+      if (job.ParentID !== "") this.tables.jobsByParent.putSync(childKey(job), NO_VALUE);
+    }
+    if (previous?.Type !== job.Type) {
+      if (isSystemType(job.Type)) this.tables.systemJobs.putSync(key, NO_VALUE);
+      else this.tables.systemJobs.removeSync(key);
+    }
+  }
+
+  removeJob(job: Job): void {
+    const key = jobKey(job.Namespace, job.ID);
+    this.erase(StateTable.Jobs, this.tables.jobs, key);
+    this.tables.systemJobs.removeSync(key);
+    this.tables.jobsByParent.removeSync(childKey(job));
+  }
+
+  putJobVersion(job: Job): void {
+    const key = jobVersionKey(job.Namespace, job.ID, job.CreateIndex, job.Version);
+    this.write(StateTable.JobVersions, this.tables.jobVersions, key, job);
+  }
+
+  removeJobVersion(namespace: string, id: string, createIndex: number, version: number): void {
+    const key = jobVersionKey(namespace, id, createIndex, version);
+    this.erase(StateTable.JobVersions, this.tables.jobVersions, key);
+  }
+
+  putJobSummary(summary: JobSummary): void {
+    const key = jobKey(summary.Namespace, summary.JobID);
+    this.write(StateTable.JobSummaries, this.tables.jobSummaries, key, summary);
+  }
+
+  removeJobSummary(namespace: string, id: string): void {
+    this.erase(StateTable.JobSummaries, this.tables.jobSummaries, jobKey(namespace, id));
+  }
+
+  putJobReferences(namespace: string, id: string, references: JobReferences | null): void {
+    const key = jobKey(namespace, id);
+    if (references === null) this.tables.jobReferences.removeSync(key);
+    else this.tables.jobReferences.putSync(key, references);
+  }
+
+  putNode(node: Node): void {
+    this.write(StateTable.Nodes, this.tables.nodes, node.ID, node);
+    this.effects.nodes.set(node.ID, node);
+  }
+
+  removeNode(id: string): void {
+    this.erase(StateTable.Nodes, this.tables.nodes, id);
+    this.effects.nodes.set(id, null);
+  }
+
+  /** Writes an allocation; `previous` is its row so far, whose index entries are kept where they still hold. */
+  putAllocation(row: Allocation, previous: Allocation | null): void {
+    this.write(StateTable.Allocations, this.tables.allocations, row.ID, row);
+    const { allocationsByNode, allocationsByJob, allocationsByEvaluation, allocationsByDeployment } = this.tables;
+    const id = encodeId(row.ID);
+    const jobOf = (a: Allocation): string => jobKey(a.Namespace, a.JobID);
+    move(allocationsByNode, id, previous?.NodeID, row.NodeID);
+    move(allocationsByJob, id, previous === null ? undefined : jobOf(previous), jobOf(row));
+    move(allocationsByEvaluation, id, previous?.EvalID, row.EvalID);
+    move(allocationsByDeployment, id, previous?.DeploymentID, row.DeploymentID);
+    this.accounts.allocationChanged(row, previous);
+    this.rollouts.allocationChanged(row, previous);
+    this.noteUsage(row, previous);
+  }
+
+  removeAllocation(row: Allocation): void {
+    this.erase(StateTable.Allocations, this.tables.allocations, row.ID);
+    const { allocationsByNode, allocationsByJob, allocationsByEvaluation, allocationsByDeployment } = this.tables;
+    const id = encodeId(row.ID);
+    move(allocationsByNode, id, row.NodeID, undefined);
+    move(allocationsByJob, id, jobKey(row.Namespace, row.JobID), undefined);
+    move(allocationsByEvaluation, id, row.EvalID, undefined);
+    move(allocationsByDeployment, id, row.DeploymentID, undefined);
+    this.accounts.allocationRemoved(row);
+    this.noteUsage(null, row);
+  }
+
+  /** Usage moves only when an allocation appears, ends, or changes what it holds. */
+  private noteUsage(after: Allocation | null, before: Allocation | null): void {
+    const live = (row: Allocation | null): Allocation | null => (row === null || allocIsTerminal(row) ? null : row);
+    const [from, to] = [live(before), live(after)];
+    if (from === null && to === null) return;
+    if (from?.AllocatedResources === to?.AllocatedResources && from?.NodeID === to?.NodeID) return;
+    this.effects.usage.push({ before: from, after: to });
+  }
+
+  putEvaluation(row: Evaluation, previous: Evaluation | null): void {
+    this.write(StateTable.Evaluations, this.tables.evaluations, row.ID, row);
+    const jobOf = (e: Evaluation): string => jobKey(e.Namespace, e.JobID);
+    move(this.tables.evaluationsByJob, encodeId(row.ID), previous === null ? undefined : jobOf(previous), jobOf(row));
+    this.accounts.evaluationChanged(row, previous);
+  }
+
+  removeEvaluation(row: Evaluation): void {
+    this.erase(StateTable.Evaluations, this.tables.evaluations, row.ID);
+    move(this.tables.evaluationsByJob, encodeId(row.ID), jobKey(row.Namespace, row.JobID), undefined);
+    this.accounts.evaluationRemoved(row);
+  }
+
+  putDeployment(row: Deployment, previous: Deployment | null): void {
+    this.write(StateTable.Deployments, this.tables.deployments, row.ID, row);
+    if (previous === null) {
+      this.tables.deploymentsByJob.putSync(jobKey(row.Namespace, row.JobID), encodeId(row.ID));
+    }
+  }
+
+  putSchedulerConfiguration(row: SchedulerConfiguration): void {
+    this.write(StateTable.SchedulerConfig, this.tables.schedulerConfig, SINGLETON, row);
+  }
+
+  putAgentKey(nodeId: string, row: AgentKeyRow): void {
+    this.write(StateTable.AgentKeys, this.tables.agentKeys, nodeId, row);
+    this.effects.agentKeys.set(nodeId, row);
+  }
+
+  putJoinToken(hash: string, row: JoinTokenRow): void {
+    this.write(StateTable.JoinTokens, this.tables.joinTokens, hash, row);
+    this.effects.joinTokens.set(hash, row);
+  }
+
+  putPluginRow(plugin: string, table: string, key: string, value: unknown): void {
+    this.write(StateTable.PluginRows, this.tables.pluginRows, pluginRowKey(plugin, table, key), value);
+  }
+
+  removePluginRow(plugin: string, table: string, key: string): void {
+    this.erase(StateTable.PluginRows, this.tables.pluginRows, pluginRowKey(plugin, table, key));
+  }
+}
+
+function childKey(job: Job): string {
+  return `${jobKey(job.Namespace, job.ParentID)}\0${job.ID}`;
+}
+
+/** Moves an id from one key of an index to another; an empty key has no entries. */
+function move(
+  index: Database<Uint8Array, string>,
+  id: Uint8Array,
+  from: string | undefined,
+  to: string | undefined,
+): void {
+  if (from === to) return;
+  if (from !== undefined && from !== "") index.removeSync(from, id);
+  if (to !== undefined && to !== "") index.putSync(to, id);
+}

@@ -1,0 +1,323 @@
+/** Running schedulers in tests, and the conformance kit that every scheduler must pass. */
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import type { Logger } from "../contracts/platform.js";
+import type { Placer, Scheduler, SchedulerContext } from "../contracts/scheduler.js";
+import {
+  type Allocation,
+  allocIsTerminal,
+  type Evaluation,
+  EvalStatus,
+  evalTerminal,
+  type Job,
+  nodeReady,
+  type Plan,
+  type PlanResult,
+  serverTerminal,
+} from "../domain/index.js";
+import { createPlan, nodeFits } from "../scheduling/index.js";
+import { MemoryState } from "./memory-state.js";
+import { type PlacerScope, ScanPlacer } from "./scan-placer.js";
+import { makeEvaluation, makeGroup, makeJob, makeNode, makeTask } from "./scheduler-fixtures.js";
+
+export interface SchedulerHarnessOptions {
+  /** The placer of plans; default `ScanPlacer`. */
+  readonly placer?: (scope: PlacerScope) => Placer;
+  /** Refuses a node's part of a plan although it would fit; plays the plans of other schedulers. */
+  readonly refuse?: (nodeId: string, plan: Plan) => boolean;
+  /** Milliseconds since the Unix epoch; default 1,800,000,000,000. */
+  readonly now?: number;
+}
+
+/** What a scheduler did about one evaluation. */
+export interface SchedulerRun {
+  readonly plans: Plan[];
+  readonly results: PlanResult[];
+  readonly updated: Evaluation[];
+  readonly created: Evaluation[];
+  readonly reblocked: Evaluation[];
+  /** New allocations that were committed. */
+  readonly placed: Allocation[];
+}
+
+/** A leader in memory: checks and applies plans, stores evaluations. */
+export class SchedulerHarness {
+  readonly state = new MemoryState();
+  /** Milliseconds since the Unix epoch. */
+  now: number;
+  readonly #placer: (scope: PlacerScope) => Placer;
+  readonly #refuse: (nodeId: string, plan: Plan) => boolean;
+
+  constructor(options: SchedulerHarnessOptions = {}) {
+    this.#placer = options.placer ?? ((scope) => new ScanPlacer(scope));
+    this.#refuse = options.refuse ?? (() => false);
+    this.now = options.now ?? 1_800_000_000_000;
+  }
+
+  /** Registers the job and lets the scheduler work on an evaluation of it. */
+  register(scheduler: Scheduler, job: Job): Promise<SchedulerRun> {
+    return this.run(scheduler, makeEvaluation(this.state.putJob(job)));
+  }
+
+  async run(scheduler: Scheduler, evaluation: Evaluation): Promise<SchedulerRun> {
+    const { state } = this;
+    state.putEvaluation(evaluation);
+    const run: SchedulerRun = { plans: [], results: [], updated: [], created: [], reblocked: [], placed: [] };
+    const context: SchedulerContext = {
+      evaluation: state.evaluation(evaluation.ID)!,
+      state,
+      get columns() {
+        return state.columns();
+      },
+      log: silentLogger,
+      now: this.now,
+      newPlan: (job) => createPlan(evaluation, "token", job, state.index),
+      placer: (plan) => this.#placer({ state, columns: state.columns(), plan, evaluation }),
+      submitPlan: async (plan) => {
+        // What crosses to the leader is a copy.
+        const result = this.#apply(structuredClone(plan), run);
+        run.plans.push(plan);
+        run.results.push(result);
+        return { result, refreshed: result.RefreshIndex > 0 };
+      },
+      updateEvaluation: async (changed) => {
+        run.updated.push(changed);
+        state.putEvaluation(changed);
+      },
+      createEvaluation: async (created) => {
+        run.created.push(created);
+        state.putEvaluation(created);
+      },
+      reblockEvaluation: async (changed) => {
+        run.reblocked.push(changed);
+        state.putEvaluation(changed);
+      },
+    };
+    await scheduler.process(context);
+    return run;
+  }
+
+  /** Allocations of a job that are to run. */
+  live(job: Pick<Job, "ID" | "Namespace">): Allocation[] {
+    return this.state.allocationsByJob(job.Namespace, job.ID).filter((allocation) => !allocIsTerminal(allocation));
+  }
+
+  /** Changes an allocation as its node would report it. */
+  report(id: string, change: Partial<Allocation>): void {
+    const allocation = this.state.allocation(id);
+    if (allocation === null) throw new Error(`no allocation ${id} in the harness`);
+    this.state.putAllocation({ ...allocation, ...change });
+  }
+
+  /** Throws an assertion error for the first node that holds more than it has. */
+  assertNothingOvercommitted(): void {
+    for (const node of this.state.nodes()) {
+      const fit = nodeFits(node, this.state.allocationsByNode(node.ID));
+      assert.ok(fit.fits, `node ${node.ID} is overcommitted: ${fit.dimension}, uses ${JSON.stringify(fit.used)}`);
+    }
+  }
+
+  #apply(plan: Plan, run: SchedulerRun): PlanResult {
+    const result: PlanResult = {
+      AllocIndex: 0,
+      Deployment: plan.Deployment,
+      DeploymentUpdates: plan.DeploymentUpdates,
+      NodeAllocation: {},
+      NodePreemptions: {},
+      NodeUpdate: {},
+      RefreshIndex: 0,
+      RejectedNodes: [],
+    };
+    const nodes = new Set([...Object.keys(plan.NodeUpdate), ...Object.keys(plan.NodeAllocation)]);
+    for (const id of nodes) {
+      if (!this.#accepts(plan, id)) {
+        result.RejectedNodes.push(id);
+        continue;
+      }
+      if (plan.NodeUpdate[id] !== undefined) result.NodeUpdate[id] = plan.NodeUpdate[id];
+      if (plan.NodeAllocation[id] !== undefined) result.NodeAllocation[id] = plan.NodeAllocation[id];
+    }
+    for (const stopped of Object.values(result.NodeUpdate).flat()) {
+      const known = this.state.allocation(stopped.ID);
+      if (known === null) continue;
+      const { DesiredStatus, DesiredDescription = "", ClientStatus } = stopped;
+      this.state.putAllocation({
+        ...known,
+        DesiredStatus,
+        DesiredDescription,
+        ...(ClientStatus === "lost" ? { ClientStatus } : {}),
+      });
+    }
+    for (const placed of Object.values(result.NodeAllocation).flat()) {
+      const known = this.state.allocation(placed.ID);
+      if (known === null) run.placed.push(placed);
+      this.state.putAllocation(
+        known === null
+          ? placed
+          : { ...placed, ClientStatus: known.ClientStatus, TaskStates: known.TaskStates, CreateTime: known.CreateTime },
+      );
+      const previous = placed.PreviousAllocation === undefined ? null : this.state.allocation(placed.PreviousAllocation);
+      if (previous !== null) this.state.putAllocation({ ...previous, NextAllocation: placed.ID });
+    }
+    result.AllocIndex = this.state.index;
+    if (result.RejectedNodes.length > 0) result.RefreshIndex = this.state.index;
+    return result;
+  }
+
+  #accepts(plan: Plan, nodeId: string): boolean {
+    const placed = plan.NodeAllocation[nodeId] ?? [];
+    if (placed.length === 0) return true;
+    if (this.#refuse(nodeId, plan)) return false;
+    const node = this.state.node(nodeId);
+    if (node === null) return false;
+    const existing = this.state.allocationsByNode(nodeId);
+    const known = new Set(existing.map((one) => one.ID));
+    if (placed.some((one) => !known.has(one.ID)) && !nodeReady(node)) return false;
+    const leaving = new Set([...(plan.NodeUpdate[nodeId] ?? []), ...placed].map((one) => one.ID));
+    return nodeFits(node, [...existing.filter((one) => !leaving.has(one.ID)), ...placed]).fits;
+  }
+}
+
+/** The scheduler under test. */
+export interface SchedulerSubject {
+  /** The scheduler, as a thread would make it. */
+  create(): Scheduler;
+  /** The placer it is given; default `ScanPlacer`. */
+  readonly placer?: (scope: PlacerScope) => Placer;
+}
+
+/**
+ * Registers the cases that every scheduler of jobs with counted groups must pass, whatever it optimises for: it ends each
+ * evaluation, keeps count and names, overcommits nothing, comes to rest, and says what it could not place.
+ */
+export function schedulerConformance(name: string, subject: SchedulerSubject): void {
+  const scheduler = subject.create();
+  const harness = (options: SchedulerHarnessOptions = {}): SchedulerHarness =>
+    new SchedulerHarness(subject.placer === undefined ? options : { placer: subject.placer, ...options });
+  const job = (count: number, cpu = 100): Job => {
+    const task = makeTask();
+    return makeJob({
+      Type: scheduler.type,
+      TaskGroups: [makeGroup({ Count: count, Tasks: [{ ...task, Resources: { ...task.Resources, CPU: cpu } }] })],
+    });
+  };
+  const cluster = (leader: SchedulerHarness, count: number): void => {
+    for (let i = 0; i < count; i++) leader.state.putNode(makeNode());
+  };
+  const outcome = (run: SchedulerRun): Evaluation => {
+    assert.equal(run.updated.length + run.reblocked.length, 1, "exactly one outcome is written for an evaluation");
+    return (run.updated[0] ?? run.reblocked[0])!;
+  };
+
+  describe(`scheduler ${name}`, () => {
+    it("places each group as often as it counts, under different names", async () => {
+      const leader = harness();
+      cluster(leader, 3);
+      const run = await leader.register(scheduler, job(7));
+      assert.equal(outcome(run).Status, EvalStatus.Complete);
+      const names = leader.live(job(7)).map((allocation) => allocation.Name);
+      assert.equal(new Set(names).size, 7);
+      leader.assertNothingOvercommitted();
+    });
+
+    it("comes to rest: a second evaluation changes nothing", async () => {
+      const leader = harness();
+      cluster(leader, 3);
+      await leader.register(scheduler, job(5));
+      const run = await leader.run(scheduler, makeEvaluation(job(5)));
+      assert.equal(outcome(run).Status, EvalStatus.Complete);
+      assert.deepEqual(run.placed, []);
+      assert.equal(leader.live(job(5)).length, 5);
+    });
+
+    it("stops everything of a stopped job and of a purged one", async () => {
+      for (const purge of [false, true]) {
+        const leader = harness();
+        cluster(leader, 2);
+        await leader.register(scheduler, job(4));
+        leader.state.stopJob("default", "web", purge);
+        const run = await leader.run(scheduler, makeEvaluation(job(4), { TriggeredBy: "job-deregister" }));
+        assert.ok(evalTerminal(outcome(run)));
+        assert.deepEqual(leader.live(job(4)), []);
+      }
+    });
+
+    it("leaves a blocked evaluation for what finds no room, and overcommits nothing", async () => {
+      const leader = harness();
+      cluster(leader, 1);
+      const run = await leader.register(scheduler, job(3, 1900));
+      const done = outcome(run);
+      assert.equal(leader.live(job(3)).length, 2);
+      leader.assertNothingOvercommitted();
+      const blocked = run.created.find((evaluation) => evaluation.Status === EvalStatus.Blocked);
+      assert.ok(blocked, "a blocked evaluation is created");
+      assert.equal(done.BlockedEval, blocked.ID);
+      assert.equal(blocked.PreviousEval, done.ID);
+      assert.ok(done.FailedTGAllocs?.["g"], "FailedTGAllocs explains the group");
+      assert.equal(done.QueuedAllocations?.["g"], 1);
+    });
+
+    it("ends when a part of every plan is refused", async () => {
+      const leader = harness({ refuse: () => true });
+      cluster(leader, 2);
+      const run = await leader.register(scheduler, job(2));
+      assert.equal(outcome(run).Status, EvalStatus.Failed);
+      assert.deepEqual(leader.live(job(2)), []);
+    });
+
+    it("plans the rest again when a part was refused", async () => {
+      let refusals = 0;
+      const leader = harness({ refuse: () => refusals++ === 0 });
+      cluster(leader, 3);
+      const run = await leader.register(scheduler, job(6));
+      assert.equal(outcome(run).Status, EvalStatus.Complete);
+      assert.equal(leader.live(job(6)).length, 6);
+      leader.assertNothingOvercommitted();
+    });
+
+    it("replaces allocations of a node that is down", async () => {
+      const leader = harness();
+      cluster(leader, 2);
+      await leader.register(scheduler, job(4));
+      const down = leader.state.nodes()[0]!;
+      const before = leader.live(job(4)).filter((allocation) => allocation.NodeID === down.ID).length;
+      leader.state.putNode({ ...down, Status: "down" });
+      const run = await leader.run(scheduler, makeEvaluation(job(4), { TriggeredBy: "node-update", NodeID: down.ID }));
+      assert.equal(run.placed.length, before);
+      const live = leader.live(job(4));
+      assert.equal(live.length, 4);
+      assert.ok(live.every((allocation) => allocation.NodeID !== down.ID));
+      const gone = leader.state.allocationsByNode(down.ID);
+      assert.ok(gone.every((allocation) => serverTerminal(allocation) && allocation.ClientStatus === "lost"));
+    });
+
+    it("makes the same plan from the same state", async () => {
+      const nodes = Array.from({ length: 8 }, () => makeNode());
+      const evaluation = makeEvaluation(job(10));
+      const plans: Plan[] = [];
+      for (let i = 0; i < 2; i++) {
+        const leader = harness();
+        for (const node of nodes) leader.state.putNode(node);
+        leader.state.putJob(job(10));
+        plans.push(...(await leader.run(scheduler, evaluation)).plans);
+      }
+      assert.equal(plans.length, 2);
+      const decisions = plans.map((plan) =>
+        Object.values(plan.NodeAllocation)
+          .flat()
+          .map(({ ID, Name, NodeID, AllocatedResources }) => ({ ID, Name, NodeID, AllocatedResources })),
+      );
+      assert.deepEqual(decisions[0], decisions[1]);
+    });
+  });
+}
+
+const ignore = (): void => {};
+const silentLogger: Logger = {
+  trace: ignore,
+  debug: ignore,
+  info: ignore,
+  warn: ignore,
+  error: ignore,
+  child: () => silentLogger,
+};

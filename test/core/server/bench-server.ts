@@ -1,0 +1,229 @@
+/** A server with the real state store and scheduling pool, over a consensus and a transport that tests hold in hand. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type {
+  AdmissionHook,
+  AgentInfo,
+  AgentServerHandler,
+  AgentTransport,
+  AllocationUpdate,
+  Allocation,
+  AssignmentDelta,
+  Node,
+} from "@drover/plugin-sdk";
+import { Server } from "../../../core/server/server.js";
+import { StateStore } from "../../../core/state/index.js";
+import { quietLogger, quietMetrics } from "../../quiet.js";
+import { SingleConsensus } from "./single-consensus.js";
+
+/** Agents that exist in name only: they are told their assignment and say what the test makes them say. */
+class PaperTransport implements AgentTransport {
+  handler: AgentServerHandler | undefined;
+  readonly assigned = new Map<string, Map<string, Allocation>>();
+
+  async serve(handler: AgentServerHandler): Promise<void> {
+    this.handler = handler;
+  }
+
+  isConnected(): boolean {
+    return true;
+  }
+
+  async call(nodeId: string, _method: string, delta: unknown): Promise<never> {
+    this.take(nodeId, delta as AssignmentDelta);
+    return { index: (delta as AssignmentDelta).index } as never;
+  }
+
+  take(nodeId: string, delta: AssignmentDelta): void {
+    const node = this.assigned.get(nodeId) ?? new Map<string, Allocation>();
+    this.assigned.set(nodeId, node);
+    for (const allocation of delta.upserts) node.set(allocation.ID, allocation);
+    for (const id of delta.removed) node.delete(id);
+  }
+
+  // biome-ignore lint/correctness/useYield: no paper agent has files
+  async *stream(): AsyncIterable<never> {
+    throw new Error("paper agents have no files");
+  }
+
+  clusterKey(): Uint8Array {
+    return new Uint8Array(32);
+  }
+
+  brokerUrls(): readonly string[] {
+    return [];
+  }
+
+  stats(): ReturnType<AgentTransport["stats"]> {
+    return { connected: 0, received: 0, sent: 0, refused: {} };
+  }
+}
+
+export class BenchServer {
+  readonly folder = mkdtempSync(join(tmpdir(), "drover-server-"));
+  readonly consensus = new SingleConsensus();
+  readonly transport = new PaperTransport();
+  readonly state: StateStore;
+  readonly server: Server;
+
+  constructor(hooks: readonly AdmissionHook[] = []) {
+    this.state = StateStore.open({ path: join(this.folder, "state") });
+    const agent = {
+      nodeName: "test",
+      region: "global",
+      datacenter: "dc1",
+      version: "0.0.0",
+      advertise: { http: "127.0.0.1:4646", rpc: "127.0.0.1:4647", serf: "127.0.0.1:4648" },
+      config: {
+        server: {
+          bootstrap_expect: 1,
+          heartbeat_grace: 10_000,
+          min_heartbeat_ttl: 10_000,
+          max_heartbeats_per_second: 50,
+          num_schedulers: 1,
+          eval_nack_timeout: 60_000,
+          eval_delivery_limit: 3,
+        },
+      },
+    } as unknown as AgentInfo;
+    const plugin = (name: string): { module: string; config: unknown } => ({
+      module: new URL(`../../../plugins/${name}/plugin.js`, import.meta.url).href,
+      config: {},
+    });
+    this.server = new Server({
+      agent,
+      consensus: this.consensus,
+      transport: this.transport,
+      state: this.state,
+      hooks,
+      schedulers: [plugin("scheduler-service"), plugin("scheduler-batch")],
+      types: ["service", "batch"],
+      log: quietLogger,
+      metrics: quietMetrics,
+    });
+  }
+
+  start(): Promise<void> {
+    return this.server.start();
+  }
+
+  async stop(): Promise<void> {
+    await this.server.stop();
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  get handler(): AgentServerHandler {
+    return this.transport.handler!;
+  }
+
+  async register(node: Node): Promise<void> {
+    await this.handler.handle(node.ID, "node.register", { node });
+    this.transport.take(node.ID, await this.handler.handle(node.ID, "assignment.pull", { known: {} }));
+  }
+
+  /** Live allocations of a job. */
+  live(job: string): Allocation[] {
+    using snapshot = this.state.snapshot();
+    return snapshot
+      .allocationsByJob("default", job)
+      .filter((each) => each.DesiredStatus === "run" && !["complete", "failed", "lost"].includes(each.ClientStatus));
+  }
+
+  async report(allocation: Allocation, ClientStatus: Allocation["ClientStatus"]): Promise<void> {
+    const update: AllocationUpdate = {
+      ID: allocation.ID,
+      NodeID: allocation.NodeID,
+      ClientStatus,
+      ClientDescription: "",
+      TaskStates: {},
+      DeploymentStatus: null,
+      NetworkStatus: null,
+    };
+    await this.handler.handle(allocation.NodeID, "allocation.update", { updates: [update] });
+  }
+}
+
+let serial = 0;
+
+/** A node of 4,000 MHz, 8,000 MiB and 50,000 MiB of disk that can run raw_exec. */
+export function paperNode(extra: Partial<Node> = {}): Node {
+  serial++;
+  const address = `10.0.${serial >> 8}.${serial & 255}`;
+  return {
+    ID: `00000000-0000-4000-8000-${String(serial).padStart(12, "0")}`,
+    Name: `node-${serial}`,
+    Datacenter: "dc1",
+    NodeClass: "",
+    Attributes: { "kernel.name": "linux", "driver.raw_exec": "1" },
+    Meta: {},
+    Drivers: {
+      raw_exec: { Attributes: null, Detected: true, Healthy: true, HealthDescription: "Healthy", UpdateTime: "" },
+    },
+    NodeResources: {
+      Cpu: { CpuShares: 4_000, TotalCpuCores: 2, ReservableCpuCores: [0, 1] },
+      Memory: { MemoryMB: 8_000 },
+      Disk: { DiskMB: 50_000 },
+      Devices: null,
+      Networks: [
+        { CIDR: `${address}/32`, DNS: null, Device: "eth0", DynamicPorts: null, IP: address, MBits: 1000, Mode: "host", ReservedPorts: null },
+      ],
+      NodeNetworks: [
+        {
+          Addresses: [{ Address: address, Alias: "default", Family: "ipv4", Gateway: "", ReservedPorts: "" }],
+          Device: "eth0",
+          MacAddress: "",
+          Mode: "host",
+          Speed: 1000,
+        },
+      ],
+    },
+    ReservedResources: {
+      Cpu: { CpuShares: 0, ReservedCpuCores: null },
+      Memory: { MemoryMB: 0 },
+      Disk: { DiskMB: 0 },
+      Networks: { ReservedHostPorts: "" },
+    },
+    Resources: null,
+    Reserved: null,
+    HTTPAddr: "",
+    HostVolumes: null,
+    CSIControllerPlugins: null,
+    CSINodePlugins: null,
+    ComputedClass: "",
+    CreateIndex: 0,
+    ModifyIndex: 0,
+    Drain: false,
+    DrainStrategy: null,
+    Events: [],
+    LastDrain: null,
+    Links: null,
+    SchedulingEligibility: "eligible",
+    SecretID: "",
+    Status: "initializing",
+    StatusDescription: "",
+    StatusUpdatedAt: 0,
+    TLSEnabled: false,
+    ...extra,
+  };
+}
+
+/** A job of one group as an API client posts it. */
+export function paperJob(id: string, count: number, cpu = 100, extra: object = {}): object {
+  return {
+    ID: id,
+    Name: id,
+    Type: "service",
+    Datacenters: ["dc1"],
+    TaskGroups: [
+      {
+        Name: "g",
+        Count: count,
+        Tasks: [
+          { Name: "t", Driver: "raw_exec", Config: { command: "/bin/true" }, Resources: { CPU: cpu, MemoryMB: 32 } },
+        ],
+      },
+    ],
+    ...extra,
+  };
+}

@@ -1,0 +1,173 @@
+import assert from "node:assert/strict";
+import { describe, test, type TestContext } from "node:test";
+import type { AdmissionHook, JobRegistration } from "@drover/plugin-sdk";
+import { eventually } from "../../integration/process.js";
+import { BenchServer, paperJob, paperNode } from "./bench-server.js";
+
+const registration = (job: object, extra: Partial<JobRegistration> = {}): JobRegistration => ({
+  job,
+  namespace: "default",
+  region: "global",
+  enforceIndex: false,
+  jobModifyIndex: 0,
+  preserveCounts: false,
+  ...extra,
+});
+
+async function started(t: TestContext, hooks: readonly AdmissionHook[] = []): Promise<BenchServer> {
+  const server = new BenchServer(hooks);
+  t.after(() => server.stop());
+  await server.start();
+  return server;
+}
+
+describe("the way of a job", () => {
+  test("a registered job is placed and its node is told", async (t) => {
+    const bench = await started(t);
+    const node = paperNode();
+    await bench.register(node);
+    const answer = await bench.server.endpoints.jobs.register(registration(paperJob("web", 3)));
+    assert.equal(answer.Index, answer.JobModifyIndex);
+    await eventually("three allocations", () => bench.live("web").length === 3);
+    await eventually("three assigned", () => bench.transport.assigned.get(node.ID)?.size === 3);
+    await eventually("evaluation complete", () => {
+      using snapshot = bench.state.snapshot();
+      return snapshot.evaluation(answer.EvalID)?.Status === "complete";
+    });
+  });
+
+  test("what does not fit waits blocked, and is placed when a node comes", async (t) => {
+    const bench = await started(t);
+    await bench.register(paperNode());
+    await bench.server.endpoints.jobs.register(registration(paperJob("big", 3, 3_000)));
+    await eventually("one placed", () => bench.live("big").length === 1);
+    await eventually("the rest blocked", () => {
+      using snapshot = bench.state.snapshot();
+      return snapshot.evaluationsByJob("default", "big").some((each) => each.Status === "blocked");
+    });
+    await bench.register(paperNode());
+    await eventually("two placed", () => bench.live("big").length === 2);
+    await bench.register(paperNode());
+    await eventually("three placed", () => bench.live("big").length === 3);
+    await eventually("nothing blocked", () => {
+      using snapshot = bench.state.snapshot();
+      return snapshot.evaluationsByJob("default", "big").every((each) => each.Status !== "blocked");
+    });
+  });
+
+  test("capacity that an ended allocation frees goes to what waits", async (t) => {
+    const bench = await started(t);
+    await bench.register(paperNode());
+    await bench.server.endpoints.jobs.register(registration(paperJob("first", 1, 3_000)));
+    await eventually("first placed", () => bench.live("first").length === 1);
+    await bench.server.endpoints.jobs.register(registration(paperJob("second", 1, 3_000)));
+    await eventually("second blocked", () => {
+      using snapshot = bench.state.snapshot();
+      return snapshot.evaluationsByJob("default", "second").some((each) => each.Status === "blocked");
+    });
+    const [allocation] = bench.live("first");
+    await bench.server.endpoints.jobs.deregister({ namespace: "default", jobId: "first", purge: false });
+    await eventually("first stopped", () => bench.live("first").length === 0);
+    await bench.report(allocation!, "complete");
+    await eventually("second placed", () => bench.live("second").length === 1);
+  });
+
+  test("a node that misses its heartbeat loses its allocations to another", async (t) => {
+    const bench = await started(t);
+    const doomed = paperNode();
+    await bench.register(doomed);
+    await bench.server.endpoints.jobs.register(registration(paperJob("web", 2)));
+    await eventually("two placed", () => bench.live("web").length === 2);
+    const spare = paperNode();
+    await bench.register(spare);
+    await (bench.handler as unknown as { missed(node: string): Promise<void> }).missed(doomed.ID);
+    await eventually("both on the other node", () => {
+      const live = bench.live("web");
+      return live.length === 2 && live.every((each) => each.NodeID === spare.ID);
+    });
+    using snapshot = bench.state.snapshot();
+    assert.equal(snapshot.node(doomed.ID)?.Status, "down");
+    assert.ok(snapshot.allocationsByNode(doomed.ID).every((each) => each.ClientStatus === "lost"));
+  });
+
+  test("a stopped job stops its allocations; scaling goes up and down; an update replaces", async (t) => {
+    const bench = await started(t);
+    await bench.register(paperNode());
+    const jobs = bench.server.endpoints.jobs;
+    await jobs.register(registration(paperJob("web", 2)));
+    await eventually("two", () => bench.live("web").length === 2);
+    await jobs.register(registration(paperJob("web", 4)));
+    await eventually("four", () => bench.live("web").length === 4);
+    await jobs.register(registration(paperJob("web", 1)));
+    await eventually("one", () => bench.live("web").length === 1);
+    const [old] = bench.live("web");
+    await jobs.register(registration(paperJob("web", 1, 250)));
+    await eventually("a replacement", () => {
+      const [only, ...others] = bench.live("web");
+      return only !== undefined && others.length === 0 && only.ID !== old!.ID;
+    });
+    await jobs.deregister({ namespace: "default", jobId: "web", purge: false });
+    await eventually("none", () => bench.live("web").length === 0);
+  });
+});
+
+describe("refusals", () => {
+  test("an invalid job shows every error and leaves no trace", async (t) => {
+    const bench = await started(t);
+    const before = bench.state.index();
+    await assert.rejects(
+      bench.server.endpoints.jobs.register(registration({ ID: "x", Type: "service", TaskGroups: [] })),
+      (error: Error & { status: number }) => error.status === 500 && /Missing job datacenters/.test(error.message),
+    );
+    assert.equal(bench.state.index(), before);
+  });
+
+  test("an enforced modify index that does not match is a conflict with both indexes", async (t) => {
+    const bench = await started(t);
+    const { JobModifyIndex } = await bench.server.endpoints.jobs.register(registration(paperJob("web", 1)));
+    await assert.rejects(
+      bench.server.endpoints.jobs.register(registration(paperJob("web", 2), { enforceIndex: true, jobModifyIndex: 1 })),
+      new RegExp(`Enforcing job modify index 1: job exists with conflicting job modify index: ${JobModifyIndex}`),
+    );
+  });
+
+  test("an admission hook refuses by name, and one that throws refuses too", async (t) => {
+    const bench = await started(t, [
+      { name: "mute", order: 500, admit: () => ({ errors: ["no"], warnings: [] }) },
+      {
+        name: "broken",
+        order: 600,
+        admit: () => {
+          throw new Error("out of order");
+        },
+      },
+    ]);
+    await assert.rejects(bench.server.endpoints.jobs.register(registration(paperJob("web", 1))), (error: Error) => {
+      assert.match(error.message, /\* no/);
+      assert.match(error.message, /admission hook "broken": out of order/);
+      return true;
+    });
+  });
+
+  test("a node can't report another node's allocation", async (t) => {
+    const bench = await started(t);
+    await bench.register(paperNode());
+    await bench.server.endpoints.jobs.register(registration(paperJob("web", 1)));
+    await eventually("placed", () => bench.live("web").length === 1);
+    const [allocation] = bench.live("web");
+    const stranger = paperNode();
+    await bench.register(stranger);
+    await bench.report({ ...allocation!, NodeID: stranger.ID }, "failed");
+    assert.equal(bench.live("web").length, 1);
+  });
+});
+
+test("leadership lost and found again: what was pending is worked on", async (t) => {
+  const bench = await started(t);
+  bench.consensus.lead(false);
+  await bench.register(paperNode());
+  await bench.server.endpoints.jobs.register(registration(paperJob("web", 2)));
+  assert.equal(bench.live("web").length, 0);
+  bench.consensus.lead(true);
+  await eventually("two placed", () => bench.live("web").length === 2);
+});

@@ -1,0 +1,117 @@
+import assert from "node:assert/strict";
+import { readFileSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, it } from "node:test";
+import { StateTable } from "@drover/plugin-sdk";
+import { CommandType } from "../../../core/state/index.js";
+import { LAYOUTS } from "../../../core/state/read/schema.js";
+import { SharedNodeColumns } from "../../../core/state/read/index.js";
+import {
+  type Machine,
+  makeAllocation,
+  makeDeployment,
+  makeEvaluation,
+  makeJob,
+  makeNode,
+  nodeRegistration,
+  openMachine,
+  plan,
+  registration,
+  TIME,
+} from "./support.js";
+
+let machine: Machine;
+let other: Machine;
+beforeEach(() => {
+  machine = openMachine();
+  other = openMachine();
+});
+afterEach(async () => {
+  await machine.close();
+  await other.close();
+});
+
+/** Everything that is stored, table by table. */
+function contents(from: Machine): Record<string, unknown[]> {
+  from.store.env.resetReadTxn();
+  return Object.fromEntries(
+    Object.keys(LAYOUTS).map((table) => {
+      const database = from.store.tables[table as keyof typeof LAYOUTS];
+      return [table, [...database.getRange({ start: Buffer.from([0]) as never })]];
+    }),
+  );
+}
+
+const node = makeNode();
+function fill(target: Machine): void {
+  const deployment = makeDeployment();
+  const evaluation = makeEvaluation();
+  target.apply(
+    nodeRegistration(node),
+    registration(makeJob(), evaluation),
+    registration(makeJob({ Type: "system", ID: "sys", ParentID: "web" })),
+    plan({ EvalID: evaluation.ID, Deployment: deployment, Placed: [makeAllocation({ NodeID: node.ID, DeploymentID: deployment.ID })] }),
+    { type: CommandType.JoinTokenIssue, payload: { Hash: "ab".repeat(32), Expires: TIME * 2, Time: TIME } },
+    { type: CommandType.NodeEnroll, payload: { NodeID: node.ID, PublicKey: "a2V5", TokenHash: "ab".repeat(32), Time: TIME } },
+    { type: CommandType.PluginRowPut, payload: { Plugin: "p", Table: "t", Key: "k", Value: { v: 1 } } },
+  );
+}
+
+describe("a snapshot folder", () => {
+  it("restored elsewhere gives the same rows, indexes, keys and columns", async () => {
+    fill(machine);
+    const folder = join(machine.folder, "snapshot");
+    assert.equal(await machine.fsm.snapshot(folder), 7);
+    const expected = contents(machine);
+    machine.apply(registration(makeJob({ ID: "after" })));
+
+    other.apply(nodeRegistration(makeNode()), registration(makeJob({ ID: "replaced" })));
+    using before = other.store.snapshot();
+    const told: unknown[] = [];
+    other.store.onApplied((index, tables) => told.push([index, tables.size]));
+    await other.fsm.restore(folder);
+    assert.deepEqual(contents(other), expected);
+    assert.equal(other.fsm.lastApplied(), 7);
+    assert.deepEqual(other.store.nodeKey(node.ID), new Uint8Array(Buffer.from("key")));
+    assert.notEqual(other.store.joinToken("ab".repeat(32))?.UsedBy, null);
+    assert.deepEqual(told, [[7, Object.keys(StateTable).length]]);
+    assert.equal(before.job("default", "replaced")?.ID, "replaced", "an older snapshot stays as it was");
+    const columns = new SharedNodeColumns(other.store.columns);
+    assert.deepEqual([columns.cpuUsed[columns.row(node.ID)!], columns.cpuTotal[columns.row(node.ID)!]], [100, 3_900]);
+    other.apply(registration(makeJob({ ID: "goes-on" })));
+    assert.equal(other.fsm.lastApplied(), 8);
+    other = await other.reopen();
+    assert.equal(other.fsm.lastApplied(), 8);
+  });
+
+  it("that is damaged or of another region is refused and changes nothing", async () => {
+    fill(machine);
+    const folder = join(machine.folder, "snapshot");
+    await machine.fsm.snapshot(folder);
+    other.apply(registration(makeJob({ ID: "mine" })));
+    const manifest = join(folder, "manifest.json");
+    const good = readFileSync(manifest, "utf8");
+    assert.equal(statSync(manifest).mode & 0o777, 0o600);
+    const attempts: [damage: () => void, expected: RegExp][] = [
+      [() => writeFileSync(manifest, "{"), /not a readable manifest/],
+      [() => writeFileSync(manifest, good.replace('"format": 1', '"format": 7')), /snapshot format is 7, expected 1/],
+      [() => writeFileSync(manifest, good.replace("global", "mars")), /region is "mars", expected "global"/],
+      [() => writeFileSync(manifest, good.replace('"schema": 1', '"schema": 2')), /schema version is 2, expected 1/],
+      [
+        () => {
+          writeFileSync(manifest, good);
+          const data = join(folder, "data.mdb");
+          truncateSync(data, statSync(data).size - 1);
+        },
+        /size of the copy is \d+, expected \d+/,
+      ],
+    ];
+    for (const [damage, expected] of attempts) {
+      damage();
+      await assert.rejects(other.fsm.restore(folder), expected);
+    }
+    assert.equal(other.fsm.lastApplied(), 1);
+    using snapshot = other.store.snapshot();
+    assert.deepEqual([...snapshot.jobs()].map((job) => job.ID), ["mine"]);
+  });
+});

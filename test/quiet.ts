@@ -1,0 +1,20 @@
+/** A log and metrics that say nothing, for parts under test. */
+import type { Logger, Metrics } from "@drover/plugin-sdk";
+
+export const quietLogger: Logger = {
+  trace() {},
+  debug() {},
+  info() {},
+  warn() {},
+  error() {},
+  child: () => quietLogger,
+};
+
+export const quietMetrics: Metrics = {
+  increment() {},
+  gauge() {},
+  sample() {},
+  onCollect: () => () => {},
+  toJSON: () => ({ Counters: [], Gauges: [], Points: [], Samples: [], Timestamp: "" }),
+  toPrometheus: async () => "",
+};

@@ -1,0 +1,286 @@
+import "reflect-metadata";
+import assert from "node:assert/strict";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, it } from "node:test";
+import { MessageChannel } from "node:worker_threads";
+import type {
+  Evaluation,
+  Job,
+  Plan,
+  PlanResult,
+  SchedulingAnswer,
+  SchedulingRequest,
+  SchedulingTask,
+  SchedulingWorkerData,
+} from "@drover/plugin-sdk";
+import { makeEvaluation, makeGroup, makeJob, makeNode } from "@drover/plugin-sdk/testing";
+import { Piscina } from "piscina";
+import { evaluatePlan } from "../../core/server/plans/evaluate-plan.js";
+import { type Command, CommandType, encodeCommand, StateFsm, StateStore } from "../../core/state/index.js";
+
+const compiled = (path: string): string => new URL(`../../${path}`, import.meta.url).href;
+
+/** A leader's state and a pool of one scheduling thread. */
+class Leader {
+  readonly requests: SchedulingRequest[] = [];
+  /** Called before each plan is checked; plays the others who change the state. */
+  beforePlan: (plan: Plan) => void = () => {};
+  /** Resolves before a plan is answered; lets tests hold plans back. */
+  holdPlan: (plan: Plan) => Promise<void> = async () => {};
+  #term = 1;
+
+  private constructor(
+    readonly store: StateStore,
+    readonly fsm: StateFsm,
+    readonly pool: Piscina,
+    readonly folder: string,
+  ) {}
+
+  static async start(extraModules: readonly string[] = []): Promise<Leader> {
+    const folder = await mkdtemp(join(tmpdir(), "drover-scheduling-"));
+    const path = join(folder, "state");
+    const store = StateStore.open({ path });
+    const workerData: SchedulingWorkerData = {
+      statePath: path,
+      columns: store.columns,
+      modules: [
+        ...["service", "batch"].map((type) => compiled(`plugins/scheduler-${type}/plugin.js`)),
+        ...extraModules,
+      ].map((module) => ({ module, config: {} })),
+    };
+    const pool = new Piscina({
+      filename: compiled("workers/scheduling.js"),
+      workerData,
+      minThreads: 1,
+      maxThreads: 1,
+      concurrentTasksPerWorker: 4,
+    });
+    return new Leader(store, new StateFsm(store), pool, folder);
+  }
+
+  async stop(): Promise<void> {
+    await this.pool.destroy();
+    await this.store.close();
+    await rm(this.folder, { recursive: true, force: true });
+  }
+
+  apply(command: Command): number {
+    const index = this.store.index() + 1;
+    for (const result of this.fsm.apply([{ index, term: this.#term, data: encodeCommand(command) }])) {
+      if (result instanceof Error) throw result;
+    }
+    return index;
+  }
+
+  addNodes(count: number): void {
+    for (let i = 0; i < count; i++) {
+      this.apply({ type: CommandType.NodeRegister, payload: { Node: makeNode(), Evaluations: [], Time: 1e18 } });
+    }
+  }
+
+  register(job: Job): Evaluation {
+    const evaluation = makeEvaluation(job);
+    this.apply({
+      type: CommandType.JobRegister,
+      payload: { Job: job, Evaluation: evaluation, EnforceIndex: false, JobModifyIndex: 0, Time: 1e18 },
+    });
+    return evaluation;
+  }
+
+  async schedule(evaluation: Evaluation): Promise<void> {
+    const { port1, port2 } = new MessageChannel();
+    port1.on("message", (request: SchedulingRequest) => {
+      this.requests.push(request);
+      void this.#answer(request).then((answer) => port1.postMessage(answer));
+    });
+    const minIndex = this.store.index();
+    const task: SchedulingTask = { evaluation, token: "token", minIndex, now: 1_800_000_000_000, port: port2 };
+    try {
+      await this.pool.run(task, { transferList: [port2] });
+    } finally {
+      port1.close();
+    }
+  }
+
+  async #answer(request: SchedulingRequest): Promise<SchedulingAnswer> {
+    const { id } = request;
+    try {
+      if (request.kind === "plan") {
+        this.beforePlan(request.plan);
+        await this.holdPlan(request.plan);
+        return { id, result: this.#applyPlan(request.plan) };
+      }
+      const payload = { Evaluations: [request.evaluation], Time: 1e18 };
+      this.apply({ type: CommandType.EvaluationUpdate, payload });
+      return { id, result: null };
+    } catch (error) {
+      return { id, error: (error as Error).message };
+    }
+  }
+
+  #applyPlan(plan: Plan): PlanResult {
+    using snapshot = this.store.snapshot();
+    const { result } = evaluatePlan(snapshot, plan);
+    result.AllocIndex = this.apply({
+      type: CommandType.PlanApply,
+      payload: {
+        EvalID: plan.EvalID,
+        Placed: Object.values(result.NodeAllocation).flat(),
+        Stopped: Object.values(result.NodeUpdate)
+          .flat()
+          .map((stopped) => ({
+            ID: stopped.ID,
+            DesiredStatus: "stop" as const,
+            DesiredDescription: stopped.DesiredDescription ?? "",
+          })),
+        Preempted: [],
+        Deployment: null,
+        DeploymentUpdates: [],
+        Evaluations: [],
+        Time: 1e18,
+      },
+    });
+    if (result.RefreshIndex > 0) result.RefreshIndex = result.AllocIndex;
+    return result;
+  }
+}
+
+describe("scheduling thread", () => {
+  let leader: Leader;
+  before(async () => {
+    leader = await Leader.start();
+    leader.addNodes(3);
+  });
+  after(() => leader.stop());
+
+  const outcome = (evaluation: Evaluation): Evaluation => {
+    using snapshot = leader.store.snapshot();
+    return snapshot.evaluation(evaluation.ID)!;
+  };
+  const live = (job: Job): number => {
+    using snapshot = leader.store.snapshot();
+    return snapshot.allocationsByJob(job.Namespace, job.ID).filter((one) => one.DesiredStatus === "run").length;
+  };
+
+  it("places a job from the shared state and writes the outcome", async () => {
+    const job = makeJob({ ID: "placed", TaskGroups: [makeGroup({ Count: 5 })] });
+    const evaluation = leader.register(job);
+    await leader.schedule(evaluation);
+    assert.equal(outcome(evaluation).Status, "complete");
+    assert.deepEqual(outcome(evaluation).QueuedAllocations, { g: 0 });
+    assert.equal(live(job), 5);
+  });
+
+  it("sees what was committed after it started, job by job", async () => {
+    for (let i = 0; i < 5; i++) {
+      const job = makeJob({ ID: `batch-${i}`, Type: "batch", TaskGroups: [makeGroup({ Count: 2 })] });
+      await leader.schedule(leader.register(job));
+      assert.equal(live(job), 2);
+    }
+  });
+
+  it("plans again from newer state when a node was refused", async () => {
+    const job = makeJob({ ID: "refused", TaskGroups: [makeGroup({ Count: 4 })] });
+    const evaluation = leader.register(job);
+    let first = true;
+    leader.beforePlan = (plan) => {
+      if (!first) return;
+      first = false;
+      const NodeID = Object.keys(plan.NodeAllocation)[0]!;
+      leader.apply({
+        type: CommandType.NodeUpdateEligibility,
+        payload: { NodeID, Eligibility: "ineligible", Event: null, Evaluations: [], Time: 1e18 },
+      });
+    };
+    await leader.schedule(evaluation);
+    leader.beforePlan = () => {};
+    assert.equal(first, false);
+    assert.equal(live(job), 4);
+    assert.equal(outcome(evaluation).Status, "complete");
+  });
+
+  it("works on another evaluation while a plan is applied", async () => {
+    const slow = leader.register(makeJob({ ID: "slow" }));
+    const quick = leader.register(makeJob({ ID: "quick" }));
+    let release = (): void => {};
+    const held = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    leader.holdPlan = (plan) => (plan.EvalID === slow.ID ? held : Promise.resolve());
+    const slowDone = leader.schedule(slow);
+    // The thread has one task that waits; the other one ends before it.
+    await leader.schedule(quick);
+    assert.equal(outcome(quick).Status, "complete");
+    assert.equal(outcome(slow).Status, "pending");
+    release();
+    await slowDone;
+    leader.holdPlan = async () => {};
+    assert.equal(outcome(slow).Status, "complete");
+  });
+
+  it("names the unknown job type and the known ones", async () => {
+    const evaluation = leader.register(makeJob({ ID: "odd", Type: "quantum" }));
+    await assert.rejects(leader.schedule(evaluation), {
+      message: 'no scheduler for jobs of type "quantum" (job odd); known types: "service", "batch"',
+    });
+  });
+
+  it("passes on the main thread's refusal", async () => {
+    const evaluation = leader.register(makeJob({ ID: "denied" }));
+    leader.beforePlan = () => {
+      throw new Error("plan of evaluation is out of date");
+    };
+    await assert.rejects(leader.schedule(evaluation), { message: "plan of evaluation is out of date" });
+    leader.beforePlan = () => {};
+  });
+
+  it("ends an evaluation whose port the server closed", async () => {
+    const evaluation = leader.register(makeJob({ ID: "orphan" }));
+    const { port1, port2 } = new MessageChannel();
+    port1.on("message", () => port1.close());
+    const task = { evaluation, token: "", minIndex: leader.store.index(), now: 1_800_000_000_000, port: port2 };
+    await assert.rejects(leader.pool.run(task, { transferList: [port2] }), /closed the evaluation's port/);
+  });
+});
+
+describe("plugins of a scheduling thread", () => {
+  it("adds filters of a plugin given by its file, and refuses a module that is no plugin", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "drover-plugin-"));
+    const sdk = import.meta.resolve("@drover/plugin-sdk");
+    await writeFile(
+      join(folder, "filter.mjs"),
+      `import { definePlugin, NodeFilter } from ${JSON.stringify(sdk)};
+       const filter = {
+         name: "none",
+         filter: (candidates) => {
+           const count = candidates.count();
+           candidates.words.fill(0);
+           return { "nobody home": count };
+         },
+       };
+       export default definePlugin({ name: "filter-none", register: (c) => c.registerInstance(NodeFilter, filter) });`,
+    );
+    await writeFile(join(folder, "plain.mjs"), "export default 1;");
+    const filtered = await Leader.start([`file://${join(folder, "filter.mjs")}`]);
+    try {
+      filtered.addNodes(2);
+      const evaluation = filtered.register(makeJob());
+      await filtered.schedule(evaluation);
+      using snapshot = filtered.store.snapshot();
+      const metric = snapshot.evaluation(evaluation.ID)?.FailedTGAllocs?.["g"];
+      assert.deepEqual(metric?.ConstraintFiltered, { "nobody home": 2 });
+      assert.equal(metric?.NodesFiltered, 2);
+    } finally {
+      await filtered.stop();
+    }
+    const { loadSchedulers } = await import("../../workers/scheduler-modules.js");
+    const { threadLogger } = await import("../../workers/thread-logger.js");
+    await assert.rejects(
+      loadSchedulers([{ module: `file://${join(folder, "plain.mjs")}`, config: {} }], threadLogger()),
+      /plain\.mjs has no plugin as its default export/,
+    );
+    await rm(folder, { recursive: true, force: true });
+  });
+});

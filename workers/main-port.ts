@@ -1,0 +1,46 @@
+/** Requests of one task to the main thread; answers are matched by id, so several may be under way. */
+import type { MessagePort } from "node:worker_threads";
+import type { PlanResult, SchedulingAnswer, SchedulingRequest } from "@drover/plugin-sdk";
+
+type WithoutId<T> = T extends { readonly id: number } ? Omit<T, "id"> : never;
+
+export class MainPort {
+  readonly #port: MessagePort;
+  readonly #waiting = new Map<number, { resolve(result: PlanResult | null): void; reject(error: Error): void }>();
+  #nextId = 1;
+  #closed = false;
+
+  constructor(port: MessagePort) {
+    this.#port = port;
+    port.on("message", (answer: SchedulingAnswer) => {
+      const waiting = this.#waiting.get(answer.id);
+      if (waiting === undefined) return;
+      this.#waiting.delete(answer.id);
+      if ("error" in answer) waiting.reject(new Error(answer.error));
+      else waiting.resolve(answer.result);
+    });
+    port.on("close", () => {
+      this.#closed = true;
+      for (const { reject } of this.#waiting.values()) reject(goneError());
+      this.#waiting.clear();
+    });
+  }
+
+  /** Resolves with the result of a plan, null for the other kinds. Rejects with the main thread's error, or when it left. */
+  request(request: WithoutId<SchedulingRequest>): Promise<PlanResult | null> {
+    if (this.#closed) return Promise.reject(goneError());
+    const id = this.#nextId++;
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(id, { resolve, reject });
+      this.#port.postMessage({ id, ...request } satisfies SchedulingRequest);
+    });
+  }
+
+  close(): void {
+    this.#port.close();
+  }
+}
+
+function goneError(): Error {
+  return new Error("the server closed the evaluation's port: it stopped, or gave the evaluation to another scheduler");
+}

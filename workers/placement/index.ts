@@ -1,0 +1,1 @@
+export { ColumnPlacer, type ColumnPlacerOptions } from "./placer.js";

@@ -1,0 +1,46 @@
+/**
+ * Thread entry of the scheduling pool (Piscina): takes an evaluation, lets the scheduler of its job type work on it, and
+ * returns when the outcome is written. A rejection means that the evaluation must be nacked. While a plan is applied by
+ * the main thread, the thread works on its other tasks.
+ */
+import "reflect-metadata";
+import type { SchedulingTask, SchedulingWorkerData } from "@drover/plugin-sdk";
+import { workerData } from "piscina";
+import { openReader, SharedNodeColumns } from "../core/state/read/index.js";
+import { MainPort } from "./main-port.js";
+import { loadSchedulers } from "./scheduler-modules.js";
+import { snapshotAt, TaskContext, type ThreadParts } from "./task-context.js";
+import { threadLogger } from "./thread-logger.js";
+
+const data = workerData as SchedulingWorkerData;
+const log = threadLogger();
+const { schedulers, filters, scorers } = await loadSchedulers(data.modules, log);
+const reader = openReader(data.statePath);
+const parts: ThreadParts = {
+  snapshot: () => reader.snapshot(),
+  columns: new SharedNodeColumns(data.columns),
+  filters,
+  scorers,
+  log,
+};
+
+export default async function schedule(task: SchedulingTask): Promise<void> {
+  const main = new MainPort(task.port);
+  try {
+    const scheduler = schedulers.get(task.evaluation.Type);
+    if (scheduler === undefined) {
+      const known = [...schedulers.keys()].map((type) => `"${type}"`).join(", ") || "none";
+      throw new Error(
+        `no scheduler for jobs of type "${task.evaluation.Type}" (job ${task.evaluation.JobID}); known types: ${known}`,
+      );
+    }
+    const context = new TaskContext(parts, task, main, await snapshotAt(parts, task.minIndex));
+    try {
+      await scheduler.process(context);
+    } finally {
+      context.close();
+    }
+  } finally {
+    main.close();
+  }
+}

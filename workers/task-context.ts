@@ -1,0 +1,110 @@
+/** What a scheduler sees of one evaluation: a snapshot, the columns, and the way back to the main thread. */
+import { setTimeout as delay } from "node:timers/promises";
+import type {
+  Evaluation,
+  Job,
+  Logger,
+  NodeColumns,
+  NodeFilter,
+  NodeScorer,
+  Placer,
+  Plan,
+  PlanResult,
+  SchedulerContext,
+  SchedulingTask,
+  StateSnapshot,
+} from "@drover/plugin-sdk";
+import { createPlan } from "@drover/plugin-sdk/scheduling";
+import type { MainPort } from "./main-port.js";
+import { ColumnPlacer } from "./placement/index.js";
+
+/** What the tasks of a thread share. */
+export interface ThreadParts {
+  snapshot(): StateSnapshot;
+  readonly columns: NodeColumns;
+  readonly filters: readonly NodeFilter[];
+  readonly scorers: readonly NodeScorer[];
+  readonly log: Logger;
+}
+
+/** Milliseconds to wait for an index that the main thread says is committed. */
+const INDEX_DEADLINE = 5_000;
+const INDEX_POLL = 2;
+
+/** A snapshot that contains the index. The main thread committed it before it spoke of it, so waiting is the exception. */
+export async function snapshotAt(parts: Pick<ThreadParts, "snapshot">, index: number): Promise<StateSnapshot> {
+  const deadline = performance.now() + INDEX_DEADLINE;
+  for (;;) {
+    const snapshot = parts.snapshot();
+    if (snapshot.index >= index) return snapshot;
+    const seen = snapshot.index;
+    snapshot.close();
+    if (performance.now() > deadline) {
+      throw new Error(`state is at index ${seen} after ${INDEX_DEADLINE / 1000} s, the evaluation needs ${index}`);
+    }
+    await delay(INDEX_POLL);
+  }
+}
+
+export class TaskContext implements SchedulerContext {
+  readonly evaluation: Evaluation;
+  readonly log: Logger;
+  readonly now: number;
+  readonly #parts: ThreadParts;
+  readonly #token: string;
+  readonly #main: MainPort;
+  #state: StateSnapshot;
+
+  constructor(parts: ThreadParts, task: SchedulingTask, main: MainPort, state: StateSnapshot) {
+    this.evaluation = task.evaluation;
+    this.now = task.now;
+    this.log = parts.log.child({ evaluation: task.evaluation.ID, job: task.evaluation.JobID });
+    this.#parts = parts;
+    this.#token = task.token;
+    this.#main = main;
+    this.#state = state;
+  }
+
+  get state(): StateSnapshot {
+    return this.#state;
+  }
+
+  get columns(): NodeColumns {
+    return this.#parts.columns;
+  }
+
+  newPlan(job: Job | null): Plan {
+    return createPlan(this.evaluation, this.#token, job, this.#state.index);
+  }
+
+  placer(plan: Plan): Placer {
+    const { columns, filters, scorers } = this.#parts;
+    return new ColumnPlacer({ columns, state: this.#state, plan, evaluation: this.evaluation, filters, scorers });
+  }
+
+  async submitPlan(plan: Plan): Promise<{ readonly result: PlanResult; readonly refreshed: boolean }> {
+    const result = await this.#main.request({ kind: "plan", plan });
+    if (result === null) throw new Error(`plan of evaluation ${this.evaluation.ID} was answered without a result`);
+    if (result.RefreshIndex === 0) return { result, refreshed: false };
+    const newer = await snapshotAt(this.#parts, Math.max(result.RefreshIndex, result.AllocIndex));
+    this.#state.close();
+    this.#state = newer;
+    return { result, refreshed: true };
+  }
+
+  async updateEvaluation(evaluation: Evaluation): Promise<void> {
+    await this.#main.request({ kind: "evaluation.update", evaluation });
+  }
+
+  async createEvaluation(evaluation: Evaluation): Promise<void> {
+    await this.#main.request({ kind: "evaluation.create", evaluation });
+  }
+
+  async reblockEvaluation(evaluation: Evaluation): Promise<void> {
+    await this.#main.request({ kind: "evaluation.reblock", evaluation });
+  }
+
+  close(): void {
+    this.#state.close();
+  }
+}
