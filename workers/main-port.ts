@@ -6,7 +6,10 @@ type WithoutId<T> = T extends { readonly id: number } ? Omit<T, "id"> : never;
 
 export class MainPort {
   readonly #port: MessagePort;
-  readonly #waiting = new Map<number, { resolve(result: PlanResult | null): void; reject(error: Error): void }>();
+  readonly #waiting = new Map<
+    number,
+    { resolve(result: PlanResult | null): void; reject(error: Error): void }
+  >();
   #nextId = 1;
   #closed = false;
 
@@ -42,5 +45,7 @@ export class MainPort {
 }
 
 function goneError(): Error {
-  return new Error("the server closed the evaluation's port: it stopped, or gave the evaluation to another scheduler");
+  return new Error(
+    "the server closed the evaluation's port: it stopped, or gave the evaluation to another scheduler",
+  );
 }

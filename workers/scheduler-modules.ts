@@ -17,7 +17,10 @@ export interface LoadedSchedulers {
 }
 
 /** Loads the modules in order. Throws an error that names the module which is no plugin, or the type that two handle. */
-export async function loadSchedulers(modules: readonly SchedulerModule[], log: Logger): Promise<LoadedSchedulers> {
+export async function loadSchedulers(
+  modules: readonly SchedulerModule[],
+  log: Logger,
+): Promise<LoadedSchedulers> {
   const root = container.createChildContainer();
   root.registerInstance<Logger>(Logger, log);
   const schedulers = new Map<string, Scheduler>();
@@ -26,7 +29,8 @@ export async function loadSchedulers(modules: readonly SchedulerModule[], log: L
   const scorers: NodeScorer[] = [];
   for (const { module, config } of modules) {
     const plugin = ((await import(module)) as { default?: unknown }).default;
-    if (!isPlugin(plugin)) throw new Error(`${module} has no plugin as its default export (see definePlugin)`);
+    if (!isPlugin(plugin))
+      throw new Error(`${module} has no plugin as its default export (see definePlugin)`);
     const own = root.createChildContainer();
     own.registerInstance<Logger>(Logger, log.child({ plugin: plugin.name }));
     plugin.register(own, plugin.config.parse(config ?? {}));

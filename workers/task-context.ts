@@ -32,7 +32,10 @@ const INDEX_DEADLINE = 5_000;
 const INDEX_POLL = 2;
 
 /** A snapshot that contains the index. The main thread committed it before it spoke of it, so waiting is the exception. */
-export async function snapshotAt(parts: Pick<ThreadParts, "snapshot">, index: number): Promise<StateSnapshot> {
+export async function snapshotAt(
+  parts: Pick<ThreadParts, "snapshot">,
+  index: number,
+): Promise<StateSnapshot> {
   const deadline = performance.now() + INDEX_DEADLINE;
   for (;;) {
     const snapshot = parts.snapshot();
@@ -40,7 +43,9 @@ export async function snapshotAt(parts: Pick<ThreadParts, "snapshot">, index: nu
     const seen = snapshot.index;
     snapshot.close();
     if (performance.now() > deadline) {
-      throw new Error(`state is at index ${seen} after ${INDEX_DEADLINE / 1000} s, the evaluation needs ${index}`);
+      throw new Error(
+        `state is at index ${seen} after ${INDEX_DEADLINE / 1000} s, the evaluation needs ${index}`,
+      );
     }
     await delay(INDEX_POLL);
   }
@@ -79,12 +84,20 @@ export class TaskContext implements SchedulerContext {
 
   placer(plan: Plan): Placer {
     const { columns, filters, scorers } = this.#parts;
-    return new ColumnPlacer({ columns, state: this.#state, plan, evaluation: this.evaluation, filters, scorers });
+    return new ColumnPlacer({
+      columns,
+      state: this.#state,
+      plan,
+      evaluation: this.evaluation,
+      filters,
+      scorers,
+    });
   }
 
   async submitPlan(plan: Plan): Promise<{ readonly result: PlanResult; readonly refreshed: boolean }> {
     const result = await this.#main.request({ kind: "plan", plan });
-    if (result === null) throw new Error(`plan of evaluation ${this.evaluation.ID} was answered without a result`);
+    if (result === null)
+      throw new Error(`plan of evaluation ${this.evaluation.ID} was answered without a result`);
     if (result.RefreshIndex === 0) return { result, refreshed: false };
     const newer = await snapshotAt(this.#parts, Math.max(result.RefreshIndex, result.AllocIndex));
     this.#state.close();

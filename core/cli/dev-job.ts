@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import type { Evaluation, Job, JobRegisterResponse } from "@drover/plugin-sdk";
-import type { DevApi } from "./dev-api.js";
+import type { ApiClient } from "./client.js";
 
 /** Milliseconds. */
 const RUNNING_DEADLINE = 60_000;
@@ -28,10 +28,10 @@ export interface StartedJob {
 type Print = (line: string) => void;
 
 /** Registers a job and tells how it goes until it runs. Throws an Error for a job that is refused. */
-export async function runJob(api: DevApi, file: string, print: Print, signal: AbortSignal): Promise<StartedJob> {
+export async function runJob(api: ApiClient, file: string, print: Print, signal: AbortSignal): Promise<StartedJob> {
   const job = await readJob(api, file);
   const begin = performance.now();
-  const registered = await api.json<JobRegisterResponse>("PUT", "/v1/jobs", { Job: job });
+  const { value: registered } = await api.put<JobRegisterResponse>("/v1/jobs", { Job: job });
   if (registered.Warnings) print(registered.Warnings);
   print(`==> Job "${job.ID}" registered, evaluation ${registered.EvalID.slice(0, 8)}`);
   const expected = (job.TaskGroups ?? []).reduce((sum, group) => sum + (group.Count ?? 1), 0);
@@ -41,11 +41,13 @@ export async function runJob(api: DevApi, file: string, print: Print, signal: Ab
   return { id: job.ID, allocations: running };
 }
 
-async function readJob(api: DevApi, file: string): Promise<Job> {
+async function readJob(api: ApiClient, file: string): Promise<Job> {
   const text = await readFile(file, "utf8").catch((error: NodeJS.ErrnoException) => {
     throw new Error(`job file ${file} can't be read: ${error.code === "ENOENT" ? "it does not exist" : error.message}`);
   });
-  if (!/^\s*\{/.test(text)) return api.json<Job>("POST", "/v1/jobs/parse", { JobHCL: text, Canonicalize: true });
+  if (!/^\s*\{/.test(text)) {
+    return (await api.put<Job>("/v1/jobs/parse", { JobHCL: text, Canonicalize: true })).value;
+  }
   let parsed: unknown;
   try {
     parsed = JSON.parse(text);
@@ -57,7 +59,7 @@ async function readJob(api: DevApi, file: string): Promise<Job> {
 
 /** Prints every change of an allocation's status until all run, or the deadline or an abort comes. */
 async function follow(
-  api: DevApi,
+  api: ApiClient,
   job: string,
   evaluationId: string,
   expected: number,
@@ -68,7 +70,8 @@ async function follow(
   const end = performance.now() + RUNNING_DEADLINE;
   let isExplained = false;
   for (;;) {
-    const rows = await api.json<AllocationRow[]>("GET", `/v1/job/${encodeURIComponent(job)}/allocations`);
+    const path = `/v1/job/${encodeURIComponent(job)}/allocations`;
+    const { value: rows } = await api.get<AllocationRow[]>(path, {}, signal);
     for (const row of rows) {
       const before = statuses.get(row.ID);
       if (before === row.ClientStatus) continue;
@@ -88,8 +91,8 @@ async function follow(
 }
 
 /** Why a part of the job found no node, where the evaluation says so. */
-async function explainUnplaced(api: DevApi, evaluationId: string, print: Print): Promise<boolean> {
-  const evaluation = await api.json<Evaluation>("GET", `/v1/evaluation/${evaluationId}`);
+async function explainUnplaced(api: ApiClient, evaluationId: string, print: Print): Promise<boolean> {
+  const { value: evaluation } = await api.get<Evaluation>(`/v1/evaluation/${evaluationId}`);
   const failed = Object.entries(evaluation.FailedTGAllocs ?? {});
   for (const [group, metric] of failed) {
     const reasons = [
@@ -103,19 +106,26 @@ async function explainUnplaced(api: DevApi, evaluationId: string, print: Print):
 }
 
 /** Prints the first lines of the first task's output, at most ten and for at most five seconds. */
-export async function showFirstLines(api: DevApi, { allocations }: StartedJob, print: Print): Promise<void> {
+export async function showFirstLines(
+  api: ApiClient,
+  { allocations }: StartedJob,
+  print: Print,
+  signal: AbortSignal,
+): Promise<void> {
   const first = allocations[0];
   const task = Object.keys(first?.TaskStates ?? {})[0];
   if (first === undefined || task === undefined) return;
   print(`==> First output of task "${task}" (${first.ID.slice(0, 8)}):`);
-  const query = new URLSearchParams({ task, type: "stdout", origin: "start", follow: "true", plain: "true" });
+  const query = { task, type: "stdout", origin: "start", follow: true, plain: true };
   const enough = new AbortController();
   const timer = setTimeout(() => enough.abort(), LOG_DEADLINE);
+  const decoder = new TextDecoder();
+  const until = AbortSignal.any([enough.signal, signal]);
   let shown = 0;
   try {
     let rest = "";
-    for await (const chunk of await api.stream(`/v1/client/fs/logs/${first.ID}?${query}`, enough.signal)) {
-      const lines = (rest + String(chunk)).split("\n");
+    for await (const chunk of api.stream(`/v1/client/fs/logs/${first.ID}`, query, until)) {
+      const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
       rest = lines.pop()!;
       for (const line of lines.slice(0, LOG_LINES - shown)) print(`    ${line}`);
       shown += lines.length;
@@ -123,7 +133,7 @@ export async function showFirstLines(api: DevApi, { allocations }: StartedJob, p
     }
     if (rest !== "" && shown < LOG_LINES) print(`    ${rest}`);
   } catch (error) {
-    if (!enough.signal.aborted) print(`    (${(error as Error).message})`);
+    if (!until.aborted) print(`    (${(error as Error).message})`);
   } finally {
     clearTimeout(timer);
     enough.abort();

@@ -8,7 +8,7 @@ import { reasonOf } from "../kernel/errors.js";
 import { StopRequest } from "./agent-stop.js";
 import { type Agent, boot } from "./boot.js";
 import type { DevOptions } from "./dev.js";
-import { DevApi } from "./dev-api.js";
+import { ApiClient } from "./client.js";
 import { runJob, showFirstLines, type StartedJob } from "./dev-job.js";
 
 const print = (line: string): void => void process.stdout.write(`${line}\n`);
@@ -77,12 +77,12 @@ async function startAgent(folder: string, options: DevOptions, stop: StopRequest
 
 async function present(agent: Agent, file: string | undefined, signal: AbortSignal): Promise<void> {
   const address = `http://${agent.info.advertise.http}`;
-  const api = new DevApi(address, signal);
+  const api = new ApiClient({ address });
   try {
     let job: StartedJob | undefined;
     if (file !== undefined) {
       job = await runJob(api, file, print, signal);
-      await showFirstLines(api, job, print);
+      await showFirstLines(api, job, print, signal);
     }
     print(nextSteps(address, job, signal));
   } catch (error) {

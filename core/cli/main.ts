@@ -3,6 +3,7 @@ import { Command } from "commander";
 import { registerAgent } from "./agent.js";
 import { normalizeArgv } from "./argv.js";
 import { registerDev } from "./dev.js";
+import { ExitError } from "./exit.js";
 import { droverVersion } from "./version.js";
 
 async function main(argv: readonly string[]): Promise<void> {
@@ -14,7 +15,7 @@ async function main(argv: readonly string[]): Promise<void> {
   registerAgent(program);
   registerDev(program);
   // An agent does not need the commands that talk to one.
-  if (argv[0] !== "agent") {
+  if (argv[0] !== "agent" && argv[0] !== "dev") {
     const { registerCommands } = await import("./commands/index.js");
     registerCommands(program);
   }
@@ -33,7 +34,8 @@ function booleanFlags(command: Command): Set<string> {
 main(process.argv.slice(2)).then(
   () => process.exit(),
   (error: unknown) => {
-    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
-    process.exit(1);
+    if (!(error instanceof ExitError)) process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+    else if (error.message !== "") process.stderr.write(`${error.message}\n`);
+    process.exit(error instanceof ExitError ? error.code : 1);
   },
 );

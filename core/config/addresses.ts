@@ -43,7 +43,10 @@ export function advertiseAddress(written: string, bound: string, port: number): 
   if (!WILDCARDS.has(bound)) return joinHostPort(bound, port);
   const found = findAddress((address) => isPrivate(address));
   if (found === undefined) {
-    throw new AddressError(`bind address ${bound} is any address and this host has no private one; set it explicitly`);
+    throw new AddressError(
+      `the agent binds to any address (${bound}) and this host has no private one to be reached at; ` +
+        "set bind_addr (-bind), for example to 127.0.0.1, or advertise.http, advertise.rpc and advertise.serf",
+    );
   }
   return joinHostPort(found, port);
 }

@@ -142,12 +142,15 @@ function resolveAddresses(
   ports: AgentConfiguration["ports"],
   problem: Report,
 ): Pick<AgentConfiguration, "bind_addr" | "addresses" | "advertise"> {
+  const said = new Set<string>();
   const attempt = (key: string, make: () => string): string => {
     try {
       return make();
     } catch (error) {
       if (!(error instanceof AddressError)) throw error;
-      problem(`${key}: ${error.message}`);
+      // The three kinds share one bind address, and mostly what is wrong with it.
+      if (!said.has(error.message)) problem(`${key}: ${error.message}`);
+      said.add(error.message);
       return "";
     }
   };

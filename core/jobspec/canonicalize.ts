@@ -50,12 +50,11 @@ export function canonicalizeForApi(input: JobInput): JobInput {
     ModifyIndex: 0,
     JobModifyIndex: 0,
   });
-  // A stored job of a type without updates carries an update of zeros; it means none.
-  if (isBlank(job.Update)) job.Update = null;
   if (job.Periodic) {
     fill(job.Periodic, { Enabled: true, Spec: "", SpecType: "cron", ProhibitOverlap: false });
     job.Periodic.TimeZone ||= "UTC";
   }
+  // A stored job without updates carries an update of zeros: no defaults for it, and nothing for groups to inherit.
   if (job.Update) fill(job.Update, defaultUpdate());
   else if (job.Type === "service") job.Update = defaultUpdate();
   if (job.Multiregion) {
@@ -80,7 +79,7 @@ function canonicalizeGroup(group: GroupInput, job: JobInput): void {
   group.Consul = fill(group.Consul ?? {}, { Namespace: "" });
 
   // What the group says goes before what the job says; defaults come last.
-  if (job.Update) group.Update = fill(group.Update ?? {}, job.Update);
+  if (job.Update && !isBlank(job.Update)) group.Update = fill(group.Update ?? {}, job.Update);
   if (group.Update) fill(group.Update, defaultUpdate());
   if (job.Reschedule) group.ReschedulePolicy = fill(group.ReschedulePolicy ?? {}, job.Reschedule);
   if (type !== "system") group.ReschedulePolicy ??= {};

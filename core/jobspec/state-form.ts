@@ -337,7 +337,12 @@ function serviceName(name: string, at: { job: string; group: string; task: strin
     TASK: at.task,
     BASE: `${at.job}-${at.group}-${at.task}`,
   };
-  return name.replace(/\$\{(JOB|TASKGROUP|TASK|BASE)\}/g, (_, variable: string) => known[variable]!);
+  // Only plain text is filled in: what a name brings along is never read as a variable itself.
+  const filled = name.replace(/\$\{(JOB|TASKGROUP|TASK|BASE)\}/g, (written, variable: string) => {
+    const value = known[variable]!;
+    return value.includes("${") ? written : value;
+  });
+  return filled === "" ? name : filled;
 }
 
 function service(s: Sparse<Service>, at: { job: string; group: string; task: string }): Service {

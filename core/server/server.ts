@@ -121,7 +121,7 @@ export class Server {
           )
         : undefined;
     this.endpoints = {
-      jobs: new Jobs(state, commands, parts.hooks, log),
+      jobs: new Jobs(state, commands, parts.hooks, parts.types, log),
       nodes: new Nodes(state, commands, transport),
       allocations: new Allocations(state, commands),
       operator: new Operator(state, commands, this.joinTokens, log),

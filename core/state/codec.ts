@@ -31,7 +31,8 @@ export function encodeCommand(command: Command): Uint8Array {
 /** Throws an UnknownCommandError for a newer codec version or an unknown type, and an Error for what is no command. */
 export function decodeCommand(data: Uint8Array): Command {
   const decoded = unpack(data);
-  if (!Array.isArray(decoded) || decoded.length !== 3) throw new Error("log entry is not a command of Drover");
+  if (!Array.isArray(decoded) || decoded.length !== 3)
+    throw new Error("log entry is not a command of Drover");
   const [version, type, payload] = decoded as [unknown, unknown, unknown];
   if (version !== COMMAND_CODEC_VERSION) {
     throw new UnknownCommandError(

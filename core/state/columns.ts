@@ -95,7 +95,8 @@ export class NodeColumnsWriter {
   }
 
   private publish(): void {
-    if (this.journalLength > JOURNAL_SLACK && this.journalLive * 2 < this.journalLength) this.rewriteJournal();
+    if (this.journalLength > JOURNAL_SLACK && this.journalLive * 2 < this.journalLength)
+      this.rewriteJournal();
     Atomics.add(this.header, Header.Version, 1);
   }
 
@@ -199,7 +200,10 @@ export class NodeColumnsWriter {
   private addColumn(key: string): Column | undefined {
     const number = this.columns.size;
     if (number >= MAX_COLUMNS) {
-      this.refuse("attribute", `the scheduler's columns hold ${MAX_COLUMNS} attributes; "${key}" is not seen by constraints`);
+      this.refuse(
+        "attribute",
+        `the scheduler's columns hold ${MAX_COLUMNS} attributes; "${key}" is not seen by constraints`,
+      );
       return undefined;
     }
     const column: Column = {
@@ -244,8 +248,10 @@ export class NodeColumnsWriter {
     const size = recordSize(text);
     const buffer = columnBuffer(this.buffers, "journal");
     const end = this.journalLength + size;
-    if (end > MAX_JOURNAL) throw new Error(`the scheduler's columns need more than ${MAX_JOURNAL} bytes of attribute values`);
-    if (buffer.byteLength < end) buffer.grow(Math.min(MAX_JOURNAL, Math.max(end, buffer.byteLength + JOURNAL_STEP)));
+    if (end > MAX_JOURNAL)
+      throw new Error(`the scheduler's columns need more than ${MAX_JOURNAL} bytes of attribute values`);
+    if (buffer.byteLength < end)
+      buffer.grow(Math.min(MAX_JOURNAL, Math.max(end, buffer.byteLength + JOURNAL_STEP)));
     const record = Buffer.alloc(size);
     const bytes = record.write(text, JOURNAL_RECORD_WORDS * WORD);
     for (const [i, word] of [kind, a, b, bytes].entries()) record.writeUInt32LE(word, i * WORD);
@@ -285,7 +291,10 @@ function recordSize(text: string): number {
 function view<T>(
   buffers: ColumnBuffers,
   name: string,
-  type: { readonly BYTES_PER_ELEMENT: number; new (buffer: SharedArrayBuffer, offset: number, length: number): T },
+  type: {
+    readonly BYTES_PER_ELEMENT: number;
+    new (buffer: SharedArrayBuffer, offset: number, length: number): T;
+  },
   length: number,
 ): T {
   const buffer = columnBuffer(buffers, name);

@@ -3,17 +3,17 @@
  * command carries everything that must be the same on every server: times, ids and generated names included.
  */
 import type {
+  Allocation,
   AllocationUpdate,
   Deployment,
   DeploymentStatusUpdate,
   DesiredTransition,
-  Allocation,
   Evaluation,
   Job,
   Node,
+  NodeEligibility,
   NodeEvent,
   NodeStatus,
-  NodeEligibility,
   SchedulerConfiguration,
 } from "@drover/plugin-sdk";
 
@@ -94,7 +94,11 @@ export interface CommandPayloads {
     Evaluations: Evaluation[];
     Time: number;
   };
-  [CommandType.AllocationClientUpdate]: { Updates: AllocationUpdate[]; Evaluations: Evaluation[]; Time: number };
+  [CommandType.AllocationClientUpdate]: {
+    Updates: AllocationUpdate[];
+    Evaluations: Evaluation[];
+    Time: number;
+  };
   [CommandType.AllocationDesiredTransition]: {
     Transitions: Record<string, DesiredTransition>;
     Evaluations: Evaluation[];
@@ -126,4 +130,3 @@ export interface AllocationStop {
 export type Command = {
   [T in CommandType]: { readonly type: T; readonly payload: CommandPayloads[T] };
 }[CommandType];
-

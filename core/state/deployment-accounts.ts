@@ -1,5 +1,5 @@
 /** Counts of a deployment's groups, kept as its allocations are placed and report their health. */
-import type { AllocDeploymentStatus, Allocation, Deployment, DeploymentState } from "@drover/plugin-sdk";
+import type { Allocation, AllocDeploymentStatus, Deployment, DeploymentState } from "@drover/plugin-sdk";
 import { nanosOfRfc3339, rfc3339 } from "./time.js";
 import type { StateTransaction } from "./transaction.js";
 

@@ -15,6 +15,7 @@ export function storageError(error: unknown, path: string): Error {
     return wrap("it outgrew its memory map: start the server again, which maps eight times its present size");
   }
   if (NO_READERS.test(message)) return wrap("too many snapshots are open at the same time");
-  if (NO_MEMORY.test(message)) return wrap("no address space for its memory map: raise the limit (ulimit -v)");
+  if (NO_MEMORY.test(message))
+    return wrap("no address space for its memory map: raise the limit (ulimit -v)");
   return known;
 }

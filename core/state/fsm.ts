@@ -1,7 +1,6 @@
 /** The replicated state machine: applies committed commands to the state store. */
 import type { LogEntry, StateMachine } from "@drover/plugin-sdk";
 import { decodeCommand } from "./codec.js";
-import { type Command, type CommandPayloads, CommandType } from "./commands.js";
 import { enrollNode, issueJoinToken } from "./commands/agents.js";
 import { updateDesiredTransition, updateFromClient } from "./commands/allocations.js";
 import { deleteEvaluations, updateEvaluations } from "./commands/evaluations.js";
@@ -10,13 +9,16 @@ import { deregisterNodes, registerNode, updateNodeEligibility, updateNodeStatus 
 import { applyPlan } from "./commands/plans.js";
 import { deletePluginRow, putPluginRow } from "./commands/plugin-rows.js";
 import { updateSchedulerConfiguration } from "./commands/scheduler-config.js";
+import { type Command, type CommandPayloads, CommandType } from "./commands.js";
 import { KeyError } from "./read/keys.js";
 import { CommandRefused } from "./refusal.js";
 import { readSnapshot, writeSnapshot } from "./snapshot-folder.js";
 import type { StateStore } from "./store.js";
 import type { StateTransaction } from "./transaction.js";
 
-type Handlers = { readonly [T in CommandType]: (txn: StateTransaction, payload: CommandPayloads[T]) => unknown };
+type Handlers = {
+  readonly [T in CommandType]: (txn: StateTransaction, payload: CommandPayloads[T]) => unknown;
+};
 
 const HANDLERS: Handlers = {
   [CommandType.NodeRegister]: registerNode,

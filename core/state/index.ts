@@ -1,9 +1,15 @@
 /** The replicated state: its store, the machine that applies commands to it, and the commands' encoding. */
-export { COMMAND_CODEC_VERSION, commandName, decodeCommand, encodeCommand, UnknownCommandError } from "./codec.js";
-export * from "./commands.js";
+export {
+  COMMAND_CODEC_VERSION,
+  commandName,
+  decodeCommand,
+  encodeCommand,
+  UnknownCommandError,
+} from "./codec.js";
 export type { JobRegistered } from "./commands/jobs.js";
 export { computedClass } from "./commands/nodes.js";
 export { PLUGIN_KEY_LIMIT, PLUGIN_ROW_LIMIT } from "./commands/plugin-rows.js";
+export * from "./commands.js";
 export { StateFsm } from "./fsm.js";
 export type { AgentKeyRow, JoinTokenRow } from "./read/schema.js";
 export { CommandRefused } from "./refusal.js";

@@ -182,7 +182,8 @@ export class JobAccounts {
     const { references } = this.account(job.Namespace, job.ID);
     const stable = all.find((version) => version.Stable);
     for (const version of all.slice(JOB_TRACKED_VERSIONS)) {
-      if (version === stable || references.Versions[`${job.CreateIndex}/${version.Version}`] !== undefined) continue;
+      if (version === stable || references.Versions[`${job.CreateIndex}/${version.Version}`] !== undefined)
+        continue;
       this.txn.removeJobVersion(job.Namespace, job.ID, job.CreateIndex, version.Version);
     }
   }

@@ -133,9 +133,7 @@ export function unpackPlan(packed: PackedPlan): Plan {
   });
   const { ids } = packed;
   const idOf = (i: number): string =>
-    ids instanceof Uint8Array
-      ? decodeId(ids, i * UUID_BYTES, (i + 1) * UUID_BYTES)
-      : decodeId(at(ids, i));
+    ids instanceof Uint8Array ? decodeId(ids, i * UUID_BYTES, (i + 1) * UUID_BYTES) : decodeId(at(ids, i));
   const Placed = packed.placed.map(([template, node, resources, metric, name], i): Allocation => {
     const common = at(packed.templates, template);
     const [NodeID, NodeName] = at(nodes, node);

@@ -51,7 +51,9 @@ export async function writeSnapshot(store: StateStore, folder: string): Promise<
 export async function readSnapshot(store: StateStore, folder: string): Promise<void> {
   const manifest = await readManifest(folder);
   const wrong = (what: string, found: unknown, expected: unknown): Error =>
-    new Error(`snapshot in ${folder}: ${what} is ${JSON.stringify(found)}, expected ${JSON.stringify(expected)}`);
+    new Error(
+      `snapshot in ${folder}: ${what} is ${JSON.stringify(found)}, expected ${JSON.stringify(expected)}`,
+    );
   if (manifest.schema !== SCHEMA_VERSION) throw wrong("schema version", manifest.schema, SCHEMA_VERSION);
   if (manifest.region !== store.region) throw wrong("region", manifest.region, store.region);
   const { bytes, sha256 } = await measure(folder);

@@ -6,8 +6,17 @@
  * under another boot and not closed in order means that pages may be missing, and the state is rebuilt from snapshot and
  * log instead.
  */
-import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
-import { closeSync, fsyncSync, openSync, renameSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 
 const BOOT_ID = "/proc/sys/kernel/random/boot_id";

@@ -11,7 +11,13 @@ import { NodeColumnsWriter } from "./columns.js";
 import { storageError } from "./errors.js";
 import { openEnvironment } from "./read/environment.js";
 import { RowReader } from "./read/row-reader.js";
-import { type JoinTokenRow, openTables, SCHEMA_VERSION, type TableIndexes, type Tables } from "./read/schema.js";
+import {
+  type JoinTokenRow,
+  openTables,
+  SCHEMA_VERSION,
+  type TableIndexes,
+  type Tables,
+} from "./read/schema.js";
 import { LmdbSnapshot } from "./read/snapshot.js";
 import { StateFolder } from "./state-folder.js";
 import { type Effects, StateTransaction } from "./transaction.js";
@@ -39,6 +45,8 @@ export class StateStore implements StateReader {
   private tableIndexes: TableIndexes = {};
   private keys = new Map<string, Uint8Array>();
   private tokens = new Map<string, JoinTokenRow>();
+  /** Snapshots of this thread that are still open. */
+  private readonly snapshots = new Set<LmdbSnapshot>();
   private closed = false;
 
   private constructor(
@@ -63,10 +71,14 @@ export class StateStore implements StateReader {
   /** Throws with folder, what was found and what was expected for a folder of another region or a newer version. */
   static open(options: StateStoreOptions): StateStore {
     const { path, region = "global", log, durable = false } = options;
-    const folder = options.bootId === undefined ? new StateFolder(path) : new StateFolder(path, options.bootId);
+    const folder =
+      options.bootId === undefined ? new StateFolder(path) : new StateFolder(path, options.bootId);
     const whole = folder.prepare();
     if (!whole) {
-      log?.warn({ path }, "the machine stopped while the state was written; rebuilding it from snapshot and log");
+      log?.warn(
+        { path },
+        "the machine stopped while the state was written; rebuilding it from snapshot and log",
+      );
     }
     let env: RootDatabase | undefined;
     try {
@@ -92,7 +104,9 @@ export class StateStore implements StateReader {
   /** A snapshot with the reads that only servers need. */
   view(): LmdbSnapshot {
     if (this.closed) throw new Error(`the state store at ${this.path} is closed`);
-    return LmdbSnapshot.take(this.env, this.tables);
+    const snapshot = LmdbSnapshot.take(this.env, this.tables, (gone) => this.snapshots.delete(gone));
+    this.snapshots.add(snapshot);
+    return snapshot;
   }
 
   async waitForIndex(index: number, timeout: number, signal?: AbortSignal): Promise<void> {
@@ -158,11 +172,12 @@ export class StateStore implements StateReader {
     this.tell(new Set(Object.values(StateTable)));
   }
 
-  /** Waits for the disk and closes. Snapshots must be closed before. */
+  /** Waits for the disk and closes, with the snapshots that this thread still has open; those of others must be closed. */
   async close(): Promise<void> {
     if (this.closed) return;
     this.closed = true;
     this.watchers.close();
+    for (const snapshot of this.snapshots) snapshot.close();
     await synced(this.env);
     await this.env.close();
     this.folder.markClean();

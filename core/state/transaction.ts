@@ -157,7 +157,8 @@ export class StateTransaction extends RowReader {
   /** Writes an allocation; `previous` is its row so far, whose index entries are kept where they still hold. */
   putAllocation(row: Allocation, previous: Allocation | null): void {
     this.write(StateTable.Allocations, this.tables.allocations, row.ID, row);
-    const { allocationsByNode, allocationsByJob, allocationsByEvaluation, allocationsByDeployment } = this.tables;
+    const { allocationsByNode, allocationsByJob, allocationsByEvaluation, allocationsByDeployment } =
+      this.tables;
     const id = encodeId(row.ID);
     const jobOf = (a: Allocation): string => jobKey(a.Namespace, a.JobID);
     move(allocationsByNode, id, previous?.NodeID, row.NodeID);
@@ -171,7 +172,8 @@ export class StateTransaction extends RowReader {
 
   removeAllocation(row: Allocation): void {
     this.erase(StateTable.Allocations, this.tables.allocations, row.ID);
-    const { allocationsByNode, allocationsByJob, allocationsByEvaluation, allocationsByDeployment } = this.tables;
+    const { allocationsByNode, allocationsByJob, allocationsByEvaluation, allocationsByDeployment } =
+      this.tables;
     const id = encodeId(row.ID);
     move(allocationsByNode, id, row.NodeID, undefined);
     move(allocationsByJob, id, jobKey(row.Namespace, row.JobID), undefined);
@@ -183,7 +185,8 @@ export class StateTransaction extends RowReader {
 
   /** Usage moves only when an allocation appears, ends, or changes what it holds. */
   private noteUsage(after: Allocation | null, before: Allocation | null): void {
-    const live = (row: Allocation | null): Allocation | null => (row === null || allocIsTerminal(row) ? null : row);
+    const live = (row: Allocation | null): Allocation | null =>
+      row === null || allocIsTerminal(row) ? null : row;
     const [from, to] = [live(before), live(after)];
     if (from === null && to === null) return;
     if (from?.AllocatedResources === to?.AllocatedResources && from?.NodeID === to?.NodeID) return;
@@ -193,7 +196,12 @@ export class StateTransaction extends RowReader {
   putEvaluation(row: Evaluation, previous: Evaluation | null): void {
     this.write(StateTable.Evaluations, this.tables.evaluations, row.ID, row);
     const jobOf = (e: Evaluation): string => jobKey(e.Namespace, e.JobID);
-    move(this.tables.evaluationsByJob, encodeId(row.ID), previous === null ? undefined : jobOf(previous), jobOf(row));
+    move(
+      this.tables.evaluationsByJob,
+      encodeId(row.ID),
+      previous === null ? undefined : jobOf(previous),
+      jobOf(row),
+    );
     this.accounts.evaluationChanged(row, previous);
   }
 

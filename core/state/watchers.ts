@@ -48,7 +48,10 @@ export class Watchers {
       const onAbort = (): void => waiter.reject(asError(signal?.reason));
       signal?.addEventListener("abort", onAbort, { once: true });
       if (timeout !== undefined) {
-        timer = setTimeout(() => waiter.reject(new WaitTimeoutError(`timed out after ${timeout} ms waiting for ${what}`)), timeout);
+        timer = setTimeout(
+          () => waiter.reject(new WaitTimeoutError(`timed out after ${timeout} ms waiting for ${what}`)),
+          timeout,
+        );
       }
       this.waiters.add(waiter);
     });

@@ -7,7 +7,6 @@ import { logFields } from "./redact.js";
 export type LogLevel = "TRACE" | "DEBUG" | "INFO" | "WARN" | "ERROR";
 
 const RANK: Readonly<Record<LogLevel, number>> = { TRACE: 10, DEBUG: 20, INFO: 30, WARN: 40, ERROR: 50 };
-const LABEL = new Map<number, LogLevel>(Object.entries(RANK).map(([level, rank]) => [rank, level as LogLevel]));
 
 export interface LogOptions {
   readonly level: LogLevel;
@@ -49,7 +48,7 @@ export function openLog(options: LogOptions): AgentLog {
       base: null,
       messageKey: "@message",
       timestamp: () => `,"@timestamp":"${new Date().toISOString()}"`,
-      formatters: { level: (_label, rank) => ({ "@level": LABEL.get(rank)!.toLowerCase() }) },
+      formatters: { level: (label) => ({ "@level": label }) },
     },
     stream,
   );

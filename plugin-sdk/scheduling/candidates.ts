@@ -42,6 +42,7 @@ export class Candidates implements CandidateSet {
 /** Rows of a set in ascending order. Rows removed while walking are still given when their word was already read. */
 export function* rowsOf(set: CandidateSet): Generator<number> {
   for (let i = 0; i < set.words.length; i++) {
-    for (let word = set.words[i]!; word !== 0; word &= word - 1) yield (i << 5) + (31 - Math.clz32(word & -word));
+    for (let word = set.words[i]!; word !== 0; word &= word - 1)
+      yield (i << 5) + (31 - Math.clz32(word & -word));
   }
 }

@@ -24,7 +24,8 @@ export function constraintText(constraint: Constraint): string {
 /** True for the operands that look at other allocations and not at the node alone. */
 export function isDistinct(constraint: Constraint): boolean {
   return (
-    constraint.Operand === ConstraintOperand.DistinctHosts || constraint.Operand === ConstraintOperand.DistinctProperty
+    constraint.Operand === ConstraintOperand.DistinctHosts ||
+    constraint.Operand === ConstraintOperand.DistinctProperty
   );
 }
 
@@ -34,7 +35,11 @@ export function constraintEscapes(constraint: Constraint): boolean {
 }
 
 /** Evaluates one constraint on resolved sides. An unknown operand or a right side that can't be read never holds. */
-export function checkConstraint(operand: string, left: string | undefined, right: string | undefined): boolean {
+export function checkConstraint(
+  operand: string,
+  left: string | undefined,
+  right: string | undefined,
+): boolean {
   return createMatcher(operand, right)(left);
 }
 
@@ -55,7 +60,9 @@ export function createMatcher(operand: string, right: string | undefined): Match
     case "<=":
     case ">":
     case ">=":
-      return right === undefined ? never : (left) => left !== undefined && ordered(operand, compare(left, right));
+      return right === undefined
+        ? never
+        : (left) => left !== undefined && ordered(operand, compare(left, right));
     case ConstraintOperand.IsSet:
       return (left) => left !== undefined;
     case ConstraintOperand.IsNotSet:
@@ -98,7 +105,11 @@ export function compileRowTest(
 }
 
 /** Removes the rows that fail the constraint; returns how many. */
-export function filterByConstraint(candidates: CandidateSet, constraint: Constraint, columns: NodeColumns): number {
+export function filterByConstraint(
+  candidates: CandidateSet,
+  constraint: Constraint,
+  columns: NodeColumns,
+): number {
   const test = compileRowTest(constraint, columns);
   let removed = 0;
   for (const row of rowsOf(candidates)) {
@@ -182,7 +193,7 @@ function setMatcher(text: string, how: "every" | "some"): Matcher {
   };
 }
 
-const regexpSandbox = createContext({ pattern: new RegExp(""), text: "" });
+const regexpSandbox = createContext({ pattern: /(?:)/, text: "" });
 const regexpTest = new Script("pattern.test(text)");
 
 function regexpMatcher(text: string): Matcher {
@@ -190,8 +201,8 @@ function regexpMatcher(text: string): Matcher {
   if (pattern === null) return never;
   return (left) => {
     if (left === undefined) return false;
-    regexpSandbox["pattern"] = pattern;
-    regexpSandbox["text"] = left;
+    regexpSandbox.pattern = pattern;
+    regexpSandbox.text = left;
     try {
       return regexpTest.runInContext(regexpSandbox, { timeout: REGEXP_TIMEOUT }) === true;
     } catch (error) {
@@ -206,7 +217,9 @@ function regexpMatcher(text: string): Matcher {
 function compileRegexp(text: string): RegExp | null {
   const flags = /^\(\?([ims]+)\)/.exec(text);
   try {
-    return flags === null ? new RegExp(text) : new RegExp(text.slice(flags[0].length), [...new Set(flags[1]!)].join(""));
+    return flags === null
+      ? new RegExp(text)
+      : new RegExp(text.slice(flags[0].length), [...new Set(flags[1]!)].join(""));
   } catch (error) {
     if (error instanceof SyntaxError) return null;
     throw error;

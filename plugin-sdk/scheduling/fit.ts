@@ -1,6 +1,7 @@
 /** What allocations hold, what nodes have left, and whether the two go together. */
-import { allocIsTerminal } from "../domain/allocation.js";
+
 import type { Allocation } from "../domain/allocation.js";
+import { allocIsTerminal } from "../domain/allocation.js";
 import type { Node } from "../domain/node.js";
 import type { AllocatedResources } from "../domain/resources.js";
 import { LifecycleHook } from "../domain/task.js";

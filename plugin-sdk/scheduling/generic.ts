@@ -4,13 +4,18 @@
  * Source: https://developer.hashicorp.com/nomad/docs/concepts/scheduling/scheduling
  */
 import type { Placement, Placer, Scheduler, SchedulerContext } from "../contracts/scheduler.js";
-import { AllocClientStatus, AllocDesiredStatus, type Allocation, type AllocMetric } from "../domain/allocation.js";
+import {
+  type Allocation,
+  AllocClientStatus,
+  AllocDesiredStatus,
+  type AllocMetric,
+} from "../domain/allocation.js";
 import {
   BLOCKED_EVAL_FAILED_PLACEMENTS,
   BLOCKED_EVAL_MAX_PLANS,
-  type Evaluation,
   EvalStatus,
   EvalTrigger,
+  type Evaluation,
 } from "../domain/evaluation.js";
 import { type Job, jobStopped, type TaskGroup } from "../domain/job.js";
 import { type Plan, type PlanResult, planIsNoOp } from "../domain/plan.js";
@@ -18,7 +23,13 @@ import { tasksUpdated } from "./job-diff.js";
 import { coalesceFailure } from "./metrics.js";
 import { cancelStop, placeAllocation, stopAllocation } from "./plan.js";
 import { seededUUID } from "./random.js";
-import { AllocDescription, type PlaceDecision, type Reconciliation, reconcile, type UpdateKind } from "./reconcile.js";
+import {
+  AllocDescription,
+  type PlaceDecision,
+  type Reconciliation,
+  reconcile,
+  type UpdateKind,
+} from "./reconcile.js";
 import { failedNodes, nextTracker, parseTime } from "./reschedule.js";
 
 export interface GenericSchedulerOptions {
@@ -102,7 +113,11 @@ class Run {
     });
 
     for (const { allocation, description, clientStatus } of changes.stop) {
-      stopAllocation(plan, allocation, clientStatus === undefined ? { description } : { description, clientStatus });
+      stopAllocation(
+        plan,
+        allocation,
+        clientStatus === undefined ? { description } : { description, clientStatus },
+      );
     }
     for (const { allocation } of changes.inPlace) {
       placeAllocation(plan, this.#updatedInPlace(allocation, job!, fitted.get(allocation.ID)!));
@@ -110,7 +125,8 @@ class Run {
     await this.#scheduleFollowUps(plan, changes);
     if (job !== null && !jobStopped(job)) for (const group of job.TaskGroups) this.#queued[group.Name] = 0;
     const placed = this.#place(plan, placer, job, changes);
-    if (changes.rollAfter !== null && !holdUpdates && this.#nextEval === "") await this.#rollOn(changes.rollAfter);
+    if (changes.rollAfter !== null && !holdUpdates && this.#nextEval === "")
+      await this.#rollOn(changes.rollAfter);
     if (evaluation.AnnotatePlan === true) {
       plan.Annotations = { DesiredTGUpdates: changes.desired, PreemptedAllocs: null };
       this.#annotations = plan.Annotations;
@@ -123,7 +139,9 @@ class Run {
       if (committed) this.#queued[TaskGroup] = (this.#queued[TaskGroup] ?? 1) - 1;
     }
     if (isFullCommit(plan, result)) return "done";
-    return Object.keys(result.NodeUpdate).length + Object.keys(result.NodeAllocation).length > 0 ? "progress" : "refused";
+    return Object.keys(result.NodeUpdate).length + Object.keys(result.NodeAllocation).length > 0
+      ? "progress"
+      : "refused";
   }
 
   /** Writes the outcome, and a blocked evaluation for what found no place. */
@@ -253,7 +271,14 @@ class Run {
       DesiredStatus: AllocDesiredStatus.Run,
       EvalID: evaluation.ID,
       // The plan's snapshot is a seed too: another delivery of the evaluation must not meet what this one committed.
-      ID: seededUUID("allocation", evaluation.ID, plan.SnapshotIndex, this.#attempts, name, previous?.ID ?? ""),
+      ID: seededUUID(
+        "allocation",
+        evaluation.ID,
+        plan.SnapshotIndex,
+        this.#attempts,
+        name,
+        previous?.ID ?? "",
+      ),
       Job: null,
       JobCreateIndex: job.CreateIndex,
       JobID: job.ID,
@@ -293,14 +318,20 @@ class Run {
     for (const { waitUntil, allocations } of changes.followUps) {
       let id = this.#followUps.get(waitUntil);
       if (id === undefined) {
-        const followUp = this.#newEvaluation("followup", waitUntil, EvalTrigger.RetryFailedAlloc, EvalStatus.Pending);
+        const followUp = this.#newEvaluation(
+          "followup",
+          waitUntil,
+          EvalTrigger.RetryFailedAlloc,
+          EvalStatus.Pending,
+        );
         followUp.StatusDescription = "created for delayed rescheduling";
         followUp.WaitUntil = new Date(Math.ceil(waitUntil / NANOSECONDS)).toISOString();
         await this.#context.createEvaluation(followUp);
         id = followUp.ID;
         this.#followUps.set(waitUntil, id);
       }
-      for (const allocation of allocations) placeAllocation(plan, { ...allocation, Job: null, FollowupEvalID: id });
+      for (const allocation of allocations)
+        placeAllocation(plan, { ...allocation, Job: null, FollowupEvalID: id });
     }
   }
 
@@ -340,7 +371,9 @@ class Run {
   #eligibility(): Pick<Evaluation, "ClassEligibility" | "EscapedComputedClass"> {
     const eligibility = this.#placer?.classEligibility();
     if (eligibility === undefined) return {};
-    return eligibility.escaped ? { EscapedComputedClass: true } : { ClassEligibility: { ...eligibility.classes } };
+    return eligibility.escaped
+      ? { EscapedComputedClass: true }
+      : { ClassEligibility: { ...eligibility.classes } };
   }
 
   #newEvaluation(kind: string, seed: string | number, trigger: EvalTrigger, status: EvalStatus): Evaluation {
@@ -386,7 +419,8 @@ function isFullCommit(plan: Plan, result: PlanResult): boolean {
   const count = (lists: Record<string, Allocation[]>): number =>
     Object.values(lists).reduce((sum, list) => sum + list.length, 0);
   return (
-    count(result.NodeAllocation) === count(plan.NodeAllocation) && count(result.NodeUpdate) === count(plan.NodeUpdate)
+    count(result.NodeAllocation) === count(plan.NodeAllocation) &&
+    count(result.NodeUpdate) === count(plan.NodeUpdate)
   );
 }
 

@@ -29,11 +29,13 @@ export function emptyMetric(): AllocMetric {
 export function addExhaustedResources(metric: AllocMetric, group: TaskGroup): void {
   const dimensions = metric.DimensionExhausted;
   if (dimensions === null) return;
-  metric.ResourcesExhausted ??= {};
+  const exhausted = metric.ResourcesExhausted ?? {};
+  metric.ResourcesExhausted = exhausted;
   for (const task of group.Tasks) {
-    const sum = (metric.ResourcesExhausted[task.Name] ??= emptyResources());
-    if ((dimensions["cpu"] ?? 0) > 0) sum.CPU += task.Resources.CPU;
-    if ((dimensions["memory"] ?? 0) > 0) sum.MemoryMB += task.Resources.MemoryMB;
+    const sum = exhausted[task.Name] ?? emptyResources();
+    exhausted[task.Name] = sum;
+    if ((dimensions.cpu ?? 0) > 0) sum.CPU += task.Resources.CPU;
+    if ((dimensions.memory ?? 0) > 0) sum.MemoryMB += task.Resources.MemoryMB;
   }
 }
 

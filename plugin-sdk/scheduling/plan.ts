@@ -2,7 +2,7 @@
  * Filling in a plan. The functions here also keep a journal of what they did, by which a placer follows the plan at the
  * cost of the change and not of the whole plan. The journal stays in the thread: it isn't cloned with the plan.
  */
-import { type AllocClientStatus, AllocDesiredStatus, type Allocation } from "../domain/allocation.js";
+import { type Allocation, type AllocClientStatus, AllocDesiredStatus } from "../domain/allocation.js";
 import type { Evaluation } from "../domain/evaluation.js";
 import type { Job } from "../domain/job.js";
 import type { Plan } from "../domain/plan.js";
@@ -17,7 +17,12 @@ const journalKey: unique symbol = Symbol.for("drover.plan.journal") as never;
 type Journaled = Plan & { readonly [journalKey]?: PlanChange[] };
 
 /** An empty plan for an evaluation, with a journal. */
-export function createPlan(evaluation: Evaluation, token: string, job: Job | null, snapshotIndex: number): Plan {
+export function createPlan(
+  evaluation: Evaluation,
+  token: string,
+  job: Job | null,
+  snapshotIndex: number,
+): Plan {
   const plan: Plan = {
     AllAtOnce: job?.AllAtOnce ?? false,
     Annotations: null,

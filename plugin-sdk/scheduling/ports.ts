@@ -111,7 +111,8 @@ export class NetworkIndex {
       if (addresses.length === 0) return `no addresses available for "${alias}" network`;
       if (!dynamic) {
         const address = addresses[0]!;
-        if (this.#usedOn(address).has(port.Value)) return `reserved port collision ${port.Label}=${port.Value}`;
+        if (this.#usedOn(address).has(port.Value))
+          return `reserved port collision ${port.Label}=${port.Value}`;
         taken.push(this.#take(address, port, port.Value));
         return null;
       }
@@ -148,7 +149,10 @@ export class NetworkIndex {
   }
 
   /** Chooses the ports of a task's own network (deprecated by group networks): all on one interface of the node. */
-  assignTaskNetwork(ask: NetworkResource, random: () => number): NetworkResource | { readonly error: string } {
+  assignTaskNetwork(
+    ask: NetworkResource,
+    random: () => number,
+  ): NetworkResource | { readonly error: string } {
     if (this.#refusal !== "") return { error: this.#refusal };
     let error = "no networks available";
     for (const network of this.#node.NodeResources.Networks ?? []) {
@@ -227,7 +231,12 @@ export class NetworkIndex {
 }
 
 function chosen(port: Port, mapping: AllocatedPortMapping): Port {
-  return { HostNetwork: port.HostNetwork || DEFAULT_HOST_NETWORK, Label: port.Label, To: mapping.To, Value: mapping.Value };
+  return {
+    HostNetwork: port.HostNetwork || DEFAULT_HOST_NETWORK,
+    Label: port.Label,
+    To: mapping.To,
+    Value: mapping.Value,
+  };
 }
 
 /** Host ports an allocation holds: address, label, number. */

@@ -1,7 +1,6 @@
 /** Randomness that comes out the same for the same evaluation, so that a plan can be made again and compared. */
 import { createHash } from "node:crypto";
 
-
 /** 32-bit FNV-1a of a text. */
 export function hashText(text: string, basis = 0x811c9dc5): number {
   let hash = basis;

@@ -3,8 +3,8 @@
  * asks for. Pure: it reads what it is given, writes nothing and looks at no clock.
  */
 import {
-  AllocClientStatus,
   type Allocation,
+  AllocClientStatus,
   allocIsTerminal,
   clientTerminal,
   serverTerminal,
@@ -152,7 +152,9 @@ function reconcileGroup(
   const desired = emptyUpdates();
   const sorted = sortAllocations(input, result, group, allocations);
   const stop = (allocation: Allocation, description: string, clientStatus?: AllocClientStatus): void => {
-    result.stop.push(clientStatus === undefined ? { allocation, description } : { allocation, description, clientStatus });
+    result.stop.push(
+      clientStatus === undefined ? { allocation, description } : { allocation, description, clientStatus },
+    );
   };
 
   const excess = sorted.kept.length + sorted.migrate.length - group.Count;
@@ -296,7 +298,9 @@ function sortFailed(
 
 /** Made for an older version of the job, or for a job of the same name that was purged. */
 function isOutdated(allocation: Allocation, job: Job): boolean {
-  return allocation.JobVersion < job.Version || (allocation.JobCreateIndex ?? job.CreateIndex) !== job.CreateIndex;
+  return (
+    allocation.JobVersion < job.Version || (allocation.JobCreateIndex ?? job.CreateIndex) !== job.CreateIndex
+  );
 }
 
 /** Stops an allocation that isn't wanted; false where there is nothing left to stop. */
@@ -309,7 +313,11 @@ function stopUnneeded(
   if (clientTerminal(allocation)) return false;
   const node = input.node(allocation.NodeID);
   if (node === null || nodeTerminal(node)) {
-    result.stop.push({ allocation, description: AllocDescription.Lost, clientStatus: AllocClientStatus.Lost });
+    result.stop.push({
+      allocation,
+      description: AllocDescription.Lost,
+      clientStatus: AllocClientStatus.Lost,
+    });
     return true;
   }
   if (serverTerminal(allocation)) return false;

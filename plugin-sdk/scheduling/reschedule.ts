@@ -18,7 +18,11 @@ export function failTime(allocation: Allocation): number {
 }
 
 /** Nanoseconds to wait after a failure. Grows by the policy's function; starts over after a run longer than the ceiling. */
-export function nextDelay(policy: ReschedulePolicy, tracker: RescheduleTracker | null | undefined, failed: number): number {
+export function nextDelay(
+  policy: ReschedulePolicy,
+  tracker: RescheduleTracker | null | undefined,
+  failed: number,
+): number {
   const events = tracker?.Events ?? [];
   const last = events.at(-1);
   const beforeLast = events.at(-2);
@@ -48,7 +52,11 @@ export function attemptsLeft(
 }
 
 /** The tracker of the allocation that replaces `previous`. */
-export function nextTracker(policy: ReschedulePolicy | null, previous: Allocation, now: number): RescheduleTracker {
+export function nextTracker(
+  policy: ReschedulePolicy | null,
+  previous: Allocation,
+  now: number,
+): RescheduleTracker {
   const kept =
     policy === null || policy.Unlimited
       ? (previous.RescheduleTracker?.Events ?? []).slice(-(KEPT_EVENTS - 1))

@@ -15,7 +15,8 @@ export type VersionGrammar = "version" | "semver";
 
 /** Longer texts are no versions; bounds the work on what a node or a job claims. */
 const LONGEST = 256;
-const LENIENT = /^v?(\d+(?:\.\d+)*)(?:-([0-9A-Za-z~][0-9A-Za-z.~-]*)|([A-Za-z~][0-9A-Za-z.~-]*))?(?:\+[0-9A-Za-z.~-]+)?$/;
+const LENIENT =
+  /^v?(\d+(?:\.\d+)*)(?:-([0-9A-Za-z~][0-9A-Za-z.~-]*)|([A-Za-z~][0-9A-Za-z.~-]*))?(?:\+[0-9A-Za-z.~-]+)?$/;
 const NUMBER = "(?:0|[1-9]\\d*)";
 const STRICT = new RegExp(
   `^(${NUMBER}\\.${NUMBER}\\.${NUMBER})(?:-((?:${NUMBER}|\\d*[A-Za-z-][0-9A-Za-z-]*)(?:\\.(?:${NUMBER}|\\d*[A-Za-z-][0-9A-Za-z-]*))*))?(?:\\+[0-9A-Za-z-]+(?:\\.[0-9A-Za-z-]+)*)?$`,
@@ -58,8 +59,13 @@ export function parseVersionConstraint(
   return (version) => parts.every((holds) => holds(version));
 }
 
-function condition(operator: string, wanted: Version, grammar: VersionGrammar): (version: Version) => boolean {
-  const comparable = (version: Version): boolean => grammar === "semver" || prereleaseComparable(version, wanted);
+function condition(
+  operator: string,
+  wanted: Version,
+  grammar: VersionGrammar,
+): (version: Version) => boolean {
+  const comparable = (version: Version): boolean =>
+    grammar === "semver" || prereleaseComparable(version, wanted);
   switch (operator) {
     case "!=":
       return (version) => compareVersions(version, wanted) !== 0;

@@ -27,7 +27,11 @@ export class MemoryState implements StateSnapshot {
     CreateIndex: 1,
     MemoryOversubscriptionEnabled: false,
     ModifyIndex: 1,
-    PreemptionConfig: { BatchSchedulerEnabled: false, ServiceSchedulerEnabled: false, SystemSchedulerEnabled: true },
+    PreemptionConfig: {
+      BatchSchedulerEnabled: false,
+      ServiceSchedulerEnabled: false,
+      SystemSchedulerEnabled: true,
+    },
     SchedulerAlgorithm: "binpack",
   };
 
@@ -329,10 +333,15 @@ function byId(a: { readonly ID: string }, b: { readonly ID: string }): number {
   return a.ID < b.ID ? -1 : a.ID > b.ID ? 1 : 0;
 }
 
-function select<T extends { readonly ID: string; readonly Namespace: string }>(rows: T[], filter?: ByNamespace): T[] {
+function select<T extends { readonly ID: string; readonly Namespace: string }>(
+  rows: T[],
+  filter?: ByNamespace,
+): T[] {
   const namespace = filter?.namespace ?? "*";
   const prefix = filter?.prefix ?? "";
   return structuredClone(
-    rows.filter((row) => (namespace === "*" || row.Namespace === namespace) && row.ID.startsWith(prefix)).sort(byId),
+    rows
+      .filter((row) => (namespace === "*" || row.Namespace === namespace) && row.ID.startsWith(prefix))
+      .sort(byId),
   );
 }

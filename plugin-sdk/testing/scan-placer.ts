@@ -68,10 +68,15 @@ export class ScanPlacer implements Placer {
       const fit = "error" in resources ? null : nodeFits(node, [...proposed, candidate(node, resources)]);
       if ("error" in resources || fit?.fits !== true) {
         metric.NodesExhausted++;
-        metric.DimensionExhausted = bump(metric.DimensionExhausted, "error" in resources ? resources.error : fit!.dimension);
+        metric.DimensionExhausted = bump(
+          metric.DimensionExhausted,
+          "error" in resources ? resources.error : fit!.dimension,
+        );
         continue;
       }
-      const collisions = proposed.filter((one) => one.JobID === job.ID && one.TaskGroup === group.Name).length;
+      const collisions = proposed.filter(
+        (one) => one.JobID === job.ID && one.TaskGroup === group.Name,
+      ).length;
       const capacity = nodeCapacity(node);
       const scores = [
         binpackScore(freeShare(fit.used.cpu, capacity.cpu), freeShare(fit.used.memory, capacity.memory)),
@@ -90,7 +95,8 @@ export class ScanPlacer implements Placer {
 
   fitInPlace(allocation: Allocation, job: Job, group: TaskGroup): Placement | null {
     const node = this.#scope.state.node(allocation.NodeID);
-    if (node === null || !job.Datacenters.includes(node.Datacenter) || infeasible(node, job, group) !== null) return null;
+    if (node === null || !job.Datacenters.includes(node.Datacenter) || infeasible(node, job, group) !== null)
+      return null;
     const { AllocatedResources: resources, Metrics: metrics } = allocation;
     return { nodeId: node.ID, nodeName: node.Name, resources, metrics: metrics ?? emptyMetric() };
   }
@@ -157,7 +163,12 @@ function infeasible(node: Node, job: Job, group: TaskGroup): string | null {
 
 /** Just enough of an allocation to see whether it fits. */
 function candidate(node: Node, resources: AllocatedResources): Allocation {
-  return { AllocatedResources: resources, ClientStatus: "pending", DesiredStatus: "run", NodeID: node.ID } as Allocation;
+  return {
+    AllocatedResources: resources,
+    ClientStatus: "pending",
+    DesiredStatus: "run",
+    NodeID: node.ID,
+  } as Allocation;
 }
 
 function bump(counts: Record<string, number> | null, key: string): Record<string, number> {

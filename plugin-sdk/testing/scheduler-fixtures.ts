@@ -1,6 +1,7 @@
 /** Nodes, jobs and evaluations to schedule in tests: complete rows, of which a test changes what it is about. */
-import type { Evaluation, Job, Node, Task, TaskGroup } from "../domain/index.js";
+
 import { generateUUID } from "../domain/ids.js";
+import type { Evaluation, Job, Node, Task, TaskGroup } from "../domain/index.js";
 
 /** A ready node of 4000 MHz, 8192 MiB and 100,000 MiB of disk with the drivers `raw_exec` and `exec`. */
 export function makeNode(overrides: Partial<Node> = {}): Node {
@@ -38,11 +39,22 @@ export function makeNode(overrides: Partial<Node> = {}): Node {
       Disk: { DiskMB: 100_000 },
       Memory: { MemoryMB: 8192 },
       Networks: [
-        { CIDR: "10.0.0.1/32", DNS: null, Device: "eth0", DynamicPorts: null, IP: "10.0.0.1", MBits: 1000, Mode: "host", ReservedPorts: null },
+        {
+          CIDR: "10.0.0.1/32",
+          DNS: null,
+          Device: "eth0",
+          DynamicPorts: null,
+          IP: "10.0.0.1",
+          MBits: 1000,
+          Mode: "host",
+          ReservedPorts: null,
+        },
       ],
       NodeNetworks: [
         {
-          Addresses: [{ Address: "10.0.0.1", Alias: "default", Family: "ipv4", Gateway: "", ReservedPorts: "" }],
+          Addresses: [
+            { Address: "10.0.0.1", Alias: "default", Family: "ipv4", Gateway: "", ReservedPorts: "" },
+          ],
           Device: "eth0",
           MacAddress: "",
           Mode: "host",
@@ -194,7 +206,10 @@ export function makeJob(overrides: Partial<Job> = {}): Job {
 }
 
 /** A pending evaluation of a job. */
-export function makeEvaluation(job: Pick<Job, "ID" | "Namespace" | "Priority" | "Type">, overrides: Partial<Evaluation> = {}): Evaluation {
+export function makeEvaluation(
+  job: Pick<Job, "ID" | "Namespace" | "Priority" | "Type">,
+  overrides: Partial<Evaluation> = {},
+): Evaluation {
   return {
     CreateIndex: 0,
     CreateTime: 0,

@@ -6,8 +6,8 @@ import type { Placer, Scheduler, SchedulerContext } from "../contracts/scheduler
 import {
   type Allocation,
   allocIsTerminal,
-  type Evaluation,
   EvalStatus,
+  type Evaluation,
   evalTerminal,
   type Job,
   nodeReady,
@@ -99,7 +99,9 @@ export class SchedulerHarness {
 
   /** Allocations of a job that are to run. */
   live(job: Pick<Job, "ID" | "Namespace">): Allocation[] {
-    return this.state.allocationsByJob(job.Namespace, job.ID).filter((allocation) => !allocIsTerminal(allocation));
+    return this.state
+      .allocationsByJob(job.Namespace, job.ID)
+      .filter((allocation) => !allocIsTerminal(allocation));
   }
 
   /** Changes an allocation as its node would report it. */
@@ -113,7 +115,10 @@ export class SchedulerHarness {
   assertNothingOvercommitted(): void {
     for (const node of this.state.nodes()) {
       const fit = nodeFits(node, this.state.allocationsByNode(node.ID));
-      assert.ok(fit.fits, `node ${node.ID} is overcommitted: ${fit.dimension}, uses ${JSON.stringify(fit.used)}`);
+      assert.ok(
+        fit.fits,
+        `node ${node.ID} is overcommitted: ${fit.dimension}, uses ${JSON.stringify(fit.used)}`,
+      );
     }
   }
 
@@ -154,9 +159,15 @@ export class SchedulerHarness {
       this.state.putAllocation(
         known === null
           ? placed
-          : { ...placed, ClientStatus: known.ClientStatus, TaskStates: known.TaskStates, CreateTime: known.CreateTime },
+          : {
+              ...placed,
+              ClientStatus: known.ClientStatus,
+              TaskStates: known.TaskStates,
+              CreateTime: known.CreateTime,
+            },
       );
-      const previous = placed.PreviousAllocation === undefined ? null : this.state.allocation(placed.PreviousAllocation);
+      const previous =
+        placed.PreviousAllocation === undefined ? null : this.state.allocation(placed.PreviousAllocation);
       if (previous !== null) this.state.putAllocation({ ...previous, NextAllocation: placed.ID });
     }
     result.AllocIndex = this.state.index;
@@ -198,14 +209,20 @@ export function schedulerConformance(name: string, subject: SchedulerSubject): v
     const task = makeTask();
     return makeJob({
       Type: scheduler.type,
-      TaskGroups: [makeGroup({ Count: count, Tasks: [{ ...task, Resources: { ...task.Resources, CPU: cpu } }] })],
+      TaskGroups: [
+        makeGroup({ Count: count, Tasks: [{ ...task, Resources: { ...task.Resources, CPU: cpu } }] }),
+      ],
     });
   };
   const cluster = (leader: SchedulerHarness, count: number): void => {
     for (let i = 0; i < count; i++) leader.state.putNode(makeNode());
   };
   const outcome = (run: SchedulerRun): Evaluation => {
-    assert.equal(run.updated.length + run.reblocked.length, 1, "exactly one outcome is written for an evaluation");
+    assert.equal(
+      run.updated.length + run.reblocked.length,
+      1,
+      "exactly one outcome is written for an evaluation",
+    );
     return (run.updated[0] ?? run.reblocked[0])!;
   };
 
@@ -253,8 +270,8 @@ export function schedulerConformance(name: string, subject: SchedulerSubject): v
       assert.ok(blocked, "a blocked evaluation is created");
       assert.equal(done.BlockedEval, blocked.ID);
       assert.equal(blocked.PreviousEval, done.ID);
-      assert.ok(done.FailedTGAllocs?.["g"], "FailedTGAllocs explains the group");
-      assert.equal(done.QueuedAllocations?.["g"], 1);
+      assert.ok(done.FailedTGAllocs?.g, "FailedTGAllocs explains the group");
+      assert.equal(done.QueuedAllocations?.g, 1);
     });
 
     it("ends when a part of every plan is refused", async () => {
@@ -282,7 +299,10 @@ export function schedulerConformance(name: string, subject: SchedulerSubject): v
       const down = leader.state.nodes()[0]!;
       const before = leader.live(job(4)).filter((allocation) => allocation.NodeID === down.ID).length;
       leader.state.putNode({ ...down, Status: "down" });
-      const run = await leader.run(scheduler, makeEvaluation(job(4), { TriggeredBy: "node-update", NodeID: down.ID }));
+      const run = await leader.run(
+        scheduler,
+        makeEvaluation(job(4), { TriggeredBy: "node-update", NodeID: down.ID }),
+      );
       assert.equal(run.placed.length, before);
       const live = leader.live(job(4));
       assert.equal(live.length, 4);

@@ -406,7 +406,7 @@ export class ClientAgent implements ClientStatus, AgentClientHandler {
   private every(milliseconds: number, action: () => Promise<void>): void {
     const loop = async () => {
       for (;;) {
-        await sleep(Math.max(1000, milliseconds), this.closed.signal);
+        await sleep(Math.max(1000, milliseconds), this.closed.signal, true);
         if (this.closed.signal.aborted) return;
         try {
           await action();

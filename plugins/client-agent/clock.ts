@@ -8,8 +8,11 @@ export function monotonic(): number {
   return performance.now();
 }
 
-/** Resolves after `milliseconds` or as soon as `signal` aborts; never rejects. The timer does not hold the process. */
-export async function sleep(milliseconds: number, signal?: AbortSignal): Promise<void> {
+/**
+ * Resolves after `milliseconds` or as soon as `signal` aborts; never rejects. With `background` the timer does not keep the
+ * process alive.
+ */
+export async function sleep(milliseconds: number, signal?: AbortSignal, background = false): Promise<void> {
   const end = monotonic() + milliseconds;
   while (signal?.aborted !== true) {
     const left = end - monotonic();
@@ -20,7 +23,8 @@ export async function sleep(milliseconds: number, signal?: AbortSignal): Promise
         signal?.removeEventListener("abort", done);
         resolve();
       };
-      const timer = setTimeout(done, Math.min(left, MAX_TIMEOUT)).unref();
+      const timer = setTimeout(done, Math.min(left, MAX_TIMEOUT));
+      if (background) timer.unref();
       signal?.addEventListener("abort", done);
     });
   }

@@ -7,7 +7,7 @@ import { join } from "node:path";
 /** Room in `sun_path` (unix(7)), less the closing zero. */
 const MAX_SOCKET_PATH = 107;
 /** Longest file name we use in it. */
-const NAME_LENGTH = "executor-12345678.sock".length;
+const NAME_LENGTH = "executor-12345678.sock.new".length;
 
 /**
  * A private folder (0700) of `stateDir` or, where that path is too long for a socket, one in the system's temporary folder

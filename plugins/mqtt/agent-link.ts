@@ -96,7 +96,7 @@ export class MqttAgentLink implements AgentLink {
     if (known !== undefined && known.nodeId !== nodeId) {
       throw new Error(`${file} belongs to node ${known.nodeId}, not ${nodeId}: remove it to enrol as ${nodeId}`);
     }
-    if (known?.enrolled === true) return known;
+    if (known?.clusterKey !== undefined) return known;
     if (!joinToken.available) {
       throw new Error(
         `node ${nodeId} is not enrolled and has no join token: make one on a server with "drover node token create" and ` +
@@ -106,7 +106,7 @@ export class MqttAgentLink implements AgentLink {
     if (known !== undefined) return known;
     // Saved before it is shown: when the answer to the enrolment is lost, the same key asks again.
     const pair = createKeyPair();
-    const keys: AgentKeys = { nodeId, pair, clusterKey: pair.publicKey, enrolled: false };
+    const keys: AgentKeys = { nodeId, pair, clusterKey: undefined };
     await saveAgentKeys(file, keys);
     return keys;
   }

@@ -1,6 +1,12 @@
 /** X25519 key pairs, the keys that two of them share, and the private files that hold them. */
-import { createPrivateKey, createPublicKey, diffieHellman, generateKeyPairSync, type KeyObject } from "node:crypto";
-import { randomBytes } from "node:crypto";
+import {
+  createPrivateKey,
+  createPublicKey,
+  diffieHellman,
+  generateKeyPairSync,
+  type KeyObject,
+  randomBytes,
+} from "node:crypto";
 import { chmod, mkdir, open, readFile, rename, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { Logger } from "@drover/plugin-sdk";
@@ -61,15 +67,14 @@ const key32 = z
   .refine((bytes) => bytes.length === 32, "must be 32 bytes in base64url");
 
 const ClusterKeyFile = z.object({ public_key: key32, secret_key: key32 });
-const AgentKeyFile = ClusterKeyFile.extend({ node_id: z.string(), cluster_key: key32, enrolled: z.boolean() });
+const AgentKeyFile = ClusterKeyFile.extend({ node_id: z.string(), cluster_key: key32.optional() });
 
 /** Keys of a node: its own pair and the pinned key of its cluster. */
 export interface AgentKeys {
   readonly nodeId: string;
   readonly pair: KeyPair;
-  readonly clusterKey: Uint8Array;
-  /** The server confirmed that it pinned this key. */
-  readonly enrolled: boolean;
+  /** Set once a server confirmed that it pinned this node's key. */
+  readonly clusterKey: Uint8Array | undefined;
 }
 
 function base64url(bytes: Uint8Array): string {
@@ -94,7 +99,6 @@ export async function loadAgentKeys(file: string, log: Logger): Promise<AgentKey
     nodeId: found.node_id,
     pair: { publicKey: found.public_key, secretKey: found.secret_key },
     clusterKey: found.cluster_key,
-    enrolled: found.enrolled,
   };
 }
 
@@ -103,8 +107,7 @@ export async function saveAgentKeys(file: string, keys: AgentKeys): Promise<void
     node_id: keys.nodeId,
     public_key: base64url(keys.pair.publicKey),
     secret_key: base64url(keys.pair.secretKey),
-    cluster_key: base64url(keys.clusterKey),
-    enrolled: keys.enrolled,
+    ...(keys.clusterKey === undefined ? {} : { cluster_key: base64url(keys.clusterKey) }),
   });
 }
 

@@ -66,9 +66,10 @@ export class LinkConnection {
   private readonly down: string;
   /** Names this connection in its last will. */
   private readonly connectionId = randomBytes(16);
-  private keys: AgentKeys;
-  private agreement: KeyAgreement;
-  private sharedKey: Uint8Array;
+  private readonly agreement: KeyAgreement;
+  /** Key of the cluster that is talked to: the pinned one, or a join token's during enrolment. */
+  private clusterKey: Uint8Array | undefined;
+  private sharedKey: Uint8Array = new Uint8Array(0);
   private client: MqttClient | undefined;
   private agreed: Agreed | undefined;
   private expected: Expected | undefined;
@@ -76,21 +77,27 @@ export class LinkConnection {
   private renew: (() => void) | undefined;
 
   constructor(private readonly options: LinkConnectionOptions) {
-    this.keys = options.keys;
     this.nodeId = options.keys.nodeId;
     this.down = options.topics.down(this.nodeId);
-    this.agreement = new KeyAgreement(this.keys.pair.secretKey);
-    this.sharedKey = this.agreement.sharedKey(this.keys.clusterKey);
+    this.agreement = new KeyAgreement(options.keys.pair.secretKey);
+    if (options.keys.clusterKey !== undefined) this.talkTo(options.keys.clusterKey);
   }
 
   /** Runs until the connection is lost (rejects with the reason) or `signal` is aborted (resolves after a goodbye). */
   async run(signal: AbortSignal): Promise<void> {
+    let token: string | undefined;
+    if (this.clusterKey === undefined) {
+      // Before connecting, because the last will is sealed for the cluster that the token names.
+      token = await this.options.joinToken();
+      if (token === undefined) throw new Error(howToEnroll("this node is not enrolled and has no join token now"));
+      this.talkTo(parseJoinToken(token).clusterKey);
+    }
     const lost = new AbortController();
     const client = this.connect(lost);
     const stop = AbortSignal.any([signal, lost.signal]);
     try {
       await this.ready(client, stop);
-      if (!this.keys.enrolled) await this.enroll(stop);
+      if (token !== undefined) await this.enroll(token, stop);
       while (true) {
         await this.agree(stop);
         await this.untilRenewed(stop);
@@ -135,23 +142,21 @@ export class LinkConnection {
     });
   }
 
-  /** Shows the join token until the server confirms that it pinned this node's key. */
-  private async enroll(stop: AbortSignal): Promise<void> {
-    for (let attempt = 0; !this.keys.enrolled; attempt++) {
-      let wait: number = REFUSED_RETRY_MS;
-      const token = await this.options.joinToken();
-      if (token === undefined) {
-        this.options.log.error({ node: this.nodeId }, howToEnroll("it has no join token"));
-      } else {
-        wait = timeoutOf(attempt);
-        const outcome = await this.tryToEnroll(token, wait, stop);
-        if (outcome === null) return;
-        if (outcome !== undefined) {
-          this.options.log.error({ node: this.nodeId, code: outcome.code }, howToEnroll(outcome.message));
-          wait = REFUSED_RETRY_MS;
-        } else wait = 0;
-      }
-      await sleep(wait, stop);
+  private talkTo(clusterKey: Uint8Array): void {
+    if (this.clusterKey !== undefined && Buffer.compare(this.clusterKey, clusterKey) === 0) return;
+    this.clusterKey = Uint8Array.from(clusterKey);
+    this.sharedKey = this.agreement.sharedKey(clusterKey);
+  }
+
+  /** Shows the join token until a server answers; rejects when it is refused. */
+  private async enroll(token: string, stop: AbortSignal): Promise<void> {
+    for (let attempt = 0; ; attempt++) {
+      const outcome = await this.tryToEnroll(token, timeoutOf(attempt), stop);
+      if (outcome === null) return;
+      if (outcome === undefined) continue;
+      this.options.log.error({ node: this.nodeId, code: outcome.code }, howToEnroll(outcome.message));
+      await sleep(REFUSED_RETRY_MS, stop);
+      throw new Error(`enrolment was refused: ${outcome.message}`);
     }
   }
 
@@ -162,10 +167,9 @@ export class LinkConnection {
     stop: AbortSignal,
   ): Promise<{ code: string; message: string } | null | undefined> {
     const { clusterKey, secret } = parseJoinToken(token);
-    const { publicKey } = this.keys.pair;
-    const shared = this.agreement.sharedKey(clusterKey);
-    // What the token's cluster answers is what has to be opened now, whichever cluster was pinned before.
-    this.sharedKey = shared;
+    const { keys, log, save } = this.options;
+    const { publicKey } = keys.pair;
+    this.talkTo(clusterKey);
     const topic = this.options.topics.enroll(this.nodeId);
     const agentSession = randomBytes(SESSION_ID_BYTES);
     const header = { kind: Kind.enroll, agentSession, serverSession: NO_SESSION, counter: 0 };
@@ -176,14 +180,13 @@ export class LinkConnection {
       protocol: AGENT_PROTOCOL_VERSION,
       time: Date.now(),
     });
-    const sealed = sealIntroduction(shared, publicKey, topic, header, body);
+    const sealed = sealIntroduction(this.sharedKey, publicKey, topic, header, body);
     const opened = await this.ask(topic, sealed, [Kind.enrolled], agentSession, timeout, stop);
     if (opened === undefined) return undefined;
     const { error } = decodeBody(OutcomeBody, opened.body);
     if (error !== null) return error;
-    this.keys = { ...this.keys, clusterKey: Uint8Array.from(clusterKey), enrolled: true };
-    await this.options.save(this.keys);
-    this.options.log.info({ node: this.nodeId }, "enrolled; the cluster's key is pinned");
+    await save({ ...keys, clusterKey: Uint8Array.from(clusterKey) });
+    log.info({ node: this.nodeId }, "enrolled; the cluster's key is pinned");
     return null;
   }
 
@@ -217,12 +220,15 @@ export class LinkConnection {
 
   /** No server answers: all are away, or they lost this node. A token heals the second. */
   private async enrollAgain(attempt: number, stop: AbortSignal): Promise<void> {
-    const pinned = this.sharedKey;
+    const pinned = this.clusterKey!;
     const token = await this.options.joinToken();
     let outcome: { code: string; message: string } | null | undefined;
     if (token !== undefined) outcome = await this.tryToEnroll(token, timeoutOf(attempt), stop);
-    if (outcome === null) return;
-    this.sharedKey = pinned;
+    if (outcome === null) {
+      if (Buffer.compare(pinned, this.clusterKey!) === 0) return;
+      throw new Error("enrolled in another cluster: connecting again with its key");
+    }
+    this.talkTo(pinned);
     if (attempt + 1 === STRANGER_AFTER || outcome !== undefined) {
       const why = outcome === undefined ? "no server answers this node" : outcome.message;
       this.options.log.warn(

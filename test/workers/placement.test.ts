@@ -14,7 +14,8 @@ import {
 import fc from "fast-check";
 import { ColumnPlacer } from "../../workers/placement/index.js";
 
-const onColumns = (scope: PlacerScope): ColumnPlacer => new ColumnPlacer({ ...scope, filters: [], scorers: [] });
+const onColumns = (scope: PlacerScope): ColumnPlacer =>
+  new ColumnPlacer({ ...scope, filters: [], scorers: [] });
 const service = genericScheduler({ type: "service", batch: false });
 
 function group(count: number, cpu: number, memory: number, overrides: Partial<TaskGroup> = {}): TaskGroup {
@@ -31,7 +32,12 @@ const network = (reserved: number[], dynamic: number): TaskGroup["Networks"] => 
     CIDR: "",
     DNS: null,
     Device: "",
-    DynamicPorts: Array.from({ length: dynamic }, (_, i) => ({ HostNetwork: "default", Label: `d${i}`, To: 0, Value: 0 })),
+    DynamicPorts: Array.from({ length: dynamic }, (_, i) => ({
+      HostNetwork: "default",
+      Label: `d${i}`,
+      To: 0,
+      Value: 0,
+    })),
     IP: "",
     MBits: 0,
     Mode: "",
@@ -63,7 +69,14 @@ const nodes = fc.array(
 /** A cluster and jobs, scheduled one after the other. */
 async function schedule(
   nodeShapes: readonly { cpu: number; memory: number; reserved: string; datacenter: string }[],
-  jobShapes: readonly { count: number; cpu: number; memory: number; disk: number; reserved: number[]; dynamic: number }[],
+  jobShapes: readonly {
+    count: number;
+    cpu: number;
+    memory: number;
+    disk: number;
+    reserved: number[];
+    dynamic: number;
+  }[],
 ): Promise<{ leader: SchedulerHarness; jobs: Job[] }> {
   const leader = new SchedulerHarness({ placer: onColumns });
   for (const [i, shape] of nodeShapes.entries()) {
@@ -87,7 +100,10 @@ async function schedule(
   for (const job of list) {
     const run = await leader.register(service, job);
     // Everything a single scheduler plans fits: a refusal means the columns and the exact check disagree.
-    assert.deepEqual(run.results.flatMap((result) => result.RejectedNodes), []);
+    assert.deepEqual(
+      run.results.flatMap((result) => result.RejectedNodes),
+      [],
+    );
   }
   return { leader, jobs: list };
 }
@@ -115,7 +131,10 @@ describe("placement on columns", () => {
         for (const job of list) {
           const run = await leader.run(service, makeEvaluation(job));
           assert.deepEqual(run.placed, []);
-          assert.deepEqual(run.plans.flatMap((plan) => Object.values(plan.NodeUpdate).flat()), []);
+          assert.deepEqual(
+            run.plans.flatMap((plan) => Object.values(plan.NodeUpdate).flat()),
+            [],
+          );
         }
       }),
       { numRuns: 40 },
@@ -211,14 +230,22 @@ describe("placement on columns", () => {
     delete undriven.Attributes["driver.raw_exec"];
     const small = makeNode({ NodeClass: "small" });
     small.NodeResources.Memory.MemoryMB = 100;
-    for (const node of [windows, undriven, small, makeNode({ Status: "down" }), makeNode({ Datacenter: "dc9" })]) {
+    for (const node of [
+      windows,
+      undriven,
+      small,
+      makeNode({ Status: "down" }),
+      makeNode({ Datacenter: "dc9" }),
+    ]) {
       leader.state.putNode(node);
     }
     const job = leader.state.putJob(
       makeJob({
         Datacenters: ["dc1", "dc2"],
         TaskGroups: [
-          group(1, 100, 500, { Constraints: [{ LTarget: "${attr.kernel.name}", Operand: "=", RTarget: "linux" }] }),
+          group(1, 100, 500, {
+            Constraints: [{ LTarget: "${attr.kernel.name}", Operand: "=", RTarget: "linux" }],
+          }),
         ],
       }),
     );
@@ -238,7 +265,16 @@ describe("placement on columns", () => {
       NodesFiltered: 2,
       QuotaExhausted: null,
       ResourcesExhausted: {
-        t: { CPU: 0, Cores: 0, Devices: null, DiskMB: 0, IOPS: 0, MemoryMB: 500, MemoryMaxMB: 0, Networks: null },
+        t: {
+          CPU: 0,
+          Cores: 0,
+          Devices: null,
+          DiskMB: 0,
+          IOPS: 0,
+          MemoryMB: 500,
+          MemoryMaxMB: 0,
+          Networks: null,
+        },
       },
       ScoreMetaData: null,
       Scores: null,
@@ -257,31 +293,38 @@ describe("placement on columns", () => {
     const hosts = await leader.register(service, byHost);
     assert.equal(leader.live(byHost).length, 5);
     assert.equal(new Set(leader.live(byHost).map((one) => one.NodeID)).size, 5);
-    assert.equal(hosts.updated[0]?.FailedTGAllocs?.["g"]?.ConstraintFiltered?.["distinct_hosts"], 5);
+    assert.equal(hosts.updated[0]?.FailedTGAllocs?.g?.ConstraintFiltered?.distinct_hosts, 5);
 
     const byRack = makeJob({
       ID: "racks",
       TaskGroups: [
-        group(7, 10, 10, { Constraints: [{ LTarget: "${meta.rack}", Operand: "distinct_property", RTarget: "2" }] }),
+        group(7, 10, 10, {
+          Constraints: [{ LTarget: "${meta.rack}", Operand: "distinct_property", RTarget: "2" }],
+        }),
       ],
     });
     await leader.register(service, byRack);
-    const racks = leader.live(byRack).map((one) => leader.state.node(one.NodeID)!.Meta!["rack"]!);
-    assert.deepEqual(Object.fromEntries(["r1", "r2", "r3"].map((rack) => [rack, racks.filter((r) => r === rack).length])), {
-      r1: 2,
-      r2: 2,
-      r3: 2,
-    });
+    const racks = leader.live(byRack).map((one) => leader.state.node(one.NodeID)!.Meta!.rack!);
+    assert.deepEqual(
+      Object.fromEntries(["r1", "r2", "r3"].map((rack) => [rack, racks.filter((r) => r === rack).length])),
+      {
+        r1: 2,
+        r2: 2,
+        r3: 2,
+      },
+    );
   });
 
   it("spreads evenly over the values of an attribute", async () => {
     const leader = new SchedulerHarness({ placer: onColumns });
     for (let i = 0; i < 20; i++) leader.state.putNode(makeNode({ Meta: { rack: `r${i % 5}` } }));
     const job = makeJob({
-      TaskGroups: [group(50, 50, 50, { Spreads: [{ Attribute: "${meta.rack}", SpreadTarget: null, Weight: 100 }] })],
+      TaskGroups: [
+        group(50, 50, 50, { Spreads: [{ Attribute: "${meta.rack}", SpreadTarget: null, Weight: 100 }] }),
+      ],
     });
     await leader.register(service, job);
-    const racks = leader.live(job).map((one) => leader.state.node(one.NodeID)!.Meta!["rack"]!);
+    const racks = leader.live(job).map((one) => leader.state.node(one.NodeID)!.Meta!.rack!);
     for (let i = 0; i < 5; i++) assert.equal(racks.filter((rack) => rack === `r${i}`).length, 10);
   });
 
@@ -296,7 +339,10 @@ describe("placement on columns", () => {
       ],
       Weight: 100,
     };
-    const job = makeJob({ Datacenters: ["dc1", "dc2"], TaskGroups: [group(10, 50, 50, { Spreads: [spread] })] });
+    const job = makeJob({
+      Datacenters: ["dc1", "dc2"],
+      TaskGroups: [group(10, 50, 50, { Spreads: [spread] })],
+    });
     await leader.register(service, job);
     const first = leader.live(job).filter((one) => leader.state.node(one.NodeID)!.Datacenter === "dc1");
     assert.equal(first.length, 7);
@@ -349,7 +395,7 @@ describe("placement on columns", () => {
     const { Metrics, NodeID } = run.placed[0]!;
     assert.equal(NodeID, leader.state.nodes()[4]!.ID);
     assert.deepEqual(Metrics!.ConstraintFiltered, { "odd row": 2 });
-    assert.equal(Metrics!.ScoreMetaData![0]!.Scores["last"], 0.4);
+    assert.equal(Metrics!.ScoreMetaData![0]!.Scores.last, 0.4);
   });
 
   it("gives reserved cores and devices away once", async () => {
@@ -371,24 +417,28 @@ describe("placement on columns", () => {
     const cores = makeTask();
     const coreJob = makeJob({
       ID: "cores",
-      TaskGroups: [makeGroup({ Count: 3, Tasks: [{ ...cores, Resources: { ...cores.Resources, CPU: 0, Cores: 2 } }] })],
+      TaskGroups: [
+        makeGroup({ Count: 3, Tasks: [{ ...cores, Resources: { ...cores.Resources, CPU: 0, Cores: 2 } }] }),
+      ],
     });
     const coreRun = await leader.register(service, coreJob);
     assert.equal(leader.live(coreJob).length, 2);
-    assert.ok(coreRun.updated[0]?.FailedTGAllocs?.["g"] !== undefined);
+    assert.ok(coreRun.updated[0]?.FailedTGAllocs?.g !== undefined);
     leader.state.stopJob("default", "cores");
     await leader.run(service, makeEvaluation(coreJob));
 
     const ask = { Affinities: null, Constraints: null, Count: 1, Name: "nvidia/gpu" };
     const gpuJob = makeJob({
       ID: "gpu",
-      TaskGroups: [makeGroup({ Count: 2, Tasks: [{ ...cores, Resources: { ...cores.Resources, Devices: [ask] } }] })],
+      TaskGroups: [
+        makeGroup({ Count: 2, Tasks: [{ ...cores, Resources: { ...cores.Resources, Devices: [ask] } }] }),
+      ],
     });
     const gpuRun = await leader.register(service, gpuJob);
-    assert.deepEqual(leader.live(gpuJob)[0]?.AllocatedResources.Tasks["t"]?.Devices, [
+    assert.deepEqual(leader.live(gpuJob)[0]?.AllocatedResources.Tasks.t?.Devices, [
       { Vendor: "nvidia", Type: "gpu", Name: "1080ti", DeviceIDs: ["gpu-0"] },
     ]);
-    assert.deepEqual(gpuRun.updated[0]?.FailedTGAllocs?.["g"]?.DimensionExhausted, { devices: 1 });
+    assert.deepEqual(gpuRun.updated[0]?.FailedTGAllocs?.g?.DimensionExhausted, { devices: 1 });
     leader.assertNothingOvercommitted();
   });
 
@@ -399,7 +449,10 @@ describe("placement on columns", () => {
     const { placer, placement, plan } = placeOne(leader, job, {}, false);
     assert.ok(!("failed" in placement));
     plan.NodeAllocation[placement.nodeId] = [
-      { ...existing(job, "00000000-0000-0000-0000-000000000001", placement.nodeId), AllocatedResources: placement.resources },
+      {
+        ...existing(job, "00000000-0000-0000-0000-000000000001", placement.nodeId),
+        AllocatedResources: placement.resources,
+      },
     ];
     const next = placer.place({ job, group: job.TaskGroups[0]!, name: "web.g[1]", previous: null });
     assert.ok("failed" in next);
@@ -436,12 +489,23 @@ function existing(job: Job, id: string, nodeId: string) {
   };
 }
 
-function placeOne(leader: SchedulerHarness, job: Job, request: Partial<PlacementRequest> = {}, journal = true) {
+function placeOne(
+  leader: SchedulerHarness,
+  job: Job,
+  request: Partial<PlacementRequest> = {},
+  journal = true,
+) {
   const evaluation = makeEvaluation(job);
   const scope = { state: leader.state, columns: leader.state.columns(), evaluation };
   const made = createPlan(evaluation, "token", job, leader.state.index);
   const plan = journal ? made : structuredClone(made);
   const placer = onColumns({ ...scope, plan });
-  const placement = placer.place({ job, group: job.TaskGroups[0]!, name: "web.g[0]", previous: null, ...request });
+  const placement = placer.place({
+    job,
+    group: job.TaskGroups[0]!,
+    name: "web.g[0]",
+    previous: null,
+    ...request,
+  });
   return { placer, placement, plan };
 }

@@ -76,7 +76,10 @@ class Leader {
 
   addNodes(count: number): void {
     for (let i = 0; i < count; i++) {
-      this.apply({ type: CommandType.NodeRegister, payload: { Node: makeNode(), Evaluations: [], Time: 1e18 } });
+      this.apply({
+        type: CommandType.NodeRegister,
+        payload: { Node: makeNode(), Evaluations: [], Time: 1e18 },
+      });
     }
   }
 
@@ -96,7 +99,13 @@ class Leader {
       void this.#answer(request).then((answer) => port1.postMessage(answer));
     });
     const minIndex = this.store.index();
-    const task: SchedulingTask = { evaluation, token: "token", minIndex, now: 1_800_000_000_000, port: port2 };
+    const task: SchedulingTask = {
+      evaluation,
+      token: "token",
+      minIndex,
+      now: 1_800_000_000_000,
+      port: port2,
+    };
     try {
       await this.pool.run(task, { transferList: [port2] });
     } finally {
@@ -161,7 +170,8 @@ describe("scheduling thread", () => {
   };
   const live = (job: Job): number => {
     using snapshot = leader.store.snapshot();
-    return snapshot.allocationsByJob(job.Namespace, job.ID).filter((one) => one.DesiredStatus === "run").length;
+    return snapshot.allocationsByJob(job.Namespace, job.ID).filter((one) => one.DesiredStatus === "run")
+      .length;
   };
 
   it("places a job from the shared state and writes the outcome", async () => {
@@ -240,7 +250,13 @@ describe("scheduling thread", () => {
     const evaluation = leader.register(makeJob({ ID: "orphan" }));
     const { port1, port2 } = new MessageChannel();
     port1.on("message", () => port1.close());
-    const task = { evaluation, token: "", minIndex: leader.store.index(), now: 1_800_000_000_000, port: port2 };
+    const task = {
+      evaluation,
+      token: "",
+      minIndex: leader.store.index(),
+      now: 1_800_000_000_000,
+      port: port2,
+    };
     await assert.rejects(leader.pool.run(task, { transferList: [port2] }), /closed the evaluation's port/);
   });
 });
@@ -269,7 +285,7 @@ describe("plugins of a scheduling thread", () => {
       const evaluation = filtered.register(makeJob());
       await filtered.schedule(evaluation);
       using snapshot = filtered.store.snapshot();
-      const metric = snapshot.evaluation(evaluation.ID)?.FailedTGAllocs?.["g"];
+      const metric = snapshot.evaluation(evaluation.ID)?.FailedTGAllocs?.g;
       assert.deepEqual(metric?.ConstraintFiltered, { "nobody home": 2 });
       assert.equal(metric?.NodesFiltered, 2);
     } finally {

@@ -1,6 +1,18 @@
 /** The exact part of a placement: ports, cores and devices of the one node that was chosen. */
-import type { AllocatedDeviceResource, AllocatedResources, Allocation, Node, TaskGroup } from "@drover/plugin-sdk";
-import { checkConstraint, NetworkIndex, nodeCapacity, parseTarget, resolveOnNode } from "@drover/plugin-sdk/scheduling";
+import type {
+  AllocatedDeviceResource,
+  AllocatedResources,
+  Allocation,
+  Node,
+  TaskGroup,
+} from "@drover/plugin-sdk";
+import {
+  checkConstraint,
+  NetworkIndex,
+  nodeCapacity,
+  parseTarget,
+  resolveOnNode,
+} from "@drover/plugin-sdk/scheduling";
 
 /** What of a node must be told apart and not only counted. */
 export class NodeHoldings {
@@ -18,7 +30,8 @@ export class NodeHoldings {
       this.ports.addAllocation(held);
       for (const task of Object.values(held.Tasks)) {
         for (const core of task.Cpu.ReservedCores ?? []) this.#freeCores.delete(core);
-        for (const device of task.Devices ?? []) for (const id of device.DeviceIDs) this.#devices.add(key(device, id));
+        for (const device of task.Devices ?? [])
+          for (const id of device.DeviceIDs) this.#devices.add(key(device, id));
       }
     }
   }
@@ -32,7 +45,9 @@ export class NodeHoldings {
   }
 
   /** Takes devices for a task; null when there aren't enough free ones that fit. */
-  takeDevices(asks: NonNullable<TaskGroup["Tasks"][number]["Resources"]["Devices"]>): AllocatedDeviceResource[] | null {
+  takeDevices(
+    asks: NonNullable<TaskGroup["Tasks"][number]["Resources"]["Devices"]>,
+  ): AllocatedDeviceResource[] | null {
     const taken: AllocatedDeviceResource[] = [];
     for (const ask of asks) {
       const group = (this.node.NodeResources.Devices ?? []).find((device) => {
@@ -52,7 +67,9 @@ export class NodeHoldings {
   }
 
   #freeInstances(device: NonNullable<Node["NodeResources"]["Devices"]>[number]): string[] {
-    return device.Instances.filter((one) => one.Healthy && !this.#devices.has(key(device, one.ID))).map((one) => one.ID);
+    return device.Instances.filter((one) => one.Healthy && !this.#devices.has(key(device, one.ID))).map(
+      (one) => one.ID,
+    );
   }
 }
 
@@ -61,7 +78,8 @@ export function needsHoldings(group: TaskGroup): boolean {
   return (
     (group.Networks?.length ?? 0) > 0 ||
     group.Tasks.some(
-      ({ Resources: ask }) => ask.Cores > 0 || (ask.Networks?.length ?? 0) > 0 || (ask.Devices?.length ?? 0) > 0,
+      ({ Resources: ask }) =>
+        ask.Cores > 0 || (ask.Networks?.length ?? 0) > 0 || (ask.Devices?.length ?? 0) > 0,
     )
   );
 }

@@ -36,7 +36,9 @@ export function readyRows(
   const codes = columns.codes("node.datacenter");
   const values = columns.values("node.datacenter");
   const counts = new Uint32Array(values.length);
-  const wanted = Uint8Array.from(values, (value) => (value !== undefined && datacenters.includes(value) ? 1 : 0));
+  const wanted = Uint8Array.from(values, (value) =>
+    value !== undefined && datacenters.includes(value) ? 1 : 0,
+  );
   const { status } = columns;
   for (let row = 0; row < length; row++) {
     if ((status[row]! & MASK) !== PLACEABLE) continue;
@@ -155,7 +157,9 @@ function networkTests(group: TaskGroup, columns: NodeColumns, state: StateSnapsh
       reason: `missing host network "${port.HostNetwork}" for port "${port.Label}"`,
       passes: (row) => {
         const devices = state.node(columns.nodeId(row) ?? "")?.NodeResources.NodeNetworks ?? [];
-        return devices.some((device) => (device.Addresses ?? []).some((one) => one.Alias === port.HostNetwork));
+        return devices.some((device) =>
+          (device.Addresses ?? []).some((one) => one.Alias === port.HostNetwork),
+        );
       },
     });
   }

@@ -5,8 +5,8 @@
  * them from outside: the values that spreads look at, and the number of scores. Within such a bucket the sum alone orders.
  */
 import type {
-  Allocation,
   AllocatedResources,
+  Allocation,
   AllocMetric,
   Evaluation,
   Job,
@@ -175,7 +175,8 @@ export class GroupPlacement {
       }
     }
     this.#nodesFiltered = this.#evaluated - this.#candidates.count();
-    for (const row of rowsOf(ready.rows)) if (!this.#candidates.has(row)) this.#countClass(this.#classFiltered, row, 1);
+    for (const row of rowsOf(ready.rows))
+      if (!this.#candidates.has(row)) this.#countClass(this.#classFiltered, row, 1);
 
     this.#affinity = affinityScores(job, group, columns, this.#candidates, length);
     this.#spreads = this.#spreadRules();
@@ -183,7 +184,8 @@ export class GroupPlacement {
       const scores = new Float64Array(length);
       if (scorer.score(this.#candidates, scores, this.#context)) this.#plugged.push({ scorer, scores });
     }
-    for (const row of rowsOf(this.#candidates)) if (this.#score(row)) this.#bucketOf(row).heap.append(row, this.#sum[row]!);
+    for (const row of rowsOf(this.#candidates))
+      if (this.#score(row)) this.#bucketOf(row).heap.append(row, this.#sum[row]!);
     for (const { heap } of this.#buckets.values()) heap.build();
   }
 
@@ -265,9 +267,21 @@ export class GroupPlacement {
     const before = allocationUse(allocation.AllocatedResources);
     const after = allocationUse(resources);
     const fits =
-      this.#fitsGrowth(numbers.cpuTotal[row]!, numbers.cpuUsed[row]! + usage.cpu[row]!, after.cpu - before.cpu) &&
-      this.#fitsGrowth(numbers.memoryTotal[row]!, numbers.memoryUsed[row]! + usage.memory[row]!, after.memory - before.memory) &&
-      this.#fitsGrowth(numbers.diskTotal[row]!, numbers.diskUsed[row]! + usage.disk[row]!, after.disk - before.disk);
+      this.#fitsGrowth(
+        numbers.cpuTotal[row]!,
+        numbers.cpuUsed[row]! + usage.cpu[row]!,
+        after.cpu - before.cpu,
+      ) &&
+      this.#fitsGrowth(
+        numbers.memoryTotal[row]!,
+        numbers.memoryUsed[row]! + usage.memory[row]!,
+        after.memory - before.memory,
+      ) &&
+      this.#fitsGrowth(
+        numbers.diskTotal[row]!,
+        numbers.diskUsed[row]! + usage.disk[row]!,
+        after.disk - before.disk,
+      );
     return fits ? resources : null;
   }
 
@@ -342,7 +356,9 @@ export class GroupPlacement {
   #best(penalised: ReadonlySet<number>): Candidate | null {
     let best: Candidate | null = null;
     const better = (row: number, score: number): boolean =>
-      best === null || score > best.score || (score === best.score && this.#scope.tie[row]! < this.#scope.tie[best.row]!);
+      best === null ||
+      score > best.score ||
+      (score === best.score && this.#scope.tie[row]! < this.#scope.tie[best.row]!);
     for (const { heap, parts, sample } of this.#buckets.values()) {
       const row = this.#topOf(heap, penalised);
       if (row < 0) continue;
@@ -514,7 +530,7 @@ export class GroupPlacement {
       "node-affinity": this.#affinity?.[row] ?? 0,
     };
     if (this.#spreads.length > 0) scores["allocation-spread"] = this.#spreadScore(row);
-    scores["binpack"] = this.#fitScores[row]!;
+    scores.binpack = this.#fitScores[row]!;
     for (const { scorer, scores: plugged } of this.#plugged) scores[scorer.name] = plugged[row]!;
     const meta: NodeScoreMeta = {
       NodeID: this.#scope.columns.nodeId(row) ?? "",
@@ -576,7 +592,11 @@ function affinityScores(
   return scores;
 }
 
-function classEligibility(columns: NodeColumns, ready: Candidates, feasible: Candidates): Record<string, boolean> {
+function classEligibility(
+  columns: NodeColumns,
+  ready: Candidates,
+  feasible: Candidates,
+): Record<string, boolean> {
   const codes = columns.codes("node.computed_class");
   const values = columns.values("node.computed_class");
   const classes: Record<string, boolean> = {};

@@ -105,7 +105,8 @@ export class DistinctRules {
   /** Why the row can't take another allocation of the group now, null when it can. */
   violation(row: number): string | null {
     if (this.#hostsOfJob && this.#rows.inJob(row) > 0) return ConstraintOperand.DistinctHosts;
-    if (this.#hostsOfGroup && this.#rows.inGroup(this.#group.Name, row) > 0) return ConstraintOperand.DistinctHosts;
+    if (this.#hostsOfGroup && this.#rows.inGroup(this.#group.Name, row) > 0)
+      return ConstraintOperand.DistinctHosts;
     for (const rule of this.#properties) {
       const value = resolveInRow(rule.target, this.#columns, row);
       if (value === undefined) return `missing property "${rule.target}"`;
@@ -123,7 +124,9 @@ export class DistinctRules {
 
 /** `distinct_hosts` may be switched off by the value "false". */
 function wantsDistinctHosts(constraint: Constraint): boolean {
-  return constraint.Operand === ConstraintOperand.DistinctHosts && constraint.RTarget.toLowerCase() !== "false";
+  return (
+    constraint.Operand === ConstraintOperand.DistinctHosts && constraint.RTarget.toLowerCase() !== "false"
+  );
 }
 
 function isDistinctProperty(constraint: Constraint): boolean {
@@ -133,7 +136,12 @@ function isDistinctProperty(constraint: Constraint): boolean {
 function propertyRule(constraint: Constraint, wholeJob: boolean): PropertyRule {
   // Admission checks the number; a value that is none allows nothing, which the metrics then show.
   const limit = constraint.RTarget === "" ? 1 : Number(constraint.RTarget);
-  return { target: constraint.LTarget, limit: Number.isInteger(limit) ? limit : 0, wholeJob, counts: new Map() };
+  return {
+    target: constraint.LTarget,
+    limit: Number.isInteger(limit) ? limit : 0,
+    wholeJob,
+    counts: new Map(),
+  };
 }
 
 function bump<K>(counts: Map<K, number>, key: K, by: number): void {

@@ -14,8 +14,7 @@ import type {
   StateSnapshot,
   TaskGroup,
 } from "@drover/plugin-sdk";
-import { hashText, mix32, planChanges, seededRandom } from "@drover/plugin-sdk/scheduling";
-import { emptyMetric } from "@drover/plugin-sdk/scheduling";
+import { emptyMetric, hashText, mix32, planChanges, seededRandom } from "@drover/plugin-sdk/scheduling";
 import { NodeHoldings } from "./assign.js";
 import { GroupPlacement, type PlacementScope } from "./group.js";
 import { JobRows } from "./job-rows.js";
@@ -74,7 +73,8 @@ export class ColumnPlacer implements Placer {
     let escaped = false;
     for (const group of this.#groups.values()) {
       escaped ||= group.escaped;
-      for (const [name, eligible] of Object.entries(group.classes)) classes[name] = classes[name] === true || eligible;
+      for (const [name, eligible] of Object.entries(group.classes))
+        classes[name] = classes[name] === true || eligible;
     }
     return { classes, escaped };
   }
@@ -100,7 +100,8 @@ export class ColumnPlacer implements Placer {
     let rows = this.#jobs.get(key);
     if (rows === undefined) {
       rows = new JobRows(job, this.#options.columns, this.#options.state);
-      for (const { row, allocation, by } of this.#history) if (rows.owns(allocation)) rows.add(row, allocation, by);
+      for (const { row, allocation, by } of this.#history)
+        if (rows.owns(allocation)) rows.add(row, allocation, by);
       this.#jobs.set(key, rows);
     }
     return rows;
@@ -115,7 +116,9 @@ export class ColumnPlacer implements Placer {
       changes = changesOf(plan, state);
     }
     for (; this.#seen < changes.length; this.#seen++) {
-      this.#scope.usage.apply(changes[this.#seen]!, (row, allocation, by) => this.#changed(row, allocation, by));
+      this.#scope.usage.apply(changes[this.#seen]!, (row, allocation, by) =>
+        this.#changed(row, allocation, by),
+      );
     }
   }
 

@@ -48,7 +48,8 @@ export class PlanUsage {
       }
       // Only what exists already can be in the columns; a new allocation has no index yet.
       const before =
-        onNode.get(allocation.ID) ?? (allocation.CreateIndex === 0 ? null : this.#state.allocation(allocation.ID));
+        onNode.get(allocation.ID) ??
+        (allocation.CreateIndex === 0 ? null : this.#state.allocation(allocation.ID));
       onNode.set(allocation.ID, allocation);
       if (before !== null && !allocIsTerminal(before)) this.#count(before, -1, listener);
       if (!allocIsTerminal(allocation)) this.#count(allocation, 1, listener);
@@ -87,6 +88,7 @@ export function changesOf(plan: Plan, state: StateSnapshot): PlanChange[] {
       changes.push({ kind: "stop", allocation: state.allocation(stopped.ID) ?? stopped });
     }
   }
-  for (const placed of Object.values(plan.NodeAllocation).flat()) changes.push({ kind: "place", allocation: placed });
+  for (const placed of Object.values(plan.NodeAllocation).flat())
+    changes.push({ kind: "place", allocation: placed });
   return changes;
 }

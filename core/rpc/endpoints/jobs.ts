@@ -3,14 +3,13 @@ import type {
   Job,
   JobDeregisterResponse,
   JobEndpoint,
-  JobInput,
   JobRegisterResponse,
   JobRegistration,
   JobValidateResponse,
   Logger,
   StateReader,
 } from "@drover/plugin-sdk";
-import { EndpointError } from "@drover/plugin-sdk";
+import { EndpointError, generateUUID } from "@drover/plugin-sdk";
 import {
   canonicalizeForApi,
   canonicalizeForState,
@@ -18,6 +17,8 @@ import {
   formatMultiError,
   formatWarnings,
   HclError,
+  JobJsonError,
+  jobFromJson,
   parseJob,
   validateJob,
 } from "../../jobspec/index.js";
@@ -37,6 +38,8 @@ export class Jobs implements JobEndpoint {
     private readonly state: StateReader,
     private readonly commands: CommandLog,
     hooks: readonly AdmissionHook[],
+    /** Job types that a scheduler of this server handles. */
+    private readonly jobTypes: readonly string[],
     private readonly log: Logger,
   ) {
     this.#hooks = [...hooks].sort((a, b) => a.order - b.order);
@@ -140,7 +143,7 @@ export class Jobs implements JobEndpoint {
 
   async validate(request: { readonly job: unknown; readonly namespace: string }): Promise<JobValidateResponse> {
     const job = this.#canonical(request.job, request.namespace);
-    const { errors, warnings } = validateJob(job);
+    const { errors, warnings } = validateJob(job, { jobTypes: this.jobTypes });
     return {
       DriverConfigValidated: true,
       Error: errors.length === 0 ? "" : formatMultiError(errors),
@@ -172,7 +175,7 @@ export class Jobs implements JobEndpoint {
       errors.push(...(outcome.errors ?? []));
       if ("warnings" in outcome) warnings.push(...(outcome.warnings ?? []));
     }
-    const checked = validateJob(job);
+    const checked = validateJob(job, { jobTypes: this.jobTypes });
     errors.push(...checked.errors);
     warnings.push(...checked.warnings);
     if (errors.length > 0) {
@@ -184,9 +187,26 @@ export class Jobs implements JobEndpoint {
 
   #canonical(input: unknown, namespace: string): Job {
     if (typeof input !== "object" || input === null) throw new EndpointError(400, "Job must be specified");
-    const job = canonicalizeForState(input as JobInput);
-    if (!(input as JobInput).Namespace && namespace !== "") job.Namespace = namespace;
+    let job: Job;
+    try {
+      job = canonicalizeForState(jobFromJson(input));
+    } catch (error) {
+      if (error instanceof JobJsonError) throw new EndpointError(400, error.message);
+      throw error;
+    }
+    if (!(input as { Namespace?: string | null }).Namespace && namespace !== "") job.Namespace = namespace;
+    this.#identifyScaling(job);
     return job;
+  }
+
+  /** Scaling policies keep their id over the versions of a job; new ones get theirs here, outside the state machine. */
+  #identifyScaling(job: Job): void {
+    const existing = this.#job(job.Namespace, job.ID);
+    for (const group of job.TaskGroups ?? []) {
+      if (group.Scaling === null) continue;
+      const before = existing?.TaskGroups?.find((other) => other.Name === group.Name)?.Scaling;
+      group.Scaling.ID = before?.ID || generateUUID();
+    }
   }
 
   #keepCounts(job: Job): void {

@@ -9,8 +9,9 @@ const SHA256_HEX = /^[0-9a-f]{64}$/;
 export function issueJoinToken(
   txn: StateTransaction,
   payload: CommandPayloads[typeof CommandType.JoinTokenIssue],
-): void | CommandRefused {
-  if (!SHA256_HEX.test(payload.Hash)) return new CommandRefused("join token: the hash is not a SHA-256 in hex");
+): undefined | CommandRefused {
+  if (!SHA256_HEX.test(payload.Hash))
+    return new CommandRefused("join token: the hash is not a SHA-256 in hex");
   if (txn.joinToken(payload.Hash) !== null) return new CommandRefused("join token: it was issued before");
   txn.putJoinToken(payload.Hash, { Expires: payload.Expires, UsedBy: null, CreateIndex: txn.index });
 }
@@ -18,7 +19,7 @@ export function issueJoinToken(
 export function enrollNode(
   txn: StateTransaction,
   payload: CommandPayloads[typeof CommandType.NodeEnroll],
-): void | CommandRefused {
+): undefined | CommandRefused {
   const { NodeID, PublicKey, TokenHash, Time } = payload;
   const refuse = (why: string): CommandRefused => new CommandRefused(`enrolment of node ${NodeID}: ${why}`);
   const token = SHA256_HEX.test(TokenHash) ? txn.joinToken(TokenHash) : null;
@@ -26,7 +27,8 @@ export function enrollNode(
   const same = token.UsedBy?.NodeID === NodeID && token.UsedBy.PublicKey === PublicKey;
   if (token.UsedBy !== null && !same) return refuse("the join token was used before");
   const pinned = txn.agentKey(NodeID);
-  if (pinned !== null && pinned.PublicKey !== PublicKey) return refuse("the node enrolled with another key before");
+  if (pinned !== null && pinned.PublicKey !== PublicKey)
+    return refuse("the node enrolled with another key before");
   // The answer to the first try may have been lost: the same again is fine, expired or not.
   if (same && pinned !== null) return;
   if (token.Expires <= Time) return refuse(`the join token expired at ${rfc3339(token.Expires)}`);

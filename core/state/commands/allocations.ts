@@ -1,5 +1,10 @@
 /** Allocations: what agents report of them, and what operators and the drainer wish for. */
-import type { AllocationUpdate, AllocDeploymentStatus, Allocation, DesiredTransition } from "@drover/plugin-sdk";
+import type {
+  Allocation,
+  AllocationUpdate,
+  AllocDeploymentStatus,
+  DesiredTransition,
+} from "@drover/plugin-sdk";
 import type { CommandPayloads, CommandType } from "../commands.js";
 import type { StateTransaction } from "../transaction.js";
 import { upsertEvaluations } from "./evaluations.js";
@@ -66,7 +71,10 @@ function mergedHealth(
   return { ...existing, Healthy: reported.Healthy, Timestamp: reported.Timestamp, ModifyIndex: index };
 }
 
-function mergedTransition(existing: DesiredTransition | undefined, wish: DesiredTransition): DesiredTransition {
+function mergedTransition(
+  existing: DesiredTransition | undefined,
+  wish: DesiredTransition,
+): DesiredTransition {
   return {
     ForceReschedule: wish.ForceReschedule ?? existing?.ForceReschedule ?? null,
     Migrate: wish.Migrate ?? existing?.Migrate ?? null,

@@ -87,7 +87,12 @@ function writeJob(txn: StateTransaction, job: Job, current: Job | null): void {
   txn.accounts.pruneVersions(job);
 }
 
-function upsertOwn(txn: StateTransaction, evaluation: Evaluation | null, modifyIndex: number, time: number): void {
+function upsertOwn(
+  txn: StateTransaction,
+  evaluation: Evaluation | null,
+  modifyIndex: number,
+  time: number,
+): void {
   if (evaluation !== null) upsertEvaluations(txn, [{ ...evaluation, JobModifyIndex: modifyIndex }], time);
 }
 
@@ -96,7 +101,9 @@ function checkIndex(current: Job | null, wanted: number): CommandRefused | null 
   if (wanted === 0) return current === null ? null : new CommandRefused(`${prefix}: job already exists`);
   if (current === null) return new CommandRefused(`${prefix}: job does not exist`);
   if (current.JobModifyIndex === wanted) return null;
-  return new CommandRefused(`${prefix}: job exists with conflicting job modify index: ${current.JobModifyIndex}`);
+  return new CommandRefused(
+    `${prefix}: job exists with conflicting job modify index: ${current.JobModifyIndex}`,
+  );
 }
 
 /** Equal in everything that the submitter decides. */

@@ -64,7 +64,7 @@ export function registerNode(
 export function deregisterNodes(
   txn: StateTransaction,
   payload: CommandPayloads[typeof CommandType.NodeDeregister],
-): void | CommandRefused {
+): undefined | CommandRefused {
   const unknown = payload.NodeIDs.find((id) => txn.node(id) === null);
   if (unknown !== undefined) return new CommandRefused(`node not found: ${unknown}`);
   for (const id of payload.NodeIDs) txn.removeNode(id);
@@ -74,7 +74,7 @@ export function deregisterNodes(
 export function updateNodeStatus(
   txn: StateTransaction,
   payload: CommandPayloads[typeof CommandType.NodeUpdateStatus],
-): void | CommandRefused {
+): undefined | CommandRefused {
   const node = txn.node(payload.NodeID);
   if (node === null) return new CommandRefused(`node not found: ${payload.NodeID}`);
   txn.putNode({
@@ -91,7 +91,7 @@ export function updateNodeStatus(
 export function updateNodeEligibility(
   txn: StateTransaction,
   payload: CommandPayloads[typeof CommandType.NodeUpdateEligibility],
-): void | CommandRefused {
+): undefined | CommandRefused {
   const node = txn.node(payload.NodeID);
   if (node === null) return new CommandRefused(`node not found: ${payload.NodeID}`);
   if (node.DrainStrategy !== null && payload.Eligibility === NodeEligibility.Eligible) {

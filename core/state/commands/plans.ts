@@ -1,7 +1,7 @@
 /** Committed plans: placements, stops, evictions, and the deployments they belong to. */
 import {
-  AllocClientStatus,
   type Allocation,
+  AllocClientStatus,
   AllocStateField,
   type Deployment,
   DeploymentStatus,
@@ -19,11 +19,19 @@ import { markStable } from "./jobs.js";
 export function applyPlan(
   txn: StateTransaction,
   payload: CommandPayloads[typeof CommandType.PlanApply],
-): void | CommandRefused {
+): undefined | CommandRefused {
   const jobOf = rememberLast((namespace: string, id: string) => txn.job(namespace, id));
   const existing = payload.Placed.map((placed) => txn.allocation(placed.ID));
+  const ids = new Set(payload.Placed.map((placed) => placed.ID));
+  if (ids.size !== payload.Placed.length) {
+    return new CommandRefused(`plan of evaluation ${payload.EvalID} places an allocation twice`);
+  }
   for (const [at, placed] of payload.Placed.entries()) {
-    const refusal = existing[at] === null ? checkPlacement(placed, jobOf(placed.Namespace, placed.JobID)) : null;
+    const known = existing[at] ?? null;
+    const refusal =
+      known === null
+        ? checkPlacement(placed, jobOf(placed.Namespace, placed.JobID))
+        : checkInPlace(placed, known);
     if (refusal !== null) return refusal;
   }
 
@@ -32,7 +40,9 @@ export function applyPlan(
   for (const stop of payload.Stopped) stopAllocation(txn, stop, payload.Time);
   for (const stop of payload.Preempted) stopAllocation(txn, stop, payload.Time);
   for (const [at, placed] of payload.Placed.entries()) {
-    place(txn, placed, existing[at] ?? null, jobOf(placed.Namespace, placed.JobID), payload.Time);
+    // What was read above may have changed since, by a stop or a replacement's link.
+    const known = existing[at] === null ? null : txn.allocation(placed.ID);
+    place(txn, placed, known, jobOf(placed.Namespace, placed.JobID), payload.Time);
   }
   upsertEvaluations(txn, payload.Evaluations, payload.Time);
 
@@ -57,9 +67,19 @@ function checkPlacement(placed: Allocation, job: Job | null): CommandRefused | n
     return new CommandRefused(`${what}: the job was purged and registered anew`);
   }
   if (placed.JobVersion > job.Version) {
-    return new CommandRefused(`${what}: version ${placed.JobVersion} is not known, the newest is ${job.Version}`);
+    return new CommandRefused(
+      `${what}: version ${placed.JobVersion} is not known, the newest is ${job.Version}`,
+    );
   }
   return null;
+}
+
+function checkInPlace(placed: Allocation, known: Allocation): CommandRefused | null {
+  const same = (field: "Namespace" | "JobID" | "TaskGroup"): boolean => placed[field] === known[field];
+  if (same("Namespace") && same("JobID") && same("TaskGroup")) return null;
+  return new CommandRefused(
+    `allocation ${placed.ID} is of group "${known.TaskGroup}" of job "${known.JobID}" in namespace "${known.Namespace}", and can't become one of "${placed.TaskGroup}" of "${placed.JobID}" in "${placed.Namespace}"`,
+  );
 }
 
 /** A known allocation is updated in place: what its node reported stays. */
@@ -81,7 +101,10 @@ function place(
   const createIndex = job?.CreateIndex ?? existing?.JobCreateIndex;
   if (createIndex !== undefined) row.JobCreateIndex = createIndex;
   if (row.DeploymentStatus !== null && row.DeploymentStatus !== existing?.DeploymentStatus) {
-    row.DeploymentStatus = { ...row.DeploymentStatus, ModifyIndex: row.DeploymentStatus.ModifyIndex || txn.index };
+    row.DeploymentStatus = {
+      ...row.DeploymentStatus,
+      ModifyIndex: row.DeploymentStatus.ModifyIndex || txn.index,
+    };
   }
   if (existing !== null) {
     row.CreateIndex = existing.CreateIndex;
@@ -133,7 +156,12 @@ function updateDeploymentStatus(txn: StateTransaction, update: DeploymentStatusU
   const existing = txn.deployment(update.DeploymentID);
   if (existing === null) return;
   txn.putDeployment(
-    { ...existing, Status: update.Status, StatusDescription: update.StatusDescription, ModifyIndex: txn.index },
+    {
+      ...existing,
+      Status: update.Status,
+      StatusDescription: update.StatusDescription,
+      ModifyIndex: txn.index,
+    },
     existing,
   );
   if (update.Status === DeploymentStatus.Successful) {

@@ -16,11 +16,12 @@ const packer = createRowPacker();
 export function putPluginRow(
   txn: StateTransaction,
   payload: CommandPayloads[typeof CommandType.PluginRowPut],
-): void | CommandRefused {
+): undefined | CommandRefused {
   const refusal = checkNames(payload);
   if (refusal !== null) return refusal;
   const size = packer.encode(payload.Value).length;
-  if (size > PLUGIN_ROW_LIMIT) return refuse(payload, `the value has ${size} bytes, the limit is ${PLUGIN_ROW_LIMIT}`);
+  if (size > PLUGIN_ROW_LIMIT)
+    return refuse(payload, `the value has ${size} bytes, the limit is ${PLUGIN_ROW_LIMIT}`);
   txn.putPluginRow(payload.Plugin, payload.Table, payload.Key, payload.Value);
 }
 
@@ -28,7 +29,7 @@ export function putPluginRow(
 export function deletePluginRow(
   txn: StateTransaction,
   payload: CommandPayloads[typeof CommandType.PluginRowDelete],
-): void | CommandRefused {
+): undefined | CommandRefused {
   const refusal = checkNames(payload);
   if (refusal !== null) return refusal;
   if (txn.pluginRow(payload.Plugin, payload.Table, payload.Key) === undefined) return;

@@ -40,7 +40,14 @@ export const JournalKind = {
 } as const;
 export const JOURNAL_RECORD_WORDS = 4;
 
-export const NUMBER_COLUMNS = ["cpuTotal", "cpuUsed", "memoryTotal", "memoryUsed", "diskTotal", "diskUsed"] as const;
+export const NUMBER_COLUMNS = [
+  "cpuTotal",
+  "cpuUsed",
+  "memoryTotal",
+  "memoryUsed",
+  "diskTotal",
+  "diskUsed",
+] as const;
 export type NumberColumn = (typeof NUMBER_COLUMNS)[number];
 
 /** Largest size of each buffer, bytes. */

@@ -51,7 +51,8 @@ class Dictionary {
       }
       case JournalKind.Value: {
         const column = this.byNumber[a];
-        if (column === undefined) throw new Error(`journal of the node columns: value for unknown column ${a}`);
+        if (column === undefined)
+          throw new Error(`journal of the node columns: value for unknown column ${a}`);
         column.values[b] = text;
         break;
       }
@@ -181,7 +182,9 @@ export class SharedNodeColumns implements NodeColumns {
       }
       this.dictionary = new Dictionary(-1);
     }
-    throw new Error("shared node columns: the journal was being rewritten all the time; did the main thread stop in it?");
+    throw new Error(
+      "shared node columns: the journal was being rewritten all the time; did the main thread stop in it?",
+    );
   }
 
   /** False when the journal was rewritten meanwhile, so that what was read may be torn. */

@@ -106,7 +106,8 @@ export function idScanStarts(prefix: string): { readonly uuid: Buffer | undefine
 /** Joins the parts of a composite key. Throws a KeyError for a part with a zero byte in it. */
 export function compositeKey(...parts: readonly string[]): string {
   for (const part of parts) {
-    if (part.includes("\0")) throw new KeyError(`"${part.replaceAll("\0", "\\0")}" contains a null character`);
+    if (part.includes("\0"))
+      throw new KeyError(`"${part.replaceAll("\0", "\\0")}" contains a null character`);
   }
   return parts.join("\0");
 }
@@ -114,7 +115,9 @@ export function compositeKey(...parts: readonly string[]): string {
 /** Key of rows and index entries of one job. */
 export function jobKey(namespace: string, id: string): string {
   if (namespace.length + id.length > MAX_ID_BYTES / 4) {
-    throw new KeyError(`job "${id.slice(0, 64)}…": namespace and id have more than ${MAX_ID_BYTES / 4} characters`);
+    throw new KeyError(
+      `job "${id.slice(0, 64)}…": namespace and id have more than ${MAX_ID_BYTES / 4} characters`,
+    );
   }
   return `${namespace}\0${id}`;
 }

@@ -1,7 +1,8 @@
 /** The state as worker threads read it: the same environment, opened read-only. */
-import { LmdbSnapshot } from "./snapshot.js";
+
 import { openEnvironment } from "./environment.js";
 import { openTables, SCHEMA_VERSION } from "./schema.js";
+import { LmdbSnapshot } from "./snapshot.js";
 
 export interface ReaderHandle {
   /** The newest state that is committed now. */

@@ -156,7 +156,9 @@ export class RowReader {
     const createIndex = JobCreateIndex ?? current?.CreateIndex;
     if (createIndex === undefined) return null;
     if (current?.CreateIndex === createIndex && current.Version === JobVersion) return current;
-    return this.get(this.tables.jobVersions, jobVersionKey(Namespace, JobID, createIndex, JobVersion)) ?? null;
+    return (
+      this.get(this.tables.jobVersions, jobVersionKey(Namespace, JobID, createIndex, JobVersion)) ?? null
+    );
   }
 
   allocations(filter?: ByNamespace): Generator<Allocation> {
@@ -258,7 +260,11 @@ export class RowReader {
     return table.get(key, this.options);
   }
 
-  private byIndex<Row>(index: Database<Uint8Array, string>, key: string, table: Database<Row, string>): Row[] {
+  private byIndex<Row>(
+    index: Database<Uint8Array, string>,
+    key: string,
+    table: Database<Row, string>,
+  ): Row[] {
     this.check();
     const rows: Row[] = [];
     for (const id of index.getValues(key, { ...this.options })) {
@@ -271,7 +277,11 @@ export class RowReader {
   }
 
   /** Rows of a bounded key range, read at once. */
-  private range<Row>(table: Database<Row, string>, start?: string, end?: string): { key: string; value: Row }[] {
+  private range<Row>(
+    table: Database<Row, string>,
+    start?: string,
+    end?: string,
+  ): { key: string; value: Row }[] {
     this.check();
     return [
       ...table.getRange({

@@ -160,7 +160,8 @@ export function openTables(env: RootDatabase): Tables {
         : { encoder: encoderOf[value] }),
     };
     const database = env.openDB(name, options as object);
-    if (database === undefined) throw new Error(`state at ${(env as { path?: string }).path ?? "?"}: no table ${name}`);
+    if (database === undefined)
+      throw new Error(`state at ${(env as { path?: string }).path ?? "?"}: no table ${name}`);
     tables[table as keyof Tables] = database;
   }
   return tables as unknown as Tables;

@@ -11,18 +11,26 @@ export class LmdbSnapshot extends RowReader implements StateSnapshot {
   private constructor(
     tables: Tables,
     private readonly transaction: Transaction,
+    private readonly closed: (snapshot: LmdbSnapshot) => void,
   ) {
     super(tables, transaction);
     this.index = this.appliedIndex();
   }
 
-  /** The newest committed state, as this thread sees it now. Close it: until then its old pages can't be reused. */
-  static take(env: RootDatabase, tables: Tables): LmdbSnapshot {
+  /**
+   * The newest committed state, as this thread sees it now. Close it: until then its old pages can't be reused. `closed`
+   * is told when that happened.
+   */
+  static take(
+    env: RootDatabase,
+    tables: Tables,
+    closed: (snapshot: LmdbSnapshot) => void = () => undefined,
+  ): LmdbSnapshot {
     // The thread's shared read transaction may be older than the last commit of another thread.
     env.resetReadTxn();
     const transaction = env.useReadTransaction();
     try {
-      return new LmdbSnapshot(tables, transaction);
+      return new LmdbSnapshot(tables, transaction, closed);
     } catch (error) {
       transaction.done();
       throw error;
@@ -37,6 +45,7 @@ export class LmdbSnapshot extends RowReader implements StateSnapshot {
     if (!this.open) return;
     this.open = false;
     this.transaction.done();
+    this.closed(this);
   }
 
   [Symbol.dispose](): void {

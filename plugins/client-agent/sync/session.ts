@@ -170,4 +170,4 @@ export class ServerSession {
 }
 
 /** Codes of errors that say nothing about the node. */
-const TRANSIENT = ["unreachable", "timeout"];
+const TRANSIENT = ["unreachable", "timeout", "lost"];

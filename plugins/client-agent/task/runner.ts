@@ -279,7 +279,8 @@ export class TaskRunner {
     const delay = this.task.ShutdownDelay;
     if (delay > 0 && !this.skipShutdownDelay) {
       this.emit(events.shutdownDelay(delay));
-      await Promise.race([exit, sleep(delay / 1e6)]);
+      await Promise.race([exit, sleep(delay / 1e6, this.detached.signal)]);
+      if (this.detached.signal.aborted) return UNKNOWN_EXIT;
     }
     this.emit(events.killing(this.killTimeout()));
     try {
@@ -309,7 +310,7 @@ export class TaskRunner {
       } catch (error) {
         this.options.log.warn({ task: this.name, attempt, error: String(error) }, "task could not be stopped");
         if (attempt === STOP_ATTEMPTS) throw error;
-        await sleep(STOP_PAUSE);
+        await sleep(STOP_PAUSE, this.detached.signal);
       }
     }
   }

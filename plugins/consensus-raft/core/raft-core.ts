@@ -381,9 +381,13 @@ export class RaftCore {
     return role !== this.#role || term !== this.#term || leader !== this.#leader;
   }
 
-  /** For what is safe to send before this server's disk is done: nothing in it promises durability here. */
-  #send(to: string, body: MessageBody, term = this.#term): void {
-    this.#messages.push({ ...body, from: this.id, to, term });
+  /**
+   * For what promises no durability here: it may leave before this server's disk is done. Except in a term that is not
+   * durable itself: after a crash this server could lead the same term again, with other entries.
+   */
+  #send(to: string, body: MessageBody): void {
+    const queue = this.#savedHardState.term === this.#term ? this.#messages : this.#messagesAfterPersist;
+    queue.push({ ...body, from: this.id, to, term: this.#term });
   }
 
   #sendAfterPersist(to: string, body: MessageBody, term = this.#term): void {
@@ -462,9 +466,7 @@ export class RaftCore {
     const body = { type: "vote-request", pre, lastIndex: this.#log.lastIndex, lastTerm: this.#log.lastTerm } as const;
     for (const id of voters(this.configuration)) {
       if (id === this.id) continue;
-      // A real request follows the durable vote for itself; a trial needs nothing on disk.
-      if (pre) this.#send(id, body, term);
-      else this.#sendAfterPersist(id, body, term);
+      this.#sendAfterPersist(id, body, term);
     }
   }
 

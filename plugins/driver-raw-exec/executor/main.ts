@@ -3,7 +3,7 @@
  * outlive the agent. `node main.js SOCKET LINGER TETHER`: the socket to listen on; how long to stay without tasks and
  * agent, milliseconds; and, above 0, how long tasks may run without an agent.
  */
-import { chmodSync, existsSync, unlinkSync } from "node:fs";
+import { chmodSync, existsSync, renameSync, unlinkSync } from "node:fs";
 import { createServer, type Socket } from "node:net";
 import { dirname } from "node:path";
 import {
@@ -101,9 +101,12 @@ server.on("error", (error) => {
   process.exit(1);
 });
 process.umask(0o077);
-server.listen(socketPath, () => {
+// Under its name only once it listens: whoever sees the socket can connect, and one that refuses is dead.
+const unready = `${socketPath}.new`;
+server.listen(unready, () => {
   process.umask(0o022);
-  chmodSync(socketPath, 0o600);
+  chmodSync(unready, 0o600);
+  renameSync(unready, socketPath);
   settle();
 });
 

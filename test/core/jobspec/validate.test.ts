@@ -49,7 +49,7 @@ test("every error at once", () => {
   ]);
   assert.match(
     errors[4]!,
-    /^Task group app validation failed: 2 errors occurred:\n\t\* Task group count can't be negative\n\t\* Task server/,
+    /^Task group app validation failed: 3 errors occurred:\n\t\* Task group count can't be negative/,
   );
   assert.match(errors[4]!, /Missing task driver/);
   assert.match(errors[4]!, /minimum MemoryMB value is 10; got 5/);
@@ -103,7 +103,10 @@ describe("each rule", () => {
     ["log files", ({ task }) => (task.LogConfig.MaxFiles = 0), /minimum number of files is 1; got 0/],
     [
       "logs beyond the disk",
-      ({ group }) => (group.EphemeralDisk.SizeMB = 10) && (group.Tasks[0]!.LogConfig.MaxFiles = 10),
+      ({ group, task }) => {
+        group.EphemeralDisk.SizeMB = 10;
+        task.LogConfig.MaxFiles = 10;
+      },
       /log storage \(10 MB\) must be less than requested disk capacity \(10 MB\)/,
     ],
     ["small disk", ({ group }) => (group.EphemeralDisk.SizeMB = 9), /minimum DiskMB value is 10; got 9/],

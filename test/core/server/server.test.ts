@@ -126,8 +126,8 @@ describe("refusals", () => {
     const bench = await started(t);
     const { JobModifyIndex } = await bench.server.endpoints.jobs.register(registration(paperJob("web", 1)));
     await assert.rejects(
-      bench.server.endpoints.jobs.register(registration(paperJob("web", 2), { enforceIndex: true, jobModifyIndex: 1 })),
-      new RegExp(`Enforcing job modify index 1: job exists with conflicting job modify index: ${JobModifyIndex}`),
+      bench.server.endpoints.jobs.register(registration(paperJob("web", 2), { enforceIndex: true, jobModifyIndex: 77 })),
+      new RegExp(`Enforcing job modify index 77: job exists with conflicting job modify index: ${JobModifyIndex}`),
     );
   });
 

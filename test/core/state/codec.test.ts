@@ -3,7 +3,13 @@ import { randomUUID } from "node:crypto";
 import { describe, it } from "node:test";
 import type { Allocation } from "@drover/plugin-sdk";
 import fc from "fast-check";
-import { type Command, type CommandPayloads, CommandType, decodeCommand, encodeCommand } from "../../../core/state/index.js";
+import {
+  type Command,
+  type CommandPayloads,
+  CommandType,
+  decodeCommand,
+  encodeCommand,
+} from "../../../core/state/index.js";
 import { makeAllocation, makeEvaluation, makeJob, plan, registration, TIME } from "./support.js";
 
 function again(command: Command): Command {
@@ -35,9 +41,17 @@ describe("commands", () => {
   it("come out of the encoding as they went in", () => {
     const commands: Command[] = [
       registration(makeJob({ Meta: { owner: "ä" } }), makeEvaluation({ Wait: 5 })),
-      { type: CommandType.PluginRowPut, payload: { Plugin: "p", Table: "t", Key: "k", Value: { a: [1, null, "x"], b: 2 ** 40 } } },
+      {
+        type: CommandType.PluginRowPut,
+        payload: { Plugin: "p", Table: "t", Key: "k", Value: { a: [1, null, "x"], b: 2 ** 40 } },
+      },
       { type: CommandType.EvaluationDelete, payload: { EvalIDs: ["a"], AllocIDs: [] } },
-      plan({ Placed: [makeAllocation({ Metrics: metrics }), makeAllocation({ ID: "no-uuid", NodeID: "also-none", Name: "odd" })] }),
+      plan({
+        Placed: [
+          makeAllocation({ Metrics: metrics }),
+          makeAllocation({ ID: "no-uuid", NodeID: "also-none", Name: "odd" }),
+        ],
+      }),
     ];
     for (const command of commands) assert.deepEqual(again(command), command);
   });

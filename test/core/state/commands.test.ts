@@ -42,7 +42,13 @@ describe("nodes", () => {
     assert.equal(row?.SecretID, "");
     assert.match(row?.ComputedClass ?? "", /^v1:\d+$/);
     assert.deepEqual(row?.Events, [
-      { CreateIndex: 0, Details: null, Message: "Node registered", Subsystem: "Cluster", Timestamp: "2026-11-23T14:48:44Z" },
+      {
+        CreateIndex: 0,
+        Details: null,
+        Message: "Node registered",
+        Subsystem: "Cluster",
+        Timestamp: "2026-11-23T14:48:44Z",
+      },
     ]);
     assert.deepEqual([row?.CreateIndex, row?.ModifyIndex, row?.StatusUpdatedAt], [1, 1, 1_795_445_324]);
   });
@@ -69,7 +75,13 @@ describe("nodes", () => {
       Evaluations: [],
       Time: TIME,
     });
-    const missed = { CreateIndex: 0, Details: null, Message: "Node heartbeat missed", Subsystem: "Heartbeat" as const, Timestamp: "" };
+    const missed = {
+      CreateIndex: 0,
+      Details: null,
+      Message: "Node heartbeat missed",
+      Subsystem: "Heartbeat" as const,
+      Timestamp: "",
+    };
     machine.run(CommandType.NodeUpdateStatus, {
       NodeID: node.ID,
       Status: "down",
@@ -97,7 +109,13 @@ describe("nodes", () => {
     const node = makeNode();
     machine.apply(nodeRegistration(node));
     for (let i = 0; i < 12; i += 1) {
-      const event = { CreateIndex: 0, Details: null, Message: `m${i}`, Subsystem: "Cluster" as const, Timestamp: "" };
+      const event = {
+        CreateIndex: 0,
+        Details: null,
+        Message: `m${i}`,
+        Subsystem: "Cluster" as const,
+        Timestamp: "",
+      };
       machine.run(CommandType.NodeUpdateStatus, {
         NodeID: node.ID,
         Status: "ready",
@@ -125,7 +143,10 @@ describe("nodes", () => {
       Time: TIME,
     });
     assert.equal(refusal(result), `node not found: ${id}`);
-    assert.equal(read((s) => s.evaluation(evaluation.ID)), null);
+    assert.equal(
+      read((s) => s.evaluation(evaluation.ID)),
+      null,
+    );
     assert.equal(machine.store.index(), 1);
   });
 
@@ -133,8 +154,14 @@ describe("nodes", () => {
     const node = makeNode();
     machine.apply(nodeRegistration(node));
     machine.run(CommandType.NodeDeregister, { NodeIDs: [node.ID], Evaluations: [], Time: TIME });
-    assert.equal(read((s) => s.node(node.ID)), null);
-    assert.equal(read((s) => s.nodeCount()), 0);
+    assert.equal(
+      read((s) => s.node(node.ID)),
+      null,
+    );
+    assert.equal(
+      read((s) => s.nodeCount()),
+      0,
+    );
   });
 });
 
@@ -176,7 +203,8 @@ describe("jobs", () => {
         DeploymentUpdates: [{ DeploymentID: deployment.ID, Status: "successful", StatusDescription: "" }],
       }),
     );
-    for (let priority = 51; priority < 60; priority += 1) machine.apply(registration(makeJob({ Priority: priority })));
+    for (let priority = 51; priority < 60; priority += 1)
+      machine.apply(registration(makeJob({ Priority: priority })));
     assert.deepEqual(
       read((s) => s.jobVersions("default", "web").map((job) => [job.Version, job.Stable])),
       [
@@ -231,7 +259,13 @@ describe("jobs", () => {
   });
 
   it("leaves system, periodic and parameterized jobs running until they are stopped", () => {
-    const periodic = { Enabled: true, ProhibitOverlap: false, Spec: "* * * * *", SpecType: "cron", TimeZone: "UTC" };
+    const periodic = {
+      Enabled: true,
+      ProhibitOverlap: false,
+      Spec: "* * * * *",
+      SpecType: "cron",
+      TimeZone: "UTC",
+    };
     machine.apply(
       registration(makeJob({ ID: "sys", Type: "system" })),
       registration(makeJob({ ID: "cron", Type: "batch", Periodic: periodic })),
@@ -242,7 +276,13 @@ describe("jobs", () => {
       ["sys", "running"],
     ]);
     for (const JobID of ["sys", "cron"]) {
-      machine.run(CommandType.JobDeregister, { Namespace: "default", JobID, Purge: false, Evaluation: null, Time: TIME });
+      machine.run(CommandType.JobDeregister, {
+        Namespace: "default",
+        JobID,
+        Purge: false,
+        Evaluation: null,
+        Time: TIME,
+      });
     }
     assert.deepEqual(statuses(), [
       ["cron", "dead"],
@@ -265,7 +305,10 @@ describe("jobs", () => {
     const allocation = makeAllocation({ JobID: child.ID, Name: `${child.ID}.app[0]` });
     machine.apply(plan({ Placed: [allocation] }));
     assert.deepEqual(children(), { Dead: 0, Pending: 0, Running: 1 });
-    machine.apply(evaluations({ ...evaluation, Status: "complete" }), report(allocation, { ClientStatus: "complete" }));
+    machine.apply(
+      evaluations({ ...evaluation, Status: "complete" }),
+      report(allocation, { ClientStatus: "complete" }),
+    );
     assert.deepEqual(children(), { Dead: 1, Pending: 0, Running: 0 });
     assert.deepEqual(
       read((s) => s.jobsByParent("default", "render").map((job) => job.ID)),
@@ -278,7 +321,13 @@ describe("jobs", () => {
     const allocation = makeAllocation();
     machine.apply(plan({ Placed: [allocation] }));
     const deregister = (Purge: boolean): unknown =>
-      machine.run(CommandType.JobDeregister, { Namespace: "default", JobID: "web", Purge, Evaluation: null, Time: TIME });
+      machine.run(CommandType.JobDeregister, {
+        Namespace: "default",
+        JobID: "web",
+        Purge,
+        Evaluation: null,
+        Time: TIME,
+      });
     deregister(false);
     const stopped = read((s) => s.job("default", "web"));
     assert.deepEqual([stopped?.Stop, stopped?.Version, stopped?.JobModifyIndex], [true, 1, 3]);
@@ -301,7 +350,7 @@ describe("jobs", () => {
       50,
     );
     assert.equal(
-      read((s) => s.jobSummary("default", "web")?.Summary["app"]?.Starting),
+      read((s) => s.jobSummary("default", "web")?.Summary.app?.Starting),
       0,
     );
     machine.run(CommandType.EvaluationDelete, { EvalIDs: [], AllocIDs: [allocation.ID] });
@@ -329,7 +378,11 @@ describe("jobs", () => {
   it("refuses ids that can't be keys and leaves no trace of the entry, while the batch's others are applied", () => {
     const long = "x".repeat(300);
     const good = makeJob({ ID: "good" });
-    const results = machine.apply(registration(makeJob({ ID: long })), registration(good), registration(makeJob({ ID: "a\0b" })));
+    const results = machine.apply(
+      registration(makeJob({ ID: long })),
+      registration(good),
+      registration(makeJob({ ID: "a\0b" })),
+    );
     assert.deepEqual(
       results.map((result) => result instanceof Error),
       [true, false, true],
@@ -346,11 +399,21 @@ describe("evaluations", () => {
   it("keep create index and time, and set what is queued in the summary", () => {
     const evaluation = makeEvaluation({ CreateTime: 17 });
     machine.apply(registration(makeJob(), evaluation));
-    machine.apply(evaluations({ ...evaluation, CreateTime: 99, Status: "complete", QueuedAllocations: { app: 2, gone: 1 } }));
+    machine.apply(
+      evaluations({
+        ...evaluation,
+        CreateTime: 99,
+        Status: "complete",
+        QueuedAllocations: { app: 2, gone: 1 },
+      }),
+    );
     const row = read((s) => s.evaluation(evaluation.ID));
-    assert.deepEqual([row?.CreateIndex, row?.ModifyIndex, row?.CreateTime, row?.ModifyTime], [1, 2, 17, TIME]);
+    assert.deepEqual(
+      [row?.CreateIndex, row?.ModifyIndex, row?.CreateTime, row?.ModifyTime],
+      [1, 2, 17, TIME],
+    );
     const summary = read((s) => s.jobSummary("default", "web"));
-    assert.deepEqual([summary?.Summary["app"]?.Queued, summary?.ModifyIndex, summary?.CreateIndex], [2, 2, 1]);
+    assert.deepEqual([summary?.Summary.app?.Queued, summary?.ModifyIndex, summary?.CreateIndex], [2, 2, 1]);
     assert.deepEqual(Object.keys(summary?.Summary ?? {}), ["app"]);
   });
 
@@ -366,7 +429,10 @@ describe("evaluations", () => {
   it("of a job that is gone make it dead when they are collected, not pending", () => {
     const evaluation = makeEvaluation({ Status: "complete" });
     machine.apply(registration(makeJob(), evaluation));
-    machine.run(CommandType.EvaluationDelete, { EvalIDs: [evaluation.ID, randomUUID()], AllocIDs: [randomUUID()] });
+    machine.run(CommandType.EvaluationDelete, {
+      EvalIDs: [evaluation.ID, randomUUID()],
+      AllocIDs: [randomUUID()],
+    });
     assert.equal(
       read((s) => s.job("default", "web")?.Status),
       "dead",
@@ -401,7 +467,7 @@ describe("plans", () => {
         assert.deepEqual(found, [row]);
       }
     });
-    const group = read((s) => s.deployment(deployment.ID)?.TaskGroups["app"]);
+    const group = read((s) => s.deployment(deployment.ID)?.TaskGroups.app);
     assert.equal(group?.PlacedAllocs, 1);
     assert.equal(group?.RequireProgressBy, "2026-11-23T14:58:44Z");
   });
@@ -412,10 +478,19 @@ describe("plans", () => {
     const states = { server: { State: "running", Events: [] } } as unknown as Record<string, never>;
     machine.apply(report(allocation, { ClientDescription: "Tasks are running", TaskStates: states }));
     machine.apply(registration(makeJob({ Priority: 60 })));
-    machine.apply(plan({ Placed: [{ ...allocation, JobVersion: 1, EvalID: randomUUID() }], Time: TIME + 9e6 }));
+    machine.apply(
+      plan({ Placed: [{ ...allocation, JobVersion: 1, EvalID: randomUUID() }], Time: TIME + 9e6 }),
+    );
     const row = read((s) => s.allocation(allocation.ID));
     assert.deepEqual(
-      [row?.CreateIndex, row?.CreateTime, row?.AllocModifyIndex, row?.ClientStatus, row?.ClientDescription, row?.JobVersion],
+      [
+        row?.CreateIndex,
+        row?.CreateTime,
+        row?.AllocModifyIndex,
+        row?.ClientStatus,
+        row?.ClientDescription,
+        row?.JobVersion,
+      ],
       [2, TIME, 5, "running", "Tasks are running", 1],
     );
     assert.deepEqual(row?.TaskStates, states);
@@ -431,13 +506,20 @@ describe("plans", () => {
     machine.apply(plan({ Placed: [old] }));
     const next = makeAllocation({ PreviousAllocation: old.ID });
     machine.apply(
-      plan({ Placed: [next], Stopped: [{ ID: old.ID, DesiredStatus: "stop", DesiredDescription: "alloc is lost", ClientStatus: "lost" }] }),
+      plan({
+        Placed: [next],
+        Stopped: [
+          { ID: old.ID, DesiredStatus: "stop", DesiredDescription: "alloc is lost", ClientStatus: "lost" },
+        ],
+      }),
     );
     const row = read((s) => s.allocation(old.ID));
     assert.deepEqual([row?.NextAllocation, row?.DesiredStatus, row?.ClientStatus], [next.ID, "stop", "lost"]);
-    assert.deepEqual(row?.AllocStates, [{ Field: "ClientStatus", Value: "lost", Time: "2026-11-23T14:48:44Z" }]);
+    assert.deepEqual(row?.AllocStates, [
+      { Field: "ClientStatus", Value: "lost", Time: "2026-11-23T14:48:44Z" },
+    ]);
     assert.deepEqual(
-      read((s) => s.jobSummary("default", "web")?.Summary["app"]),
+      read((s) => s.jobSummary("default", "web")?.Summary.app),
       { Complete: 0, Failed: 0, Lost: 1, Queued: 0, Running: 0, Starting: 1 },
     );
   });
@@ -447,8 +529,17 @@ describe("plans", () => {
     machine.apply(plan({ Placed: [allocation] }), report(allocation, { ClientStatus: "running" }));
     machine.apply(
       plan({
-        Preempted: [{ ID: allocation.ID, DesiredStatus: "evict", DesiredDescription: "Preempted", PreemptedByAllocation: "p" }],
-        Stopped: [{ ID: randomUUID(), DesiredStatus: "stop", DesiredDescription: "unknown ones are skipped" }],
+        Preempted: [
+          {
+            ID: allocation.ID,
+            DesiredStatus: "evict",
+            DesiredDescription: "Preempted",
+            PreemptedByAllocation: "p",
+          },
+        ],
+        Stopped: [
+          { ID: randomUUID(), DesiredStatus: "stop", DesiredDescription: "unknown ones are skipped" },
+        ],
       }),
     );
     const row = read((s) => s.allocation(allocation.ID));
@@ -460,8 +551,13 @@ describe("plans", () => {
 
   it("are refused as a whole for a job that is gone", () => {
     const known = makeAllocation();
-    const result = machine.apply(plan({ Placed: [known, makeAllocation({ JobID: "gone", Name: "gone.app[0]" })] }))[0];
-    assert.match(refusal(result), /allocation .* of job "gone" in namespace "default": the job is not registered/);
+    const result = machine.apply(
+      plan({ Placed: [known, makeAllocation({ JobID: "gone", Name: "gone.app[0]" })] }),
+    )[0];
+    assert.match(
+      refusal(result),
+      /allocation .* of job "gone" in namespace "default": the job is not registered/,
+    );
     assert.equal(
       read((s) => s.allocation(known.ID)),
       null,
@@ -480,7 +576,8 @@ describe("plans", () => {
   it("keep a version of the job as long as an allocation runs it", () => {
     const allocation = makeAllocation();
     machine.apply(plan({ Placed: [allocation] }));
-    for (let priority = 51; priority < 60; priority += 1) machine.apply(registration(makeJob({ Priority: priority })));
+    for (let priority = 51; priority < 60; priority += 1)
+      machine.apply(registration(makeJob({ Priority: priority })));
     assert.equal(
       read((s) => s.allocationJob(s.allocation(allocation.ID)!)?.Version),
       0,
@@ -502,14 +599,18 @@ describe("reports of agents", () => {
     machine.apply(plan({ Deployment: deployment, Placed: [allocation] }));
     const state = (State: string): Record<string, never> => ({ State }) as unknown as Record<string, never>;
     const healthy = { Canary: false, Healthy: true, ModifyIndex: 0, Timestamp: "2026-11-23T15:00:00.5Z" };
-    machine.apply(report(allocation, { TaskStates: { a: state("running") } as never, DeploymentStatus: healthy }));
-    machine.apply(report(allocation, { TaskStates: { b: state("running") } as never, DeploymentStatus: healthy }));
+    machine.apply(
+      report(allocation, { TaskStates: { a: state("running") } as never, DeploymentStatus: healthy }),
+    );
+    machine.apply(
+      report(allocation, { TaskStates: { b: state("running") } as never, DeploymentStatus: healthy }),
+    );
     const row = read((s) => s.allocation(allocation.ID));
     assert.deepEqual(Object.keys(row?.TaskStates ?? {}), ["a", "b"]);
     assert.deepEqual(row?.DeploymentStatus, { ...healthy, ModifyIndex: 3 });
     assert.deepEqual([row?.AllocModifyIndex, row?.ModifyIndex, row?.ModifyTime], [2, 4, TIME + 1e6]);
     const group = (): unknown => {
-      const found = read((s) => s.deployment(deployment.ID)?.TaskGroups["app"]);
+      const found = read((s) => s.deployment(deployment.ID)?.TaskGroups.app);
       return [found?.HealthyAllocs, found?.UnhealthyAllocs, found?.RequireProgressBy];
     };
     assert.deepEqual(group(), [1, 0, "2026-11-23T15:10:00.5Z"]);
@@ -520,7 +621,10 @@ describe("reports of agents", () => {
   it("are ignored for unknown allocations and from another node than the allocation's", () => {
     const allocation = makeAllocation();
     machine.apply(plan({ Placed: [allocation] }));
-    machine.apply(report(allocation, { NodeID: randomUUID(), ClientStatus: "failed" }), report(makeAllocation(), {}));
+    machine.apply(
+      report(allocation, { NodeID: randomUUID(), ClientStatus: "failed" }),
+      report(makeAllocation(), {}),
+    );
     const row = read((s) => s.allocation(allocation.ID));
     assert.deepEqual([row?.ClientStatus, row?.ModifyIndex], ["pending", 2]);
   });
@@ -530,7 +634,9 @@ describe("reports of agents", () => {
     machine.apply(plan({ Placed: [allocation] }));
     const wish = (transition: object): unknown =>
       machine.run(CommandType.AllocationDesiredTransition, {
-        Transitions: { [allocation.ID]: { ForceReschedule: null, Migrate: null, Reschedule: null, ...transition } },
+        Transitions: {
+          [allocation.ID]: { ForceReschedule: null, Migrate: null, Reschedule: null, ...transition },
+        },
         Evaluations: [],
         Time: TIME,
       });
@@ -550,7 +656,11 @@ describe("configuration of the schedulers", () => {
       CreateIndex: 0,
       MemoryOversubscriptionEnabled: false,
       ModifyIndex: 0,
-      PreemptionConfig: { BatchSchedulerEnabled: false, ServiceSchedulerEnabled: false, SystemSchedulerEnabled: true },
+      PreemptionConfig: {
+        BatchSchedulerEnabled: false,
+        ServiceSchedulerEnabled: false,
+        SystemSchedulerEnabled: true,
+      },
       SchedulerAlgorithm: "binpack",
     });
     machine.run(CommandType.SchedulerConfigUpdate, { Config: { ...initial, SchedulerAlgorithm: "spread" } });
@@ -569,7 +679,10 @@ describe("enrolment", () => {
   it("pins a key once a token, and takes the same again", async () => {
     assert.match(refusal(enroll()), /the join token is not known/);
     machine.run(CommandType.JoinTokenIssue, { Hash, Expires: TIME + 1e6, Time: TIME });
-    assert.match(refusal(machine.run(CommandType.JoinTokenIssue, { Hash, Expires: TIME + 9e6, Time: TIME })), /issued before/);
+    assert.match(
+      refusal(machine.run(CommandType.JoinTokenIssue, { Hash, Expires: TIME + 9e6, Time: TIME })),
+      /issued before/,
+    );
     assert.match(refusal(enroll({ Time: TIME + 1e6 })), /expired at 2026-11-23T14:48:44/);
     assert.equal(enroll(), undefined);
     assert.equal(enroll({ Time: TIME + 5e6 }), undefined);

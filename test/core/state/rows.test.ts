@@ -11,7 +11,11 @@ describe("rows", () => {
   const { plain, allocation, evaluation } = createRowEncoders();
 
   it("come back as they were, with exactly the fields that were given", () => {
-    const alloc = makeAllocation({ FollowupEvalID: "x", JobCreateIndex: 7, DesiredTransition: { ForceReschedule: null, Migrate: true, Reschedule: null } });
+    const alloc = makeAllocation({
+      FollowupEvalID: "x",
+      JobCreateIndex: 7,
+      DesiredTransition: { ForceReschedule: null, Migrate: true, Reschedule: null },
+    });
     assert.deepEqual(allocation.decode(allocation.encode(alloc)), alloc);
     const bare = makeAllocation();
     assert.deepEqual(allocation.decode(allocation.encode(bare)), bare);
@@ -20,7 +24,11 @@ describe("rows", () => {
   it("of any content come back as they were (property)", () => {
     fc.assert(
       fc.property(fc.jsonValue(), (value) => {
-        const clean = JSON.parse(JSON.stringify(value).replaceAll("__proto__", "proto").replaceAll(/-0(?=[,\]}]|$)/g, "0")) as unknown;
+        const clean = JSON.parse(
+          JSON.stringify(value)
+            .replaceAll("__proto__", "proto")
+            .replaceAll(/-0(?=[,\]}]|$)/g, "0"),
+        ) as unknown;
         assert.deepEqual(plain.decode(plain.encode(clean)), clean);
       }),
     );
@@ -39,13 +47,19 @@ describe("rows", () => {
 describe("ids", () => {
   it("that are UUIDs take 16 bytes and any other comes back too (property)", () => {
     fc.assert(
-      fc.property(fc.oneof(fc.uuid(), fc.string({ minLength: 1 }), fc.string({ minLength: 14, maxLength: 18 })), (id) => {
-        if (id.includes("\0")) return;
-        assert.equal(decodeId(encodeId(id)), id);
-      }),
+      fc.property(
+        fc.oneof(fc.uuid(), fc.string({ minLength: 1 }), fc.string({ minLength: 14, maxLength: 18 })),
+        (id) => {
+          if (id.includes("\0")) return;
+          assert.equal(decodeId(encodeId(id)), id);
+        },
+      ),
     );
     assert.equal(encodeId("c1fe0aab-ae22-a84f-64cf-0a0a63ac126a").length, 16);
-    assert.equal(decodeId(encodeId("C1FE0AAB-ae22-a84f-64cf-0a0a63ac126a")), "C1FE0AAB-ae22-a84f-64cf-0a0a63ac126a");
+    assert.equal(
+      decodeId(encodeId("C1FE0AAB-ae22-a84f-64cf-0a0a63ac126a")),
+      "C1FE0AAB-ae22-a84f-64cf-0a0a63ac126a",
+    );
   });
 });
 

@@ -4,8 +4,8 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { StateTable } from "@drover/plugin-sdk";
 import { CommandType } from "../../../core/state/index.js";
-import { LAYOUTS } from "../../../core/state/read/schema.js";
 import { SharedNodeColumns } from "../../../core/state/read/index.js";
+import { LAYOUTS } from "../../../core/state/read/schema.js";
 import {
   type Machine,
   makeAllocation,
@@ -50,9 +50,16 @@ function fill(target: Machine): void {
     nodeRegistration(node),
     registration(makeJob(), evaluation),
     registration(makeJob({ Type: "system", ID: "sys", ParentID: "web" })),
-    plan({ EvalID: evaluation.ID, Deployment: deployment, Placed: [makeAllocation({ NodeID: node.ID, DeploymentID: deployment.ID })] }),
+    plan({
+      EvalID: evaluation.ID,
+      Deployment: deployment,
+      Placed: [makeAllocation({ NodeID: node.ID, DeploymentID: deployment.ID })],
+    }),
     { type: CommandType.JoinTokenIssue, payload: { Hash: "ab".repeat(32), Expires: TIME * 2, Time: TIME } },
-    { type: CommandType.NodeEnroll, payload: { NodeID: node.ID, PublicKey: "a2V5", TokenHash: "ab".repeat(32), Time: TIME } },
+    {
+      type: CommandType.NodeEnroll,
+      payload: { NodeID: node.ID, PublicKey: "a2V5", TokenHash: "ab".repeat(32), Time: TIME },
+    },
     { type: CommandType.PluginRowPut, payload: { Plugin: "p", Table: "t", Key: "k", Value: { v: 1 } } },
   );
 }
@@ -77,7 +84,10 @@ describe("a snapshot folder", () => {
     assert.deepEqual(told, [[7, Object.keys(StateTable).length]]);
     assert.equal(before.job("default", "replaced")?.ID, "replaced", "an older snapshot stays as it was");
     const columns = new SharedNodeColumns(other.store.columns);
-    assert.deepEqual([columns.cpuUsed[columns.row(node.ID)!], columns.cpuTotal[columns.row(node.ID)!]], [100, 3_900]);
+    assert.deepEqual(
+      [columns.cpuUsed[columns.row(node.ID)!], columns.cpuTotal[columns.row(node.ID)!]],
+      [100, 3_900],
+    );
     other.apply(registration(makeJob({ ID: "goes-on" })));
     assert.equal(other.fsm.lastApplied(), 8);
     other = await other.reopen();
@@ -94,9 +104,15 @@ describe("a snapshot folder", () => {
     assert.equal(statSync(manifest).mode & 0o777, 0o600);
     const attempts: [damage: () => void, expected: RegExp][] = [
       [() => writeFileSync(manifest, "{"), /not a readable manifest/],
-      [() => writeFileSync(manifest, good.replace('"format": 1', '"format": 7')), /snapshot format is 7, expected 1/],
+      [
+        () => writeFileSync(manifest, good.replace('"format": 1', '"format": 7')),
+        /snapshot format is 7, expected 1/,
+      ],
       [() => writeFileSync(manifest, good.replace("global", "mars")), /region is "mars", expected "global"/],
-      [() => writeFileSync(manifest, good.replace('"schema": 1', '"schema": 2')), /schema version is 2, expected 1/],
+      [
+        () => writeFileSync(manifest, good.replace('"schema": 1', '"schema": 2')),
+        /schema version is 2, expected 1/,
+      ],
       [
         () => {
           writeFileSync(manifest, good);
@@ -112,6 +128,9 @@ describe("a snapshot folder", () => {
     }
     assert.equal(other.fsm.lastApplied(), 1);
     using snapshot = other.store.snapshot();
-    assert.deepEqual([...snapshot.jobs()].map((job) => job.ID), ["mine"]);
+    assert.deepEqual(
+      [...snapshot.jobs()].map((job) => job.ID),
+      ["mine"],
+    );
   });
 });

@@ -5,8 +5,8 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { Worker } from "node:worker_threads";
 import { StateTable } from "@drover/plugin-sdk";
-import { encodeCommand, WaitTimeoutError } from "../../../core/state/index.js";
 import { storageError } from "../../../core/state/errors.js";
+import { encodeCommand, WaitTimeoutError } from "../../../core/state/index.js";
 import { StateStore } from "../../../core/state/store.js";
 import {
   evaluations,
@@ -35,8 +35,17 @@ describe("a snapshot", () => {
     machine.apply(registration(makeJob({ ID: "later" })), registration(makeJob({ Priority: 99 })));
     using after = machine.store.snapshot();
     assert.deepEqual([before.index, after.index], [1, 3]);
-    assert.deepEqual([...before.jobs()].map((job) => job.Priority), [50]);
-    assert.deepEqual([...after.jobs()].map((job) => [job.ID, job.Priority]), [["later", 50], ["web", 99]]);
+    assert.deepEqual(
+      [...before.jobs()].map((job) => job.Priority),
+      [50],
+    );
+    assert.deepEqual(
+      [...after.jobs()].map((job) => [job.ID, job.Priority]),
+      [
+        ["later", 50],
+        ["web", 99],
+      ],
+    );
     assert.deepEqual([before.tableIndex("jobs"), after.tableIndex("jobs", "nodes")], [1, 3]);
   });
 
@@ -58,7 +67,10 @@ describe("a snapshot", () => {
     const jobs = Array.from({ length: 700 }, (_, i) => makeJob({ ID: `job-${String(i).padStart(3, "0")}` }));
     machine.apply(...jobs.map((job) => registration(job)));
     const snapshot = machine.store.snapshot();
-    assert.deepEqual([...snapshot.jobs()].map((job) => job.ID), jobs.map((job) => job.ID));
+    assert.deepEqual(
+      [...snapshot.jobs()].map((job) => job.ID),
+      jobs.map((job) => job.ID),
+    );
     assert.throws(() => {
       for (const _ of snapshot.jobs()) snapshot.close();
     }, /is closed/);
@@ -71,7 +83,8 @@ describe("a snapshot", () => {
       registration(makeJob({ ID: "web", Namespace: "dev" })),
     );
     using snapshot = machine.store.snapshot();
-    const ids = (filter: object): string[] => [...snapshot.jobs(filter)].map((job) => `${job.Namespace}/${job.ID}`);
+    const ids = (filter: object): string[] =>
+      [...snapshot.jobs(filter)].map((job) => `${job.Namespace}/${job.ID}`);
     assert.deepEqual(ids({ namespace: "default", prefix: "web" }), ["default/web", "default/web-2"]);
     assert.deepEqual(ids({ prefix: "web" }), ["default/web", "default/web-2", "dev/web"]);
     assert.deepEqual(ids({ namespace: "dev" }), ["dev/web"]);
@@ -79,7 +92,14 @@ describe("a snapshot", () => {
   });
 
   it("finds ids by any length of prefix, whether they are UUIDs or not, and those that begin with zeros", () => {
-    const ids = ["00000000-0000-4000-8000-000000000001", "0a1b2c3d-0000-4000-8000-000000000001", "0a1f2c3d-0000-4000-8000-000000000001", "ff000000-0000-4000-8000-000000000001", "0a-node", "fifteen-letters"];
+    const ids = [
+      "00000000-0000-4000-8000-000000000001",
+      "0a1b2c3d-0000-4000-8000-000000000001",
+      "0a1f2c3d-0000-4000-8000-000000000001",
+      "ff000000-0000-4000-8000-000000000001",
+      "0a-node",
+      "fifteen-letters",
+    ];
     machine.apply(...ids.map((ID) => nodeRegistration(makeNode({ ID }))));
     using snapshot = machine.store.snapshot();
     const found = (prefix?: string): string[] => [...snapshot.nodes(prefix)].map((node) => node.ID);
@@ -101,7 +121,10 @@ describe("waiting", () => {
     const reached = machine.store.waitForIndex(3, 60_000);
     machine.apply(registration(makeJob({ ID: "a" })), registration(makeJob({ ID: "b" })));
     await reached;
-    await assert.rejects(machine.store.waitForIndex(9, 1), (error) => error instanceof WaitTimeoutError && /index 9/.test(error.message));
+    await assert.rejects(
+      machine.store.waitForIndex(9, 1),
+      (error) => error instanceof WaitTimeoutError && /index 9/.test(error.message),
+    );
     const abort = new AbortController();
     const waiting = machine.store.waitForIndex(9, 60_000, abort.signal);
     abort.abort(new Error("enough"));
@@ -114,9 +137,11 @@ describe("waiting", () => {
     const { signal } = new AbortController();
     await machine.store.waitForChange([StateTable.Jobs], 0, signal);
     let done = false;
-    const changed = machine.store.waitForChange([StateTable.Nodes, StateTable.Allocations], 1, signal).then(() => {
-      done = true;
-    });
+    const changed = machine.store
+      .waitForChange([StateTable.Nodes, StateTable.Allocations], 1, signal)
+      .then(() => {
+        done = true;
+      });
     machine.apply(evaluations(makeEvaluation()));
     await new Promise(setImmediate);
     assert.equal(done, false);
@@ -148,15 +173,22 @@ describe("waiting", () => {
 
   it("ends with an error when the store closes", async () => {
     const other = openMachine();
+    const snapshot = other.store.snapshot();
     const waiting = assert.rejects(other.store.waitForIndex(5, 60_000), /the state store is closed/);
     await other.close();
     await waiting;
     assert.throws(() => other.store.snapshot(), /is closed/);
+    assert.throws(() => snapshot.node("x"), /is closed/);
+    snapshot.close();
   });
 });
 
 describe("the log", () => {
-  const entry = (index: number, data: Uint8Array): { index: number; term: number; data: Uint8Array } => ({ index, term: 1, data });
+  const entry = (index: number, data: Uint8Array): { index: number; term: number; data: Uint8Array } => ({
+    index,
+    term: 1,
+    data,
+  });
 
   it("moves the index without doing anything for an empty entry", () => {
     assert.deepEqual(machine.fsm.apply([entry(4, new Uint8Array())]), [undefined]);
@@ -166,7 +198,10 @@ describe("the log", () => {
 
   it("is refused where an entry comes again", () => {
     machine.apply(registration(makeJob()));
-    assert.throws(() => machine.fsm.apply([entry(1, new Uint8Array())]), /log entry 1 was delivered to the state again/);
+    assert.throws(
+      () => machine.fsm.apply([entry(1, new Uint8Array())]),
+      /log entry 1 was delivered to the state again/,
+    );
   });
 
   it("is refused as a whole batch for an unknown command or a newer codec", () => {
@@ -229,11 +264,19 @@ describe("opening", () => {
     const note = join(first.store.path, "state.json");
     await first.store.close();
     const same = openMachine(folder, { bootId: "boot-2" });
-    assert.deepEqual([same.store.needsRebuild, same.store.index()], [false, 1], "closed in order: another boot is fine");
+    assert.deepEqual(
+      [same.store.needsRebuild, same.store.index()],
+      [false, 1],
+      "closed in order: another boot is fine",
+    );
     await same.store.close();
     writeFileSync(note, JSON.stringify({ boot_id: "boot-2", clean: false }));
     const crashed = openMachine(folder, { bootId: "boot-2" });
-    assert.deepEqual([crashed.store.needsRebuild, crashed.store.index()], [false, 1], "only the process died");
+    assert.deepEqual(
+      [crashed.store.needsRebuild, crashed.store.index()],
+      [false, 1],
+      "only the process died",
+    );
     await crashed.store.close();
     for (const damage of [JSON.stringify({ boot_id: "boot-2", clean: false }), "{", undefined]) {
       if (damage === undefined) rmSync(note);
@@ -248,8 +291,14 @@ describe("opening", () => {
   });
 
   it("explains errors of the storage", () => {
-    assert.match(storageError(new Error("write: No space left on device"), "/data").message, /^state at \/data: the disk is full/);
-    assert.match(storageError(new Error("MDB_MAP_FULL: Environment mapsize limit reached"), "/data").message, /outgrew its memory map/);
+    assert.match(
+      storageError(new Error("write: No space left on device"), "/data").message,
+      /^state at \/data: the disk is full/,
+    );
+    assert.match(
+      storageError(new Error("MDB_MAP_FULL: Environment mapsize limit reached"), "/data").message,
+      /outgrew its memory map/,
+    );
     const other = new Error("other");
     assert.equal(storageError(other, "/data"), other);
   });

@@ -4,8 +4,8 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Allocation, AllocationUpdate, Deployment, Evaluation, Job, Node } from "@drover/plugin-sdk";
-import { type Command, type CommandPayloads, CommandType, encodeCommand } from "../../../core/state/index.js";
 import { StateFsm } from "../../../core/state/fsm.js";
+import { type Command, type CommandPayloads, CommandType, encodeCommand } from "../../../core/state/index.js";
 import { StateStore, type StateStoreOptions } from "../../../core/state/store.js";
 
 /** 2026-11-23T14:48:44Z in Unix nanoseconds. */
@@ -33,7 +33,9 @@ export function openMachine(folder = temporaryFolder(), options: Partial<StateSt
   const fsm = new StateFsm(store);
   const apply = (...commands: readonly Command[]): readonly unknown[] => {
     const first = fsm.lastApplied() + 1;
-    return fsm.apply(commands.map((command, i) => ({ index: first + i, term: 1, data: encodeCommand(command) })));
+    return fsm.apply(
+      commands.map((command, i) => ({ index: first + i, term: 1, data: encodeCommand(command) })),
+    );
   };
   return {
     folder,
@@ -270,7 +272,10 @@ export function report(allocation: Allocation, changes: Partial<AllocationUpdate
     NetworkStatus: null,
     ...changes,
   };
-  return { type: CommandType.AllocationClientUpdate, payload: { Updates: [update], Evaluations: [], Time: TIME + 1e6 } };
+  return {
+    type: CommandType.AllocationClientUpdate,
+    payload: { Updates: [update], Evaluations: [], Time: TIME + 1e6 },
+  };
 }
 
 export function evaluations(...rows: readonly Evaluation[]): Command {

@@ -165,6 +165,7 @@ export function makeAgentInfo(dataDir: string, { devMode = false, client = {} }:
     dataDir,
     serverEnabled: false,
     clientEnabled: true,
+    selfConfig: {},
     advertise: addresses,
     config: {
       region: "global",

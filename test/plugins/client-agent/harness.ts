@@ -20,11 +20,11 @@ export interface Harness {
 const running = new Set<Harness>();
 const folders = new Set<string>();
 after(async () => {
-  for (const harness of running) {
-    await harness.agent.stop();
-    await endExecutors(harness.dataDir);
+  for (const harness of running) await harness.agent.stop();
+  for (const folder of folders) {
+    await endExecutors(folder);
+    rmSync(folder, { recursive: true, force: true });
   }
-  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
 });
 
 export function temporaryFolder(): string {

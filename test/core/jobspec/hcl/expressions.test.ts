@@ -222,13 +222,13 @@ test("literal documents mean the same to HashiCorp's parser", async () => {
       .map(([own, blocks]) => [own, ...blocks.map(([k, text]) => `${k} {\n${text}\n}`)].join("\n"));
   const body = within(within(attributes));
   // hcl2json keeps "$${" escaped, because what it prints is a template again.
-  const unescape = (json: unknown): unknown =>
+  const unescaped = (json: unknown): unknown =>
     JSON.parse(JSON.stringify(json).replaceAll("$${", "${").replaceAll("%%{", "%{"));
   await fc.assert(
     fc.asyncProperty(body, async (document) => {
       const source = `${document}\n`;
       const ours = (await parseHclConfig(source, "test.hcl")).body;
-      assert.deepEqual(JSON.parse(JSON.stringify(ours)), unescape(await parse("test.hcl", source)));
+      assert.deepEqual(JSON.parse(JSON.stringify(ours)), unescaped(await parse("test.hcl", source)));
     }),
     { numRuns: 150 },
   );

@@ -1,0 +1,190 @@
+import assert from "node:assert/strict";
+import { mkdir, mkdtemp, rm, stat, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, test } from "node:test";
+import type { AgentFlags, ConfigError, LoadedConfig } from "../../../core/config/index.js";
+import { loadConfig, lockDataDir } from "../../../core/config/index.js";
+
+let folder: string;
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), "drover-config-"));
+});
+afterEach(() => rm(folder, { recursive: true, force: true }));
+
+async function file(name: string, content: string): Promise<string> {
+  const path = join(folder, name);
+  await writeFile(path, content);
+  return path;
+}
+
+/** Loads files (and flags) as a server with a data folder. */
+function load(paths: readonly string[], flags: AgentFlags = {}): Promise<LoadedConfig> {
+  const base = { server: true, bootstrapExpect: "1", dataDir: join(folder, "data"), bind: "127.0.0.1" };
+  return loadConfig({ dev: false, paths, flags: { ...base, ...flags } });
+}
+
+/** Lines of the error that loading gives, with the folder's name taken out. */
+async function problems(paths: readonly string[], flags?: AgentFlags): Promise<string[]> {
+  const error = (await load(paths, flags).then(
+    () => assert.fail("the configuration was taken"),
+    (thrown: unknown) => thrown,
+  )) as ConfigError;
+  assert.equal(error.name, "ConfigError", error.stack);
+  return error.message.replaceAll(`${folder}/`, "").split("\n");
+}
+
+test("HCL and JSON files are read in Nomad's format, durations in milliseconds", async () => {
+  const { config } = await load([
+    await file(
+      "agent.hcl",
+      `
+      region = "europe"
+      ports { http = 5646 }
+      client {
+        enabled          = "true"
+        max_kill_timeout = "1m30s"
+        meta { rack = "r1" }
+        host_volume "certs" {
+          path      = "/etc/ssl"
+          read_only = true
+        }
+      }
+      plugin "mqtt" {
+        config {
+          broker { listen = "127.0.0.1:0" }
+        }
+      }`,
+    ),
+    await file("more.json", '{"datacenter": "dc9", "server": {"heartbeat_grace": "30s"}}'),
+  ]);
+  assert.equal(config.region, "europe");
+  assert.equal(config.datacenter, "dc9");
+  assert.deepEqual(config.ports, { http: 5646, rpc: 4647, serf: 4648 });
+  assert.equal(config.client.max_kill_timeout, 90_000);
+  assert.deepEqual(config.client.meta, { rack: "r1" });
+  assert.deepEqual(config.client.host_volumes, { certs: { path: "/etc/ssl", read_only: true } });
+  assert.equal(config.server.heartbeat_grace, 30_000);
+  assert.deepEqual(config.plugins.mqtt?.config, { broker: [{ listen: "127.0.0.1:0" }] });
+  assert.equal(config.advertise.http, "127.0.0.1:5646");
+});
+
+test("files merge in order as Nomad documents: values replace, empty ones don't, lists append, maps merge", async () => {
+  const conf = join(folder, "conf.d");
+  await mkdir(conf);
+  await file("conf.d/20.json", '{"name": "later", "client": {"servers": ["c"], "meta": {"y": "2"}}, "leave_on_interrupt": false}');
+  await file(
+    "conf.d/10.hcl",
+    'name = "earlier"\nleave_on_interrupt = true\nclient {\n servers = ["a", "b"]\n meta { x = "1" }\n}\nplugin "p" {\n source = "./p.js"\n config { one = 1 }\n}',
+  );
+  await file("conf.d/notes.txt", "not read");
+  const last = await file("last.hcl", 'server { num_schedulers = 0 }\nplugin "p" {\n config { two = 2 }\n}');
+  const { config } = await load([conf, last], { node: "flagged" });
+  assert.equal(config.name, "flagged");
+  assert.equal(config.leave_on_interrupt, true);
+  assert.deepEqual(config.client.servers, ["a", "b", "c"]);
+  assert.deepEqual(config.client.meta, { x: "1", y: "2" });
+  assert.equal(config.server.num_schedulers, 0);
+  assert.deepEqual(config.plugins.p, { enabled: true, args: [], config: { two: 2 } }, "a plugin block replaces");
+  assert.deepEqual(config.files.map((path) => path.slice(folder.length + 1)), ["conf.d/10.hcl", "conf.d/20.json", "last.hcl"]);
+});
+
+test("unknown keys and wrong types are errors with file, line and the nearest known key, all at once", async () => {
+  const found = await problems([
+    await file("a.hcl", 'regoin = "x"\n\nserver {\n  enabled = "maybe"\n\n  heartbeat_grace = "10 seconds"\n  bootstrap_expekt = 1\n}\n'),
+    await file("b.json", '{\n  "ports": {\n    "http": 70000\n  },\n  "plugin": [{"mqtt": [{"conf": {}}]}]\n}'),
+  ]);
+  assert.deepEqual(found.sort(), [
+    'a.hcl:1: regoin: unknown key; did you mean "region"?',
+    "a.hcl:4: server.enabled: must be true or false, not a string",
+    'a.hcl:6: server.heartbeat_grace: "10 seconds" is not a duration: write for example "30s", "5m" or "1h30m"',
+    'a.hcl:7: server.bootstrap_expekt: unknown key; did you mean "bootstrap_expect"?',
+    "b.json:3: ports.http: must be between 0 and 65535",
+    'b.json:5: plugin.mqtt.conf: unknown key; did you mean "config"?',
+  ]);
+});
+
+test("a file that does not parse is an error with file, line and column; one that is not there too", async () => {
+  const found = await problems([await file("broken.hcl", "server {\n  enabled = \n}\n"), join(folder, "none.hcl")]);
+  assert.match(found.join("\n"), /broken\.hcl:2:\d+: /);
+  assert.match(found.join("\n"), /none\.hcl: no such file or folder/);
+});
+
+test("a plugin's key is found in the file whose block counts", async () => {
+  const { locatePlugin } = await load([
+    await file("1.hcl", 'plugin "mqtt" {\n  config { listen = 1 }\n}\n'),
+    await file("2.hcl", '\nplugin "mqtt" {\n  config {\n    broker {\n      listen = 2\n    }\n  }\n}\n'),
+  ]);
+  assert.equal(locatePlugin("mqtt", ["broker", "listen"]), join(folder, "2.hcl:5"));
+  assert.equal(locatePlugin("other", ["x"]), undefined);
+});
+
+test("Nomad's keys that change nothing yet are accepted and named; those that would protect apart", async () => {
+  const { unused, unprotected } = await load([
+    await file("a.hcl", 'acl { enabled = true }\ntls { http = false }\nconsul { address = "127.0.0.1:8500" }\nserver { job_gc_threshold = "4h" }\n'),
+  ]);
+  assert.deepEqual([...unused].sort(), ["acl.enabled", "consul", "server.job_gc_threshold", "tls.http"]);
+  assert.deepEqual(unprotected, ["acl.enabled"]);
+});
+
+test("what is wrong as a whole is said in one go", async () => {
+  assert.deepEqual(await problems([await file("a.hcl", 'region = "a/b"\nplugin_trust { publishers = ["x"] }\n')], { dataDir: "rel", bootstrapExpect: "3" }), [
+    "server.bootstrap_expect is 3, but this version runs one server; set 1 (starting 3 would give 3 clusters)",
+    'region "a/b" must not contain blanks, "/", "+" or "#"',
+    'plugin_trust.publishers: "x" is not a publisher key: base64 of a 32-byte Ed25519 public key is needed',
+    `data_dir must be given as an absolute path: got rel (perhaps ${process.cwd()}/rel)`,
+  ]);
+  const bare = await loadConfig({ dev: false, paths: [], flags: { bind: "127.0.0.1" } }).catch((error: unknown) => error);
+  assert.match(String(bare), /Must specify either server, client or dev mode for the agent\.\nMust specify "data_dir"/);
+});
+
+test("a wrong flag is an error that names the flag", async () => {
+  assert.deepEqual(await problems([], { logLevel: "loud", httpPort: "x" }), [
+    '-log-level: must be one of TRACE, DEBUG, INFO, WARN, ERROR, not "loud"',
+    "-http-port: must be a port number, not a string",
+  ]);
+  assert.deepEqual(await problems([], { meta: ["a=1,b"] }), ['-meta: "b" is not of the form key=value']);
+});
+
+test("-dev needs no file: server and client on the loopback interface with a temporary folder", async () => {
+  const loaded = await loadConfig({ dev: true, paths: [], flags: {} });
+  try {
+    const { config, temporaryDir } = loaded;
+    assert.equal(config.data_dir, temporaryDir);
+    assert.ok(config.server.enabled && config.client.enabled);
+    assert.equal(config.bind_addr, "127.0.0.1");
+    assert.equal(config.client.options["driver.raw_exec.enable"], "true");
+    assert.deepEqual(config.advertise, { http: "127.0.0.1:4646", rpc: "127.0.0.1:4647", serf: "127.0.0.1:4648" });
+  } finally {
+    await rm(loaded.temporaryDir!, { recursive: true, force: true });
+  }
+});
+
+test("a data folder is made private; one that can't be is a clear error", async () => {
+  const { config } = await load([]);
+  assert.equal((await stat(config.data_dir)).mode & 0o777, 0o700);
+  await file("plain", "");
+  const [line] = await problems([], { dataDir: join(folder, "plain") });
+  assert.equal(line, "data_dir plain can't be used: it, or a part of its path, is a file and not a folder");
+});
+
+test("a data folder is held by one agent; a lock left by a killed one is taken over", async () => {
+  const release = await lockDataDir(folder);
+  await assert.rejects(lockDataDir(folder), new RegExp(`is in use by the agent with process id ${process.pid}`));
+  await release();
+  await file("agent.lock", '{"pid":1,"started":"somewhen"}');
+  await (await lockDataDir(folder))();
+  await file("agent.lock", "cut o");
+  await (await lockDataDir(folder))();
+});
+
+test("agent/self has Nomad's names and no secret", async () => {
+  const { selfConfig } = await load([
+    await file("a.hcl", 'vault { token = "s3cret" }\nconsul { token = "s3cret" }\nacl { replication_token = "s3cret" }\nplugin "mqtt" {\n config {\n  pass = "s3cret"\n }\n}\n'),
+  ]);
+  const self = selfConfig as { Vault: { Token: string }; Ports: object; Autopilot: { LastContactThreshold: number } };
+  assert.doesNotMatch(JSON.stringify(selfConfig), /s3cret/);
+  assert.equal(self.Vault.Token, "<redacted>");
+  assert.deepEqual(self.Ports, { HTTP: 4646, RPC: 4647, Serf: 4648 });
+  assert.equal(self.Autopilot.LastContactThreshold, 200_000_000);
+});
