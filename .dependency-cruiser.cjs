@@ -60,7 +60,7 @@ module.exports = {
     },
   ],
   options: {
-    parser: "swc",
+    parser: "tsc",
     tsPreCompilationDeps: true,
     doNotFollow: { path: ["node_modules", "dist"] },
     exclude: { path: "(^|/)dist/" },

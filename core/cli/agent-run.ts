@@ -50,7 +50,9 @@ async function reload(agent: Agent): Promise<void> {
   try {
     await agent.reload();
   } catch (error) {
-    agent.log.logger.error({}, `configuration not reloaded, the old one stays: ${reasonOf(error).replaceAll("\n", "; ")}`);
+    agent.log.logger
+      .child({ module: "agent" })
+      .error({}, `configuration not reloaded, the old one stays: ${reasonOf(error).replaceAll("\n", "; ")}`);
   }
 }
 
@@ -59,7 +61,9 @@ async function finish(agent: Agent, reason: StopReason, early: boolean): Promise
   agent.log.release();
   let code = 0;
   if ("signal" in reason) {
-    out(`==> Caught signal: ${reason.signal === "SIGINT" ? "interrupt" : "terminated"}\n==> Gracefully shutting down agent...\n`);
+    out(
+      `==> Caught signal: ${reason.signal === "SIGINT" ? "interrupt" : "terminated"}\n==> Gracefully shutting down agent...\n`,
+    );
   } else {
     code = 1;
     err(`${headed(early ? "Error starting agent" : "The agent can't go on", reason.error)}\n`);
@@ -79,5 +83,7 @@ function removeTemporary(agent: Agent | undefined): void {
 
 function headed(what: string, error: unknown): string {
   const lines = reasonOf(error).split("\n");
-  return lines.length === 1 ? `==> ${what}: ${lines[0]}` : [`==> ${what}:`, ...lines.map((line) => `    * ${line}`)].join("\n");
+  return lines.length === 1
+    ? `==> ${what}: ${lines[0]}`
+    : [`==> ${what}:`, ...lines.map((line) => `    * ${line}`)].join("\n");
 }

@@ -35,11 +35,15 @@ export class StopRequest {
 
   #request(reason: StopReason): void {
     if (this.#isRequested) {
-      if ("error" in reason) process.stderr.write(`drover: while stopping: ${reason.error.stack ?? reason.error.message}\n`);
+      if ("error" in reason)
+        process.stderr.write(`drover: while stopping: ${reason.error.stack ?? reason.error.message}\n`);
       return;
     }
     this.#isRequested = true;
-    setTimeout(() => this.#force(`not everything stopped within ${STOP_DEADLINE / 1000} s`), STOP_DEADLINE).unref();
+    setTimeout(
+      () => this.#force(`not everything stopped within ${STOP_DEADLINE / 1000} s`),
+      STOP_DEADLINE,
+    ).unref();
     this.#resolve(reason);
   }
 

@@ -17,7 +17,12 @@ export function registerAgent(program: Command): void {
       "Runs an agent until it is told to stop. What it is (a server, a client, both) comes from files in Nomad's agent\n" +
         "configuration format and from flags, which override the files.",
     )
-    .option("--config <path>", "configuration file (HCL or JSON) or folder of them; may be given several times", several, [])
+    .option(
+      "--config <path>",
+      "configuration file (HCL or JSON) or folder of them; may be given several times",
+      several,
+      [],
+    )
     .option("--dev", "one server and one client on this machine, on the loopback interface; keeps nothing")
     .option("--data-dir <path>", "absolute folder of everything durable")
     .option("--bind <address>", "address to listen on (default 0.0.0.0)")

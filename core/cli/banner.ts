@@ -5,8 +5,14 @@ import { joinHostPort } from "../config/addresses.js";
 export function agentBanner(info: AgentInfo): string {
   const { addresses, ports, log_level } = info.config;
   const facts = new Map([
-    ["Advertise Addrs", `HTTP: ${info.advertise.http}; RPC: ${info.advertise.rpc}; Serf: ${info.advertise.serf}`],
-    ["Bind Addrs", `HTTP: ${joinHostPort(addresses.http, ports.http)}; RPC: ${joinHostPort(addresses.rpc, ports.rpc)}`],
+    [
+      "Advertise Addrs",
+      `HTTP: ${info.advertise.http}; RPC: ${info.advertise.rpc}; Serf: ${info.advertise.serf}`,
+    ],
+    [
+      "Bind Addrs",
+      `HTTP: ${joinHostPort(addresses.http, ports.http)}; RPC: ${joinHostPort(addresses.rpc, ports.rpc)}`,
+    ],
     ["Client", String(info.clientEnabled)],
     ["Log Level", log_level],
     ["Region", `${info.region} (DC: ${info.datacenter})`],

@@ -4,8 +4,8 @@ import { AgentInfo, Metrics, type Plugin } from "@drover/plugin-sdk";
 import { type LoadedConfig, type LoadOptions, loadConfig, lockDataDir } from "../config/index.js";
 import {
   builtinPlugins,
-  checkScheduler,
   type CheckedScheduler,
+  checkScheduler,
   Kernel,
   type LoadedPlugin,
   type Locate,
@@ -105,10 +105,11 @@ async function assemble(
   kernel.bind(Metrics, await createMetrics(config, logger));
 
   const chosen = await choosePlugins(loaded);
+  // First, so that among those that don't depend on each other the server is up before the client that calls it.
+  if (config.server.enabled) kernel.add(await server(chosen, loaded, log));
   for (const { loaded: one, config: block, locate } of chosen) {
     if (runsInMain(one.plugin)) kernel.add(one.plugin, block, locate);
   }
-  if (config.server.enabled) kernel.add(await server(chosen, loaded, log));
 
   let current = loaded;
   return {
@@ -133,7 +134,10 @@ async function assemble(
       log.setLevel(next.config.log_level);
       logger.info({ log_level: next.config.log_level, plugins: reloaded }, "configuration reloaded");
       if (needRestart.length > 0 || !isDeepStrictEqual(fixedPart(current), fixedPart(next))) {
-        logger.warn({ plugins: needRestart }, "some changes of the configuration take effect at the next start only");
+        logger.warn(
+          { plugins: needRestart },
+          "some changes of the configuration take effect at the next start only",
+        );
       }
       current = next;
     },
@@ -152,7 +156,9 @@ async function choosePlugins(loaded: LoadedConfig): Promise<Chosen[]> {
   const { config, settings } = loaded;
   const roles = [config.server.enabled ? "server" : "", config.client.enabled ? "client" : ""];
   const names = new Set([
-    ...builtinPlugins.filter((plugin) => plugin.roles.some((role) => roles.includes(role))).map(({ name }) => name),
+    ...builtinPlugins
+      .filter((plugin) => plugin.roles.some((role) => roles.includes(role)))
+      .map(({ name }) => name),
     ...Object.keys(config.plugins),
   ]);
   const wanted = [...names].filter((name) => config.plugins[name]?.enabled !== false);
@@ -161,7 +167,9 @@ async function choosePlugins(loaded: LoadedConfig): Promise<Chosen[]> {
       const block = config.plugins[name];
       const one = await loadPlugin(name, block?.source, {
         packageRoots: [process.cwd(), config.data_dir, ...(settings.plugin_dir ? [settings.plugin_dir] : [])],
-        ...(settings.plugin_trust?.publishers === undefined ? {} : { publishers: settings.plugin_trust.publishers }),
+        ...(settings.plugin_trust?.publishers === undefined
+          ? {}
+          : { publishers: settings.plugin_trust.publishers }),
       });
       return { loaded: one, config: block?.config ?? {}, locate: locateIn(loaded, name) };
     }),
@@ -173,12 +181,17 @@ async function choosePlugins(loaded: LoadedConfig): Promise<Chosen[]> {
 async function server(chosen: readonly Chosen[], { config }: LoadedConfig, log: AgentLog): Promise<Plugin> {
   const checked = chosen
     .filter(({ loaded }) => runsInThreads(loaded.plugin))
-    .map(({ loaded, config: block, locate }): CheckedScheduler => checkScheduler(loaded, block, log.logger, locate));
+    .map(
+      ({ loaded, config: block, locate }): CheckedScheduler =>
+        checkScheduler(loaded, block, log.logger, locate),
+    );
   const only = config.server.enabled_schedulers;
   const { serverComponent } = await import("../server/index.js");
   return serverComponent({
     schedulers: checked.map(({ module }) => module),
-    types: [...new Set(checked.flatMap(({ types }) => types))].filter((type) => only.length === 0 || only.includes(type)),
+    types: [...new Set(checked.flatMap(({ types }) => types))].filter(
+      (type) => only.length === 0 || only.includes(type),
+    ),
   });
 }
 
@@ -192,7 +205,9 @@ function locateIn({ settings, locatePlugin }: LoadedConfig, name: string): Locat
 }
 
 function settled<T>(results: readonly PromiseSettledResult<T>[]): T[] {
-  const errors = results.flatMap((result) => (result.status === "rejected" ? [asPluginError(result.reason)] : []));
+  const errors = results.flatMap((result) =>
+    result.status === "rejected" ? [asPluginError(result.reason)] : [],
+  );
   if (errors.length > 0) throw new PluginErrors(errors);
   return results.flatMap((result) => (result.status === "fulfilled" ? [result.value] : []));
 }
@@ -201,9 +216,16 @@ function asPluginError(error: unknown): PluginError {
   return error instanceof PluginError ? error : new PluginError("", reasonOf(error), { cause: error });
 }
 
-function warnOfUnused({ unused, unprotected }: LoadedConfig, warn: (message: string, keys: readonly string[]) => void): void {
+function warnOfUnused(
+  { unused, unprotected }: LoadedConfig,
+  warn: (message: string, keys: readonly string[]) => void,
+): void {
   if (unprotected.length > 0) {
-    warn("these settings ask for protection that this version DOES NOT give; keep its ports away from untrusted networks", unprotected);
+    warn(
+      "these settings ask for protection that this version DOES NOT give; keep its ports away from untrusted networks",
+      unprotected,
+    );
   }
-  if (unused.length > 0) warn("these settings are accepted for compatibility and change nothing in this version", unused);
+  if (unused.length > 0)
+    warn("these settings are accepted for compatibility and change nothing in this version", unused);
 }

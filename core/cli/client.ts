@@ -43,7 +43,9 @@ export class ApiClient {
     const address = /^[a-z+]+:\/\//i.test(options.address) ? options.address : `http://${options.address}`;
     const base = URL.canParse(address) ? new URL(address) : undefined;
     if (base === undefined || !/^https?:$/.test(base.protocol)) {
-      throw new Error(`"${options.address}" is not an address of an agent: it should look like ${DEFAULT_ADDRESS}`);
+      throw new Error(
+        `"${options.address}" is not an address of an agent: it should look like ${DEFAULT_ADDRESS}`,
+      );
     }
     this.#base = base;
   }
@@ -68,7 +70,9 @@ export class ApiClient {
       for await (const chunk of response.body) yield chunk as Uint8Array;
     } catch (error) {
       if (signal?.aborted === true) return;
-      throw new ConnectionError(`the agent at ${this.#base.origin} ended the stream early: ${reasonOf(error)}`);
+      throw new ConnectionError(
+        `the agent at ${this.#base.origin} ended the stream early: ${reasonOf(error)}`,
+      );
     }
   }
 
@@ -85,7 +89,13 @@ export class ApiClient {
     }
   }
 
-  async #fetch(method: string, path: string, query: Query, body?: unknown, signal?: AbortSignal): Promise<Response> {
+  async #fetch(
+    method: string,
+    path: string,
+    query: Query,
+    body?: unknown,
+    signal?: AbortSignal,
+  ): Promise<Response> {
     const url = new URL(path, this.#base);
     const { region, namespace, token } = this.options;
     for (const [name, value] of Object.entries({ region, namespace, ...query })) {

@@ -1,6 +1,8 @@
-import { readFile } from "node:fs/promises";
-import type { Evaluation, Job, JobRegisterResponse } from "@drover/plugin-sdk";
+import type { Evaluation, JobRegisterResponse } from "@drover/plugin-sdk";
 import type { ApiClient } from "./client.js";
+import { failedGroups, failedGroupTitle, metricLines } from "./commands/evaluation-text.js";
+import { readJobFile } from "./commands/job-file.js";
+import type { Session } from "./commands/session.js";
 
 /** Milliseconds. */
 const RUNNING_DEADLINE = 60_000;
@@ -28,33 +30,30 @@ export interface StartedJob {
 type Print = (line: string) => void;
 
 /** Registers a job and tells how it goes until it runs. Throws an Error for a job that is refused. */
-export async function runJob(api: ApiClient, file: string, print: Print, signal: AbortSignal): Promise<StartedJob> {
-  const job = await readJob(api, file);
+export async function runJob(
+  session: Session,
+  file: string,
+  print: Print,
+  signal: AbortSignal,
+): Promise<StartedJob> {
+  const { client } = session;
+  const job = await readJobFile(session, file, {});
+  const id = job.ID ?? "";
   const begin = performance.now();
-  const { value: registered } = await api.put<JobRegisterResponse>("/v1/jobs", { Job: job });
+  const { value: registered } = await client.put<JobRegisterResponse>("/v1/jobs", { Job: job });
   if (registered.Warnings) print(registered.Warnings);
-  print(`==> Job "${job.ID}" registered, evaluation ${registered.EvalID.slice(0, 8)}`);
+  if (registered.EvalID === "") {
+    // A periodic or parameterized job runs when its time comes or when it is dispatched.
+    print(`==> Job "${id}" registered; it starts nothing yet`);
+    return { id, allocations: [] };
+  }
+  print(`==> Job "${id}" registered, evaluation ${registered.EvalID.slice(0, 8)}`);
   const expected = (job.TaskGroups ?? []).reduce((sum, group) => sum + (group.Count ?? 1), 0);
-  const allocations = await follow(api, job.ID, registered.EvalID, expected, print, signal);
+  const allocations = await follow(client, id, registered.EvalID, expected, print, signal);
   const running = allocations.filter(({ ClientStatus }) => isUp(ClientStatus));
-  if (running.length > 0) print(`==> ${running.length} of ${expected} running after ${seconds(performance.now() - begin)}`);
-  return { id: job.ID, allocations: running };
-}
-
-async function readJob(api: ApiClient, file: string): Promise<Job> {
-  const text = await readFile(file, "utf8").catch((error: NodeJS.ErrnoException) => {
-    throw new Error(`job file ${file} can't be read: ${error.code === "ENOENT" ? "it does not exist" : error.message}`);
-  });
-  if (!/^\s*\{/.test(text)) {
-    return (await api.put<Job>("/v1/jobs/parse", { JobHCL: text, Canonicalize: true })).value;
-  }
-  let parsed: unknown;
-  try {
-    parsed = JSON.parse(text);
-  } catch (error) {
-    throw new Error(`job file ${file} is not valid JSON: ${(error as Error).message}`);
-  }
-  return ((parsed as { Job?: Job }).Job ?? parsed) as Job;
+  if (running.length > 0)
+    print(`==> ${running.length} of ${expected} running after ${seconds(performance.now() - begin)}`);
+  return { id, allocations: running };
 }
 
 /** Prints every change of an allocation's status until all run, or the deadline or an abort comes. */
@@ -77,13 +76,17 @@ async function follow(
       if (before === row.ClientStatus) continue;
       statuses.set(row.ID, row.ClientStatus);
       const change = before === undefined ? row.ClientStatus : `${before} → ${row.ClientStatus}`;
-      print(`    ${row.ID.slice(0, 8)}  ${row.Name}  ${change}${row.ClientStatus === "failed" ? `: ${lastEvent(row)}` : ""}`);
+      print(
+        `    ${row.ID.slice(0, 8)}  ${row.Name}  ${change}${row.ClientStatus === "failed" ? `: ${lastEvent(row)}` : ""}`,
+      );
     }
     const settled = rows.filter(({ ClientStatus }) => isUp(ClientStatus) || ClientStatus === "failed");
     if (settled.length >= expected || signal.aborted) return rows;
     if (!isExplained) isExplained = await explainUnplaced(api, evaluationId, print);
     if (performance.now() > end) {
-      print(`    not everything runs after ${RUNNING_DEADLINE / 1000} s; the cluster stays up, see drover job status ${job}`);
+      print(
+        `    not everything runs after ${RUNNING_DEADLINE / 1000} s; the cluster stays up, see drover job status ${job}`,
+      );
       return rows;
     }
     await pause(POLL, signal);
@@ -93,14 +96,10 @@ async function follow(
 /** Why a part of the job found no node, where the evaluation says so. */
 async function explainUnplaced(api: ApiClient, evaluationId: string, print: Print): Promise<boolean> {
   const { value: evaluation } = await api.get<Evaluation>(`/v1/evaluation/${evaluationId}`);
-  const failed = Object.entries(evaluation.FailedTGAllocs ?? {});
+  const failed = failedGroups(evaluation);
   for (const [group, metric] of failed) {
-    const reasons = [
-      ...Object.entries(metric.ConstraintFiltered ?? {}).map(([why, count]) => `${count} filtered by ${why}`),
-      ...Object.entries(metric.DimensionExhausted ?? {}).map(([why, count]) => `${count} without room for ${why}`),
-    ];
-    const nodes = metric.NodesEvaluated === 0 && reasons.length === 0 ? ["no node is ready yet"] : reasons;
-    print(`    group "${group}" waits for a node: ${nodes.join("; ")}`);
+    print(`    ${failedGroupTitle(group, metric)}`);
+    for (const line of metricLines(metric)) print(`      ${line}`);
   }
   return failed.length > 0;
 }

@@ -7,14 +7,15 @@ import { DEFAULT_PORTS } from "../config/index.js";
 import { reasonOf } from "../kernel/errors.js";
 import { StopRequest } from "./agent-stop.js";
 import { type Agent, boot } from "./boot.js";
-import type { DevOptions } from "./dev.js";
 import { ApiClient } from "./client.js";
-import { runJob, showFirstLines, type StartedJob } from "./dev-job.js";
+import type { DevOptions } from "./dev.js";
+import { runJob, type StartedJob, showFirstLines } from "./dev-job.js";
+import type { CommandIo } from "./io.js";
 
 const print = (line: string): void => void process.stdout.write(`${line}\n`);
 
 /** Runs a development cluster, and a job on it, until it is told to stop; gives the exit code. */
-export async function runDev(file: string | undefined, options: DevOptions): Promise<number> {
+export async function runDev(file: string | undefined, options: DevOptions, io: CommandIo): Promise<number> {
   const folder = await temporaryDataDir();
   const stop = new StopRequest((why) => {
     process.stderr.write(`==> Forced to end: ${why}\n`);
@@ -29,7 +30,7 @@ export async function runDev(file: string | undefined, options: DevOptions): Pro
   let code = 0;
   try {
     agent = await startAgent(folder, options, stop);
-    const work = present(agent, file, ending.signal);
+    const work = present(agent, file, io, ending.signal);
     // A signal ends the wait, whatever the job is doing.
     await Promise.race([work, reason]);
     const why = await reason;
@@ -72,16 +73,22 @@ async function startAgent(folder: string, options: DevOptions, stop: StopRequest
     throw error;
   }
   print(`==> A server and a client run on this machine, ready after ${process.uptime().toFixed(2)} s`);
+  print(`    (log of the agent: ${agent.info.config.log_file})`);
   return agent;
 }
 
-async function present(agent: Agent, file: string | undefined, signal: AbortSignal): Promise<void> {
+async function present(
+  agent: Agent,
+  file: string | undefined,
+  io: CommandIo,
+  signal: AbortSignal,
+): Promise<void> {
   const address = `http://${agent.info.advertise.http}`;
   const api = new ApiClient({ address });
   try {
     let job: StartedJob | undefined;
     if (file !== undefined) {
-      job = await runJob(api, file, print, signal);
+      job = await runJob({ io, client: api }, file, print, signal);
       await showFirstLines(api, job, print, signal);
     }
     print(nextSteps(address, job, signal));
@@ -98,7 +105,11 @@ function nextSteps(address: string, job: StartedJob | undefined, signal: AbortSi
   const steps =
     job === undefined
       ? ["job run examples/hello.hcl", "node status", "server members"]
-      : [`job status ${job.id}`, allocation === undefined ? "node status" : `alloc logs -f ${allocation}`, `job stop ${job.id}`];
+      : [
+          `job status ${job.id}`,
+          allocation === undefined ? "node status" : `alloc logs -f ${allocation}`,
+          `job stop ${job.id}`,
+        ];
   return [
     "",
     `HTTP API: ${address}`,

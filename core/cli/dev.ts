@@ -1,4 +1,5 @@
 import type { Command } from "commander";
+import { ioOf } from "./io.js";
 
 export interface DevOptions {
   readonly logLevel?: string;
@@ -17,12 +18,20 @@ export function registerDev(program: Command): void {
         "until Ctrl-C, which ends everything, tasks included. Nothing is kept.",
     )
     .argument("[jobfile]", "job to run, in HCL or JSON")
-    .option("--config <path>", "agent configuration over the defaults of -dev; may be given several times", several, [])
+    .option(
+      "--config <path>",
+      "agent configuration over the defaults of -dev; may be given several times",
+      several,
+      [],
+    )
     .option("--http-port <port>", "port of the HTTP API (default 4646, or a free one where that is taken)")
     .option("--log-level <level>", "show the agent's log: TRACE, DEBUG, INFO, WARN or ERROR")
-    .addHelpText("after", "\nExamples:\n  drover dev\n  drover dev examples/hello.hcl\n  drover dev -log-level=debug job.hcl")
-    .action(async (file: string | undefined, options: DevOptions) => {
+    .addHelpText(
+      "after",
+      "\nExamples:\n  drover dev\n  drover dev examples/hello.hcl\n  drover dev -log-level=debug job.hcl",
+    )
+    .action(async (file: string | undefined, options: DevOptions, command: Command) => {
       const { runDev } = await import("./dev-run.js");
-      process.exitCode = await runDev(file, options);
+      process.exitCode = await runDev(file, options, ioOf(command));
     });
 }

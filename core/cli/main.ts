@@ -34,7 +34,8 @@ function booleanFlags(command: Command): Set<string> {
 main(process.argv.slice(2)).then(
   () => process.exit(),
   (error: unknown) => {
-    if (!(error instanceof ExitError)) process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+    if (!(error instanceof ExitError))
+      process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
     else if (error.message !== "") process.stderr.write(`${error.message}\n`);
     process.exit(error instanceof ExitError ? error.code : 1);
   },

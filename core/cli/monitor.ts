@@ -65,7 +65,8 @@ export class Monitor {
       }
       await this.#allocations(id, evaluation.CreateIndex);
       const before = status === "" ? "pending" : status;
-      if (evaluation.Status !== before) this.#output(`Evaluation status changed: "${before}" -> "${evaluation.Status}"`);
+      if (evaluation.Status !== before)
+        this.#output(`Evaluation status changed: "${before}" -> "${evaluation.Status}"`);
       status = evaluation.Status;
       if (status === "pending" || status === "") continue;
       this.#end(evaluation);
@@ -112,7 +113,9 @@ export class Monitor {
       for (const line of metricLines(metric)) this.#output(`  ${line}`);
     }
     if (evaluation.BlockedEval) {
-      this.#output(`Evaluation "${this.#id(evaluation.BlockedEval)}" waiting for additional capacity to place remainder`);
+      this.#output(
+        `Evaluation "${this.#id(evaluation.BlockedEval)}" waiting for additional capacity to place remainder`,
+      );
     }
   }
 

@@ -6,16 +6,23 @@ const DAY = 86_400_000;
 /** Far enough for a 29th of February on a certain weekday. */
 const HORIZON_DAYS = 366 * 29;
 
-/** Unix milliseconds of the first launch after `now`; undefined when there is none or the expression can't be read. */
-export function nextLaunch(periodic: Pick<PeriodicConfig, "Spec" | "TimeZone">, now: number): number | undefined {
+/**
+ * Unix milliseconds of the first launch after `now`; undefined when there is none, or when the expression or the time
+ * zone can't be read.
+ */
+export function nextLaunch(
+  periodic: Pick<PeriodicConfig, "Spec" | "TimeZone">,
+  now: number,
+): number | undefined {
   let schedule: CronSchedule;
+  let zone: Zone;
   try {
     schedule = parseCron(periodic.Spec);
+    zone = zoneOf(periodic.TimeZone);
   } catch {
-    // The server checks expressions when a job is registered; a list of jobs must not fail for one.
+    // The server checks both when a job is registered; a status must not fail for an old one it no longer takes.
     return undefined;
   }
-  const zone = zoneOf(periodic.TimeZone);
   const local = zone.local(now);
   const firstDay = Math.floor(local / DAY) * DAY;
   for (let day = 0; day < HORIZON_DAYS; day++) {
@@ -40,7 +47,8 @@ function ascending(numbers: ReadonlySet<number>): number[] {
 
 /** `date` carries a local calendar day in its UTC fields. */
 function matchesDay(schedule: CronSchedule, date: Date): boolean {
-  if (!schedule.years.has(date.getUTCFullYear()) || !schedule.months.has(date.getUTCMonth() + 1)) return false;
+  if (!schedule.years.has(date.getUTCFullYear()) || !schedule.months.has(date.getUTCMonth() + 1))
+    return false;
   const { daysOfMonth, daysOfWeek } = schedule;
   if (daysOfMonth.any && daysOfWeek.any) return true;
   const day = date.getUTCDate();
@@ -87,7 +95,9 @@ function zoneOf(name: string): Zone {
     second: "2-digit",
   });
   const local = (unix: number) => {
-    const part = Object.fromEntries(format.formatToParts(unix).map(({ type, value }) => [type, Number(value)]));
+    const part = Object.fromEntries(
+      format.formatToParts(unix).map(({ type, value }) => [type, Number(value)]),
+    );
     return Date.UTC(part.year!, part.month! - 1, part.day!, part.hour!, part.minute!, part.second!);
   };
   return {

@@ -57,7 +57,8 @@ export function joinHostPort(host: string, port: number): string {
 
 function findAddress(accept: (address: string) => boolean): string | undefined {
   const all = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
-  return all.find(({ family, internal, address }) => family === "IPv4" && !internal && accept(address))?.address;
+  return all.find(({ family, internal, address }) => family === "IPv4" && !internal && accept(address))
+    ?.address;
 }
 
 function interfaceAddress(name: string): string | undefined {
@@ -68,5 +69,10 @@ function interfaceAddress(name: string): string | undefined {
 /** RFC 1918, and RFC 6598's shared space. */
 function isPrivate(address: string): boolean {
   const [a = 0, b = 0] = address.split(".").map(Number);
-  return a === 10 || (a === 172 && b >= 16 && b < 32) || (a === 192 && b === 168) || (a === 100 && b >= 64 && b < 128);
+  return (
+    a === 10 ||
+    (a === 172 && b >= 16 && b < 32) ||
+    (a === 192 && b === 168) ||
+    (a === 100 && b >= 64 && b < 128)
+  );
 }

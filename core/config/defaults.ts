@@ -27,6 +27,8 @@ export function devSettings(): Settings {
 }
 
 function loopbackInterface(): string {
-  const found = Object.entries(networkInterfaces()).find(([, addresses]) => addresses?.some(({ internal }) => internal));
+  const found = Object.entries(networkInterfaces()).find(([, addresses]) =>
+    addresses?.some(({ internal }) => internal),
+  );
   return found?.[0] ?? "lo";
 }

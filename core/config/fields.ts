@@ -16,7 +16,13 @@ const asText = (value: unknown): unknown =>
 
 /** What people call the type of a value. */
 function typeOf(value: unknown): string {
-  return value === null ? "null" : Array.isArray(value) ? "a list" : typeof value === "object" ? "a block" : `a ${typeof value}`;
+  return value === null
+    ? "null"
+    : Array.isArray(value)
+      ? "a list"
+      : typeof value === "object"
+        ? "a block"
+        : `a ${typeof value}`;
 }
 
 function wanted(what: string) {
@@ -41,7 +47,8 @@ export const port = z.preprocess(
 
 /** A Go duration (`"10s"`, `"1h30m"`) or a number of nanoseconds; gives milliseconds. */
 export const duration = z.unknown().transform((value, context): number => {
-  const nanoseconds = typeof value === "number" ? value : typeof value === "string" ? parseDuration(value) : undefined;
+  const nanoseconds =
+    typeof value === "number" ? value : typeof value === "string" ? parseDuration(value) : undefined;
   if (nanoseconds !== undefined && nanoseconds >= 0) return nanoseconds / 1e6;
   const message =
     typeof value === "string"
@@ -59,8 +66,12 @@ export const textMap = z.record(z.string(), text, wanted("a block of strings"));
 /** One of a few words, in any case; gives it as listed. */
 export function word<const Words extends readonly string[]>(words: Words) {
   return z.preprocess(
-    (value) => words.find((known) => typeof value === "string" && known.toLowerCase() === value.toLowerCase()) ?? value,
-    z.enum(words, { error: (issue) => `must be one of ${words.join(", ")}, not ${JSON.stringify(issue.input)}` }),
+    (value) =>
+      words.find((known) => typeof value === "string" && known.toLowerCase() === value.toLowerCase()) ??
+      value,
+    z.enum(words, {
+      error: (issue) => `must be one of ${words.join(", ")}, not ${JSON.stringify(issue.input)}`,
+    }),
   );
 }
 

@@ -51,7 +51,10 @@ async function expand(path: string, problems: ConfigProblem[]): Promise<string[]
   try {
     if (!(await stat(path)).isDirectory()) return [path];
     const names = await readdir(path);
-    return names.filter((name) => /\.(hcl|json)$/.test(name)).sort().map((name) => join(path, name));
+    return names
+      .filter((name) => /\.(hcl|json)$/.test(name))
+      .sort()
+      .map((name) => join(path, name));
   } catch (error) {
     problems.push({ place: path, message: fileError(error) });
     return [];
@@ -62,7 +65,8 @@ async function parse(file: string, problems: ConfigProblem[]): Promise<ParsedFil
   let config: HclConfig;
   try {
     const { size } = await stat(file);
-    if (size > MAX_FILE_BYTES) throw new Error(`is ${size} bytes long; a configuration file has at most ${MAX_FILE_BYTES}`);
+    if (size > MAX_FILE_BYTES)
+      throw new Error(`is ${size} bytes long; a configuration file has at most ${MAX_FILE_BYTES}`);
     const content = await readFile(file, "utf8");
     // An agent without files (-dev) does not pay for the parser.
     const { HclError, parseHclConfig } = await import("../jobspec/index.js");
@@ -92,7 +96,10 @@ async function parse(file: string, problems: ConfigProblem[]): Promise<ParsedFil
 }
 
 /** `file:line`; of the nearest enclosing block where the text has no finer position. */
-function placeOf({ file, config }: Pick<ParsedFile, "file" | "config">, path: readonly (string | number)[]): string {
+function placeOf(
+  { file, config }: Pick<ParsedFile, "file" | "config">,
+  path: readonly (string | number)[],
+): string {
   const inText = pathInText(config.body, path);
   for (let length = inText.length; length > 0; length--) {
     const at = config.locate(inText.slice(0, length));

@@ -71,11 +71,14 @@ export function flagSettings(flags: AgentFlags): Settings {
 }
 
 function metaPairs(values: readonly string[]): Record<string, string> {
-  const pairs = values.flatMap((value) => value.split(",")).map((pair) => {
-    const equals = pair.indexOf("=");
-    if (equals <= 0) throw new ConfigError([{ place: "-meta", message: `"${pair}" is not of the form key=value` }]);
-    return [pair.slice(0, equals), pair.slice(equals + 1)] as const;
-  });
+  const pairs = values
+    .flatMap((value) => value.split(","))
+    .map((pair) => {
+      const equals = pair.indexOf("=");
+      if (equals <= 0)
+        throw new ConfigError([{ place: "-meta", message: `"${pair}" is not of the form key=value` }]);
+      return [pair.slice(0, equals), pair.slice(equals + 1)] as const;
+    });
   return Object.fromEntries(pairs);
 }
 

@@ -36,7 +36,8 @@ export async function loadConfig({ dev, paths, flags, dataDir }: LoadOptions): P
   const fromFlags = flagSettings(flags);
   const { settings: fromFiles, files, locatePlugin } = await loadFiles(paths);
   const settings = [fromFiles, fromFlags].reduce(mergeSettings, dev ? devSettings() : {});
-  const temporaryDir = dev && !settings.data_dir && dataDir === undefined ? await temporaryDataDir() : undefined;
+  const temporaryDir =
+    dev && !settings.data_dir && dataDir === undefined ? await temporaryDataDir() : undefined;
   try {
     const config = resolveSettings(settings, { files, dataDir: dataDir ?? temporaryDir });
     await prepareDataDir(config.data_dir);

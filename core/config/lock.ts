@@ -24,7 +24,10 @@ export async function lockDataDir(dataDir: string): Promise<() => Promise<void>>
     const holder = await readHolder(path);
     if (holder !== undefined && isAlive(holder)) {
       throw new ConfigError([
-        { place: "", message: `data_dir ${dataDir} is in use by the agent with process id ${holder.pid}; stop it or choose another data_dir` },
+        {
+          place: "",
+          message: `data_dir ${dataDir} is in use by the agent with process id ${holder.pid}; stop it or choose another data_dir`,
+        },
       ]);
     }
     const fresh = `${path}.${process.pid}`;
@@ -55,10 +58,16 @@ function startOf(pid: number): string {
   try {
     const boot = readFileSync("/proc/sys/kernel/random/boot_id", "utf8").replaceAll("-", "").trim();
     // The second field is the program's name in parentheses and may hold anything.
-    const fields = readFileSync(`/proc/${pid}/stat`, "utf8").replace(/^.*\) /s, "").split(" ");
+    const fields = readFileSync(`/proc/${pid}/stat`, "utf8")
+      .replace(/^.*\) /s, "")
+      .split(" ");
     return `${boot}_${fields[19]}`;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT" || (error as NodeJS.ErrnoException).code === "ESRCH") return "";
+    if (
+      (error as NodeJS.ErrnoException).code === "ENOENT" ||
+      (error as NodeJS.ErrnoException).code === "ESRCH"
+    )
+      return "";
     throw error;
   }
 }

@@ -39,7 +39,10 @@ export function problemsOf(schema: z.ZodType, issues: readonly z.core.$ZodIssue[
       return [{ path, message: issue.message.replace(/^Invalid input: /, "") }];
     }
     const known = knownKeys(schema, path);
-    return issue.keys.map((key) => ({ path: [...path, key], message: `unknown key${suggestion(key, known)}` }));
+    return issue.keys.map((key) => ({
+      path: [...path, key],
+      message: `unknown key${suggestion(key, known)}`,
+    }));
   });
 }
 

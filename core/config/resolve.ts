@@ -32,7 +32,8 @@ export function resolveSettings(settings: Settings, options: ResolveOptions): Ag
     ["client.alloc_dir", settings.client?.alloc_dir],
     ["plugin_dir", settings.plugin_dir],
   ] as const) {
-    if (path && !isAbsolute(path)) problem(`${key} must be given as an absolute path: got ${path} (perhaps ${resolve(path)})`);
+    if (path && !isAbsolute(path))
+      problem(`${key} must be given as an absolute path: got ${path} (perhaps ${resolve(path)})`);
   }
 
   const ports = { ...DEFAULT_PORTS, ...settings.ports };
@@ -114,7 +115,10 @@ function resolveClient({ client = {} }: Settings, dataDir: string): AgentConfigu
       reserved_ports: reserved.reserved_ports ?? "",
     },
     host_volumes: Object.fromEntries(
-      Object.entries(host_volume).map(([name, { path, read_only }]) => [name, { path, read_only: read_only ?? false }]),
+      Object.entries(host_volume).map(([name, { path, read_only }]) => [
+        name,
+        { path, read_only: read_only ?? false },
+      ]),
     ),
   };
 }
@@ -159,7 +163,9 @@ function resolveAddresses(
     attempt(`addresses.${kind}`, () => resolveTemplate(settings.addresses?.[kind] || bind));
   const addresses = { http: bound("http"), rpc: bound("rpc"), serf: bound("serf") };
   const reached = (kind: "http" | "rpc" | "serf") =>
-    attempt(`advertise.${kind}`, () => advertiseAddress(settings.advertise?.[kind] ?? "", addresses[kind], ports[kind]));
+    attempt(`advertise.${kind}`, () =>
+      advertiseAddress(settings.advertise?.[kind] ?? "", addresses[kind], ports[kind]),
+    );
   return {
     bind_addr: bind,
     addresses,
@@ -173,9 +179,12 @@ function checkRoles({ server, client }: Settings, problem: Report): void {
   }
   if (server?.enabled !== true) return;
   const expect = server.bootstrap_expect ?? 0;
-  if (expect === 0) problem("server.bootstrap_expect (or -bootstrap-expect) must be set: 1 for a single server");
+  if (expect === 0)
+    problem("server.bootstrap_expect (or -bootstrap-expect) must be set: 1 for a single server");
   if (expect > 1) {
-    problem(`server.bootstrap_expect is ${expect}, but this version runs one server; set 1 (starting ${expect} would give ${expect} clusters)`);
+    problem(
+      `server.bootstrap_expect is ${expect}, but this version runs one server; set 1 (starting ${expect} would give ${expect} clusters)`,
+    );
   }
 }
 
@@ -183,7 +192,8 @@ function checkNames(settings: Settings, problem: Report): void {
   for (const key of ["region", "datacenter", "name"] as const) {
     const value = settings[key];
     // Region and node stand in MQTT topics, and all of them in names that people type.
-    if (value && /[\s/+#\p{Cc}]/u.test(value)) problem(`${key} "${value}" must not contain blanks, "/", "+" or "#"`);
+    if (value && /[\s/+#\p{Cc}]/u.test(value))
+      problem(`${key} "${value}" must not contain blanks, "/", "+" or "#"`);
   }
 }
 

@@ -113,7 +113,9 @@ const client = block({
   no_host_uuid: unused(bool),
   reservable_cores: unused(text),
   server_join: unused(serverJoin),
-  template: unused(block({ disable_file_sandbox: bool, function_blacklist: texts, function_denylist: texts })),
+  template: unused(
+    block({ disable_file_sandbox: bool, function_blacklist: texts, function_denylist: texts }),
+  ),
 });
 
 const acl = block({

@@ -14,7 +14,8 @@ const nanoseconds = (milliseconds: number | undefined, byDefault = 0): number =>
 const durationText = (milliseconds: number | undefined, byDefault = ""): string =>
   milliseconds === undefined ? byDefault : formatDuration(milliseconds * 1e6);
 const blank = (secret: string | undefined): string => (secret ? REDACTED : "");
-const orNull = <T>(list: readonly T[] | undefined): readonly T[] | null => (list && list.length > 0 ? list : null);
+const orNull = <T>(list: readonly T[] | undefined): readonly T[] | null =>
+  list && list.length > 0 ? list : null;
 
 export interface SelfOptions {
   readonly dev: boolean;
@@ -80,7 +81,10 @@ function pluginsSelf({ plugin = {} }: Settings): object[] | null {
     Object.entries(plugin).map(([Name, { args, config }]) => ({
       Args: args ?? null,
       Config: Object.fromEntries(
-        Object.entries(config ?? {}).map(([key, value]) => [key, typeof value === "boolean" ? value : REDACTED]),
+        Object.entries(config ?? {}).map(([key, value]) => [
+          key,
+          typeof value === "boolean" ? value : REDACTED,
+        ]),
       ),
       Name,
     })),
@@ -138,7 +142,11 @@ function clientSelf({ client: config }: AgentConfiguration, { client = {} }: Set
       })),
     ),
     HostVolumes: orNull(
-      Object.entries(config.host_volumes).map(([Name, { path, read_only }]) => ({ Name, Path: path, ReadOnly: read_only })),
+      Object.entries(config.host_volumes).map(([Name, { path, read_only }]) => ({
+        Name,
+        Path: path,
+        ReadOnly: read_only,
+      })),
     ),
     MaxKillTimeout: durationText(config.max_kill_timeout),
     MemoryMB: config.memory_total_mb,

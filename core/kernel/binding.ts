@@ -33,8 +33,13 @@ export class PluginBinding {
       provider: Registered,
       options?: RegistrationOptions,
     ) => DependencyContainer;
-    child.register = ((token: InjectionToken<unknown>, provider: Registered, options?: RegistrationOptions) => {
-      if (typeof token !== "symbol" || !plugin.provides.includes(token)) return register(token, provider, options);
+    child.register = ((
+      token: InjectionToken<unknown>,
+      provider: Registered,
+      options?: RegistrationOptions,
+    ) => {
+      if (typeof token !== "symbol" || !plugin.provides.includes(token))
+        return register(token, provider, options);
       this.#bound.add(token);
       const key = tokenInfo(token).cardinality === "multiple" ? Symbol(tokenInfo(token).name) : token;
       registerOnce(register, key, provider);
@@ -50,22 +55,35 @@ export class PluginBinding {
     try {
       plugin.register(this.container, config as never);
     } catch (error) {
-      throw new PluginError(plugin.name, `plugin "${plugin.name}" failed in register: ${reasonOf(error)}`, { cause: error });
+      throw new PluginError(plugin.name, `plugin "${plugin.name}" failed in register: ${reasonOf(error)}`, {
+        cause: error,
+      });
     }
-    const unbound = plugin.provides.filter((token) => !this.#bound.has(token)).map((token) => tokenInfo(token).name);
+    const unbound = plugin.provides
+      .filter((token) => !this.#bound.has(token))
+      .map((token) => tokenInfo(token).name);
     if (unbound.length > 0) {
-      throw new PluginError(plugin.name, `plugin "${plugin.name}" declares that it provides ${unbound.join(", ")} but did not bind it in register`);
+      throw new PluginError(
+        plugin.name,
+        `plugin "${plugin.name}" declares that it provides ${unbound.join(", ")} but did not bind it in register`,
+      );
     }
   }
 }
 
 function registerOnce(
-  register: (token: InjectionToken<unknown>, provider: Registered, options?: RegistrationOptions) => DependencyContainer,
+  register: (
+    token: InjectionToken<unknown>,
+    provider: Registered,
+    options?: RegistrationOptions,
+  ) => DependencyContainer,
   key: symbol,
   provider: Registered,
 ): void {
-  if (typeof provider === "function") register(key, { useClass: provider as never }, { lifecycle: Lifecycle.Singleton });
-  else if ("useFactory" in provider) register(key, { useFactory: instanceCachingFactory(provider.useFactory) });
+  if (typeof provider === "function")
+    register(key, { useClass: provider as never }, { lifecycle: Lifecycle.Singleton });
+  else if ("useFactory" in provider)
+    register(key, { useFactory: instanceCachingFactory(provider.useFactory) });
   else if ("useValue" in provider) register(key, provider);
   else register(key, provider, { lifecycle: Lifecycle.Singleton });
 }

@@ -11,8 +11,12 @@ export interface BuiltinPlugin {
   readonly runsIn: "main" | "scheduler";
 }
 
-const main = (name: string, roles: BuiltinPlugin["roles"], provides: readonly string[], aliases: readonly string[] = []) =>
-  ({ name, aliases, roles, provides, runsIn: "main" }) as const;
+const main = (
+  name: string,
+  roles: BuiltinPlugin["roles"],
+  provides: readonly string[],
+  aliases: readonly string[] = [],
+) => ({ name, aliases, roles, provides, runsIn: "main" }) as const;
 const scheduler = (name: string) =>
   ({ name, aliases: [], roles: ["server"], provides: ["Scheduler"], runsIn: "scheduler" }) as const;
 

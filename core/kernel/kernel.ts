@@ -1,7 +1,7 @@
 import "reflect-metadata";
 import { isDeepStrictEqual } from "node:util";
 import { Logger, type Plugin, type PluginContext, type Token, tokenInfo } from "@drover/plugin-sdk";
-import { container as globalContainer, type DependencyContainer } from "tsyringe";
+import { type DependencyContainer, container as globalContainer } from "tsyringe";
 import { PluginBinding } from "./binding.js";
 import { builtinPlugins } from "./builtin.js";
 import { withDeadline } from "./deadline.js";
@@ -49,7 +49,10 @@ export class Kernel {
   #wake: ((error: Error) => void) | undefined;
   #stopping: Promise<void> | undefined;
 
+  readonly #log: Logger;
+
   constructor(private readonly options: KernelOptions) {
+    this.#log = options.log.child({ module: "kernel" });
     this.bind(Logger, options.log);
   }
 
@@ -97,7 +100,7 @@ export class Kernel {
       this.#mustBeStarting();
     } catch (error) {
       await this.stop().catch((failure: unknown) => {
-        this.options.log.error({ error: reasonOf(failure) }, "stopping after a failed start");
+        this.#log.error({ error: reasonOf(failure) }, "stopping after a failed start");
       });
       throw error;
     }
@@ -127,7 +130,9 @@ export class Kernel {
         continue;
       }
       try {
-        await withDeadline(plugin.startTimeout, "reload", () => plugin.reload!(config as never, entry.context as never));
+        await withDeadline(plugin.startTimeout, "reload", () =>
+          plugin.reload!(config as never, entry.context as never),
+        );
         entry.config = config;
         reloaded.push(plugin.name);
       } catch (error) {
@@ -192,7 +197,7 @@ export class Kernel {
     } finally {
       this.#wake = undefined;
     }
-    this.options.log.debug({ plugin: plugin.name, ms: Math.round(performance.now() - begin) }, "plugin started");
+    this.#log.debug({ plugin: plugin.name, ms: Math.round(performance.now() - begin) }, "plugin started");
   }
 
   async #stopAll(): Promise<void> {
@@ -204,7 +209,7 @@ export class Kernel {
       entry.abort!.abort(new Error("the agent is shutting down"));
       try {
         await withDeadline(plugin.stopTimeout, "stop", () => plugin.stop?.(entry.context as never));
-        this.options.log.debug({ plugin: plugin.name }, "plugin stopped");
+        this.#log.debug({ plugin: plugin.name }, "plugin stopped");
       } catch (error) {
         errors.push(this.#failed(plugin, "stop", error));
       }
@@ -215,16 +220,23 @@ export class Kernel {
 
   #reportFatal(plugin: Plugin, error: Error): void {
     if (this.#fatal !== undefined || this.#state === "stopping" || this.#state === "stopped") {
-      this.options.log.error({ plugin: plugin.name, error: reasonOf(error) }, "plugin failed while the agent was going down");
+      this.#log.error(
+        { plugin: plugin.name, error: reasonOf(error) },
+        "plugin failed while the agent was going down",
+      );
       return;
     }
-    this.#fatal = new PluginError(plugin.name, `plugin "${plugin.name}" can't go on: ${reasonOf(error)}`, { cause: error });
+    this.#fatal = new PluginError(plugin.name, `plugin "${plugin.name}" can't go on: ${reasonOf(error)}`, {
+      cause: error,
+    });
     if (this.#state === "starting") this.#wake?.(this.#fatal);
     else this.options.onFatal(this.#fatal);
   }
 
   #failed(plugin: Plugin, step: string, error: unknown): PluginError {
-    return new PluginError(plugin.name, `plugin "${plugin.name}" failed in ${step}: ${reasonOf(error)}`, { cause: error });
+    return new PluginError(plugin.name, `plugin "${plugin.name}" failed in ${step}: ${reasonOf(error)}`, {
+      cause: error,
+    });
   }
 
   /** A plugin may report that it can't go on, or the host stop everything, between two starts. */

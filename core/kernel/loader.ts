@@ -1,3 +1,5 @@
+// Plugins load tsyringe, which wants this before it.
+import "reflect-metadata";
 import { existsSync, statSync } from "node:fs";
 import { resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
@@ -25,13 +27,19 @@ export interface LoadedPlugin {
  * Finds and imports a plugin: a built-in by its label, else what `source` says (a file, where it starts with `./`,
  * `../` or `/`, or an npm package). Throws `PluginError`.
  */
-export async function loadPlugin(label: string, source: string | undefined, options: LoaderOptions): Promise<LoadedPlugin> {
+export async function loadPlugin(
+  label: string,
+  source: string | undefined,
+  options: LoaderOptions,
+): Promise<LoadedPlugin> {
   const builtin = findBuiltin(label);
   if (builtin !== undefined && source === undefined) {
     return importPlugin(builtin.name, builtinModule(builtin.name));
   }
   if (source === undefined) throw unknownPlugin(label);
-  const file = /^(\.{1,2}\/|\/)/.test(source) ? pluginFile(label, source) : packageFile(label, source, options);
+  const file = /^(\.{1,2}\/|\/)/.test(source)
+    ? pluginFile(label, source)
+    : packageFile(label, source, options);
   if (options.publishers !== undefined) await verifySignature(label, file, options.publishers);
   return importPlugin(label, pathToFileURL(file));
 }
@@ -39,13 +47,18 @@ export async function loadPlugin(label: string, source: string | undefined, opti
 function unknownPlugin(label: string): PluginError {
   const near = nearestName(label, builtinLabels());
   const hint = near === undefined ? `built-in are ${builtinLabels().join(", ")}` : `did you mean "${near}"?`;
-  return new PluginError(label, `plugin "${label}" is unknown; ${hint} (a plugin from elsewhere needs source = "…")`);
+  return new PluginError(
+    label,
+    `plugin "${label}" is unknown; ${hint} (a plugin from elsewhere needs source = "…")`,
+  );
 }
 
 function pluginFile(label: string, source: string): string {
   const file = resolve(source);
-  if (!existsSync(file)) throw new PluginError(label, `plugin "${label}": source file ${file} does not exist`);
-  if (!statSync(file).isFile()) throw new PluginError(label, `plugin "${label}": source ${file} is not a file`);
+  if (!existsSync(file))
+    throw new PluginError(label, `plugin "${label}": source file ${file} does not exist`);
+  if (!statSync(file).isFile())
+    throw new PluginError(label, `plugin "${label}": source ${file} is not a file`);
   return file;
 }
 
@@ -54,7 +67,9 @@ function packageFile(label: string, source: string, { packageRoots }: LoaderOpti
     const file = resolvePackage(source, packageRoots);
     if (file !== undefined) return file;
   } catch (error) {
-    throw new PluginError(label, `plugin "${label}": package ${source}: ${reasonOf(error)}`, { cause: error });
+    throw new PluginError(label, `plugin "${label}": package ${source}: ${reasonOf(error)}`, {
+      cause: error,
+    });
   }
   throw new PluginError(
     label,
@@ -68,14 +83,24 @@ async function importPlugin(name: string, url: URL): Promise<LoadedPlugin> {
   try {
     module = (await import(url.href)) as { readonly default?: unknown };
   } catch (error) {
-    throw new PluginError(name, `plugin "${name}" can't be loaded from ${fileURLToPath(url)}: ${reasonOf(error)}`, { cause: error });
+    throw new PluginError(
+      name,
+      `plugin "${name}" can't be loaded from ${fileURLToPath(url)}: ${reasonOf(error)}`,
+      { cause: error },
+    );
   }
   const plugin = module.default;
   if (!isPlugin(plugin)) {
-    throw new PluginError(name, `plugin "${name}": the default export of ${fileURLToPath(url)} is no plugin; make it one with definePlugin()`);
+    throw new PluginError(
+      name,
+      `plugin "${name}": the default export of ${fileURLToPath(url)} is no plugin; make it one with definePlugin()`,
+    );
   }
   if (plugin.name !== name) {
-    throw new PluginError(name, `plugin "${name}": ${fileURLToPath(url)} defines a plugin named "${plugin.name}"; label its block so`);
+    throw new PluginError(
+      name,
+      `plugin "${name}": ${fileURLToPath(url)} defines a plugin named "${plugin.name}"; label its block so`,
+    );
   }
   return { plugin, module: url.href };
 }

@@ -28,14 +28,23 @@ export function orderPlugins(plugins: readonly Plugin[], options: OrderOptions):
   return topological(plugins, providers);
 }
 
-function providersOf(plugins: readonly Plugin[], { bound }: OrderOptions, errors: PluginError[]): Map<Token<unknown>, Plugin[]> {
+function providersOf(
+  plugins: readonly Plugin[],
+  { bound }: OrderOptions,
+  errors: PluginError[],
+): Map<Token<unknown>, Plugin[]> {
   const providers = new Map<Token<unknown>, Plugin[]>();
   for (const plugin of plugins) {
     for (const token of new Set(plugin.provides)) {
       const { name, cardinality } = tokenInfo(token);
       const others = providers.get(token) ?? [];
       if (cardinality === "single" && bound.has(token)) {
-        errors.push(new PluginError(plugin.name, `plugin "${plugin.name}" provides ${name}, which the core provides itself`));
+        errors.push(
+          new PluginError(
+            plugin.name,
+            `plugin "${plugin.name}" provides ${name}, which the core provides itself`,
+          ),
+        );
       } else if (cardinality === "single" && others.length > 0) {
         const first = others[0]!.name;
         errors.push(
@@ -59,11 +68,17 @@ function missingProvider(plugin: Plugin, token: Token<unknown>, options: OrderOp
     known.length === 0
       ? "no built-in plugin does: add one that does to the configuration"
       : `the built-in plugin ${known.join(" or ")} does: enable it`;
-  return new PluginError(plugin.name, `plugin "${plugin.name}" requires ${name}, which nothing provides; ${hint}`);
+  return new PluginError(
+    plugin.name,
+    `plugin "${plugin.name}" requires ${name}, which nothing provides; ${hint}`,
+  );
 }
 
 /** Depth first in the order given, so that the result is stable. */
-function topological(plugins: readonly Plugin[], providers: ReadonlyMap<Token<unknown>, readonly Plugin[]>): Plugin[] {
+function topological(
+  plugins: readonly Plugin[],
+  providers: ReadonlyMap<Token<unknown>, readonly Plugin[]>,
+): Plugin[] {
   const ordered: Plugin[] = [];
   const done = new Set<Plugin>();
   const path: { plugin: Plugin; needs: string }[] = [];

@@ -17,7 +17,8 @@ export function resolvePackage(specifier: string, roots: readonly string[]): str
   for (const root of roots) {
     for (const folder of createRequire(join(root, "_.js")).resolve.paths(name) ?? []) {
       const packageFolder = join(folder, name);
-      if (existsSync(join(packageFolder, "package.json"))) return entryOf(realpathSync(packageFolder), subpath);
+      if (existsSync(join(packageFolder, "package.json")))
+        return entryOf(realpathSync(packageFolder), subpath);
     }
   }
   return undefined;
@@ -36,14 +37,18 @@ function entryOf(folder: string, subpath: string): string {
       : exportTarget(manifest.exports, subpath);
   if (target === undefined) throw new Error(`its package.json does not export "${subpath}"`);
   const file = join(folder, target);
-  if (relative(folder, file).split(sep)[0] === "..") throw new Error(`its entry ${target} leaves the package`);
+  if (relative(folder, file).split(sep)[0] === "..")
+    throw new Error(`its entry ${target} leaves the package`);
   if (!existsSync(file)) throw new Error(`its entry ${file} does not exist`);
   return file;
 }
 
 /** The target of `subpath` in an `exports` field (https://nodejs.org/api/packages.html#package-entry-points). */
 function exportTarget(exports: unknown, subpath: string): string | undefined {
-  const isMap = typeof exports === "object" && exports !== null && Object.keys(exports).some((key) => key.startsWith("."));
+  const isMap =
+    typeof exports === "object" &&
+    exports !== null &&
+    Object.keys(exports).some((key) => key.startsWith("."));
   if (isMap) return conditional((exports as Record<string, unknown>)[subpath]);
   return subpath === "." ? conditional(exports) : undefined;
 }

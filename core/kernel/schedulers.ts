@@ -1,11 +1,24 @@
 import "reflect-metadata";
-import { Logger, NodeFilter, NodeScorer, type Plugin, resolveAll, Scheduler, type SchedulerModule, type Token } from "@drover/plugin-sdk";
+import {
+  Logger,
+  NodeFilter,
+  NodeScorer,
+  type Plugin,
+  resolveAll,
+  Scheduler,
+  type SchedulerModule,
+  type Token,
+} from "@drover/plugin-sdk";
 import { container as globalContainer } from "tsyringe";
 import { PluginError, reasonOf } from "./errors.js";
 import type { LoadedPlugin } from "./loader.js";
 import { checkSettings, type Locate } from "./settings.js";
 
-const THREAD_TOKENS: ReadonlySet<Token<unknown>> = new Set<Token<unknown>>([Scheduler, NodeFilter, NodeScorer]);
+const THREAD_TOKENS: ReadonlySet<Token<unknown>> = new Set<Token<unknown>>([
+  Scheduler,
+  NodeFilter,
+  NodeScorer,
+]);
 
 /** Whether the threads of the scheduling pool load a plugin: it provides something of theirs. */
 export function runsInThreads(plugin: Plugin): boolean {
@@ -41,6 +54,8 @@ export function checkScheduler(
     const types = resolveAll(container, Scheduler).map(({ type }) => type);
     return { module: { module, config: checked }, types };
   } catch (error) {
-    throw new PluginError(plugin.name, `plugin "${plugin.name}" failed in register: ${reasonOf(error)}`, { cause: error });
+    throw new PluginError(plugin.name, `plugin "${plugin.name}" failed in register: ${reasonOf(error)}`, {
+      cause: error,
+    });
   }
 }

@@ -1,7 +1,7 @@
-import { PluginError, PluginErrors } from "./errors.js";
-import { problemsOf } from "../config/problems.js";
-import { fitBlocks } from "../config/blocks.js";
 import type { Plugin } from "@drover/plugin-sdk";
+import { fitBlocks } from "../config/blocks.js";
+import { problemsOf } from "../config/problems.js";
+import { PluginError, PluginErrors } from "./errors.js";
 
 /** Where a key of a plugin's `config` was written, for example `agent.hcl:12`; undefined where that isn't known. */
 export type Locate = (path: readonly (string | number)[]) => string | undefined;
@@ -14,7 +14,10 @@ export function checkSettings(plugin: Plugin, raw: unknown, locate: Locate = () 
     problemsOf(plugin.config, checked.error.issues).map(({ path, message }) => {
       const place = locate(path);
       const key = path.length === 0 ? "" : `${path.join(".")}: `;
-      return new PluginError(plugin.name, `${place === undefined ? "" : `${place}: `}plugin "${plugin.name}" config: ${key}${message}`);
+      return new PluginError(
+        plugin.name,
+        `${place === undefined ? "" : `${place}: `}plugin "${plugin.name}" config: ${key}${message}`,
+      );
     }),
   );
 }

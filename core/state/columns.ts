@@ -4,6 +4,7 @@
  */
 import {
   type Allocation,
+  allocIsTerminal,
   type ColumnBuffers,
   type Logger,
   type Node,
@@ -73,10 +74,12 @@ export class NodeColumnsWriter {
 
   constructor(private readonly log?: Logger) {}
 
-  /** Starts afresh from all nodes; `allocationsOf` reads the allocations of a node. */
-  rebuild(nodes: Iterable<Node>, allocationsOf: (nodeId: string) => readonly Allocation[]): void {
+  /** Starts afresh from all nodes and allocations. */
+  rebuild(nodes: Iterable<Node>, allocations: Iterable<Allocation>): void {
     for (const id of [...this.rows.keys()]) this.remove(id);
-    for (const node of nodes) this.upsert(node, allocationsOf);
+    for (const node of nodes) this.upsert(node, () => []);
+    // One pass over the allocations is faster than looking them up node by node.
+    for (const allocation of allocations) if (!allocIsTerminal(allocation)) this.addUsage(allocation, 1);
     this.publish();
   }
 

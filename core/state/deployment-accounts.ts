@@ -1,12 +1,19 @@
 /** Counts of a deployment's groups, kept as its allocations are placed and report their health. */
 import type { Allocation, AllocDeploymentStatus, Deployment, DeploymentState } from "@drover/plugin-sdk";
 import { nanosOfRfc3339, rfc3339 } from "./time.js";
-import type { StateTransaction } from "./transaction.js";
+
+/** The rows that accounts are made of; a transaction has them. */
+export interface DeploymentRows {
+  /** Index of the entry being applied. */
+  readonly index: number;
+  deployment(id: string): Deployment | null;
+  putDeployment(deployment: Deployment, previous: Deployment | null): void;
+}
 
 export class DeploymentAccounts {
   private readonly open = new Map<string, { readonly deployment: Deployment; changed: boolean } | null>();
 
-  constructor(private readonly txn: StateTransaction) {}
+  constructor(private readonly txn: DeploymentRows) {}
 
   allocationChanged(row: Allocation, previous: Allocation | null): void {
     if (row.DeploymentID === "") return;

@@ -18,7 +18,21 @@ import {
 } from "@drover/plugin-sdk";
 import { jobKey } from "./read/keys.js";
 import type { JobReferences } from "./read/schema.js";
-import type { StateTransaction } from "./transaction.js";
+
+/** The rows that accounts are made of; a transaction has them. */
+export interface JobRows {
+  /** Index of the entry being applied. */
+  readonly index: number;
+  job(namespace: string, id: string): Job | null;
+  versionsOf(namespace: string, id: string, createIndex: number): Job[];
+  jobSummary(namespace: string, id: string): JobSummary | null;
+  jobReferences(namespace: string, id: string): JobReferences | null;
+  putJob(job: Job, previous: Job | null): void;
+  putJobSummary(summary: JobSummary): void;
+  removeJobSummary(namespace: string, id: string): void;
+  putJobReferences(namespace: string, id: string, references: JobReferences | null): void;
+  removeJobVersion(namespace: string, id: string, createIndex: number, version: number): void;
+}
 
 interface Account {
   readonly namespace: string;
@@ -56,7 +70,7 @@ export function emptyGroupSummary(): TaskGroupSummary {
 export class JobAccounts {
   private readonly open = new Map<string, Account>();
 
-  constructor(private readonly txn: StateTransaction) {}
+  constructor(private readonly txn: JobRows) {}
 
   private account(namespace: string, id: string): Account {
     const key = jobKey(namespace, id);

@@ -6,13 +6,21 @@ import { type Allocation, allocIndexOf, allocName, type NodeScoreMeta } from "@d
 import { Packr } from "msgpackr";
 import type { CommandPayloads, CommandType } from "./commands.js";
 import { decodeId, encodeId } from "./read/keys.js";
-import { ALLOCATION_OPTIONAL } from "./read/rows.js";
+import { ALLOCATION_OPTIONAL, ALLOCATION_REQUIRED } from "./read/rows.js";
 
 type Plan = CommandPayloads[typeof CommandType.PlanApply];
 
 /** Fields of an allocation that a template does not hold. */
 type Placed = "ID" | "NodeID" | "NodeName" | "Name" | "AllocatedResources" | "Metrics";
 type Template = Omit<Allocation, Placed>;
+const OWN_FIELDS: ReadonlySet<string> = new Set<Placed>([
+  "ID",
+  "NodeID",
+  "NodeName",
+  "Name",
+  "AllocatedResources",
+  "Metrics",
+]);
 
 /** Scores name nodes by their number in the plan. */
 type PackedScore = readonly [node: number, norm: number, scores: Readonly<Record<string, number>>];
@@ -84,22 +92,31 @@ export function packPlan(plan: Plan): PackedPlan {
   const metrics = new Catalogue<PackedPlan["metrics"][number]>();
   const packedMetrics = new Map<Allocation["Metrics"], number>();
   const ids: Uint8Array[] = [];
-  const placed = placements.map((allocation) => {
-    const { ID, NodeID, NodeName, Name, AllocatedResources, Metrics, ...template } = allocation;
-    ids.push(encodeId(ID));
-    let metricsAt = packedMetrics.get(Metrics);
-    if (metricsAt === undefined) {
-      metricsAt = metrics.numberByContent(packMetrics(Metrics, nodes));
-      packedMetrics.set(Metrics, metricsAt);
+  let last: { readonly allocation: Allocation; readonly template: number } | undefined;
+  const templateOf = (allocation: Allocation): number => {
+    if (last === undefined || !sharesTemplate(allocation, last.allocation)) {
+      last = { allocation, template: templates.numberByContent(templateFrom(allocation)) };
     }
+    return last.template;
+  };
+  const metricsOf = (found: Allocation["Metrics"]): number => {
+    let at = packedMetrics.get(found);
+    if (at === undefined) {
+      at = metrics.numberByContent(packMetrics(found, nodes));
+      packedMetrics.set(found, at);
+    }
+    return at;
+  };
+  const placed = placements.map((allocation) => {
+    const { ID, Name, JobID, TaskGroup } = allocation;
+    ids.push(encodeId(ID));
     const index = allocIndexOf(Name);
-    const regular = index >= 0 && Name === allocName(template.JobID, template.TaskGroup, index);
     return [
-      templates.numberByContent({ ...template, Job: null }),
-      nodes.number(NodeID, NodeName),
-      resources.number(AllocatedResources),
-      metricsAt,
-      regular ? index : Name,
+      templateOf(allocation),
+      nodes.number(allocation.NodeID, allocation.NodeName),
+      resources.number(allocation.AllocatedResources),
+      metricsOf(allocation.Metrics),
+      index >= 0 && Name === allocName(JobID, TaskGroup, index) ? index : Name,
     ] as const;
   });
   return {
@@ -111,6 +128,22 @@ export function packPlan(plan: Plan): PackedPlan {
     ids: ids.every((id) => id.length === UUID_BYTES) ? Buffer.concat(ids) : ids,
     placed,
   };
+}
+
+/** Fields that a template holds. */
+const TEMPLATE_FIELDS: readonly (keyof Template)[] = [...ALLOCATION_REQUIRED, ...ALLOCATION_OPTIONAL].filter(
+  (field): field is Exclude<typeof field, Placed> => !OWN_FIELDS.has(field),
+);
+
+function templateFrom(allocation: Allocation): Template {
+  const { ID, NodeID, NodeName, Name, AllocatedResources, Metrics, ...template } = allocation;
+  return { ...template, Job: null };
+}
+
+/** Quick test, so that the placements of a group are compared instead of encoded. */
+function sharesTemplate(a: Allocation, b: Allocation): boolean {
+  for (const field of TEMPLATE_FIELDS) if (a[field] !== b[field]) return false;
+  return true;
 }
 
 function packMetrics(metrics: Allocation["Metrics"], nodes: Nodes): PackedPlan["metrics"][number] {

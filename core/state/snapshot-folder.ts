@@ -81,7 +81,9 @@ function copyAll(source: RootDatabase, store: StateStore): void {
 
 function copyTable(from: Database<Uint8Array, Uint8Array>, to: Database<unknown, Key>): void {
   to.clearSync();
-  for (const { key, value } of from.getRange({})) to.putSync(key, asBinary(value));
+  // Keys come in order, so each goes to the end. (Sorted duplicates have no such shortcut.)
+  const options = (to as { dupSort?: boolean }).dupSort === true ? {} : { append: true };
+  for (const { key, value } of from.getRange({})) to.putSync(key, asBinary(value), options);
 }
 
 async function readManifest(folder: string): Promise<Manifest> {

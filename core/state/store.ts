@@ -178,9 +178,13 @@ export class StateStore implements StateReader {
     this.closed = true;
     this.watchers.close();
     for (const snapshot of this.snapshots) snapshot.close();
-    await synced(this.env);
-    await this.env.close();
-    this.folder.markClean();
+    try {
+      await synced(this.env);
+      await this.env.close();
+      this.folder.markClean();
+    } catch (error) {
+      throw storageError(error, this.path);
+    }
   }
 
   private reload(): void {
@@ -189,7 +193,7 @@ export class StateStore implements StateReader {
     this.tableIndexes = { ...rows.tableIndexes() };
     this.keys = new Map([...rows.agentKeys()].map(({ key, value }) => [key, decodeKey(value.PublicKey)]));
     this.tokens = new Map([...rows.joinTokens()].map(({ key, value }) => [key, value]));
-    this.columnsWriter.rebuild(rows.nodes(), (nodeId) => rows.allocationsByNode(nodeId));
+    this.columnsWriter.rebuild(rows.nodes(), rows.allocations());
   }
 
   private takeOver(effects: Effects): void {

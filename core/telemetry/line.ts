@@ -5,7 +5,13 @@ const MAX_VALUE = 2000;
  * One line for people, as Nomad prints it:
  * `2026-11-23T14:48:43.228Z [INFO]  nomad.raft: entering leader state: term=2`.
  */
-export function humanLine(level: string, time: string, module: string, message: string, fields: object): string {
+export function humanLine(
+  level: string,
+  time: string,
+  module: string,
+  message: string,
+  fields: object,
+): string {
   const pairs = Object.entries(fields)
     .filter(([, value]) => value !== undefined)
     .map(([key, value]) => `${key}=${valueText(value)}`);

@@ -123,9 +123,13 @@ function openOutput(dest: string | 1, held = false): Output {
 }
 
 function humanOf(line: string): string {
-  const { "@level": level, "@timestamp": time, "@module": module, "@message": message, ...fields } = JSON.parse(
-    line,
-  ) as Record<string, unknown>;
+  const {
+    "@level": level,
+    "@timestamp": time,
+    "@module": module,
+    "@message": message,
+    ...fields
+  } = JSON.parse(line) as Record<string, unknown>;
   return humanLine(
     String(level).toUpperCase(),
     String(time),
@@ -169,8 +173,14 @@ class PinoLogger implements Logger {
 
   child(fields: object): Logger {
     const { module, ...others } = logFields(fields);
-    const name = [this.bindings["@module"], module].filter((part) => part !== undefined && part !== "").join(".");
+    const name = [this.bindings["@module"], module]
+      .filter((part) => part !== undefined && part !== "")
+      .join(".");
     // From the root with everything, because pino would print a key of parent and child twice.
-    return new PinoLogger(this.root, this.gate, { ...this.bindings, ...(name === "" ? {} : { "@module": name }), ...others });
+    return new PinoLogger(this.root, this.gate, {
+      ...this.bindings,
+      ...(name === "" ? {} : { "@module": name }),
+      ...others,
+    });
   }
 }

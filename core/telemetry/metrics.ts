@@ -103,9 +103,13 @@ export class AgentMetrics implements Metrics {
 
   /** Those set in this interval, and of the last one those that were not set again. */
   #gauges(current: Interval): MetricsSummary["Gauges"] {
-    const latest = new SeriesMap<number>(() => 0, () => undefined);
+    const latest = new SeriesMap<number>(
+      () => 0,
+      () => undefined,
+    );
     for (const interval of [this.#last, current]) {
-      for (const { name, labels, value } of interval?.gauges.all() ?? []) latest.at(name, labels).value = value;
+      for (const { name, labels, value } of interval?.gauges.all() ?? [])
+        latest.at(name, labels).value = value;
     }
     return [...latest.all()].map(({ name, labels, value }) => ({ Labels: labels, Name: name, Value: value }));
   }

@@ -52,7 +52,8 @@ export class PrometheusMetrics {
       known.at = Date.now();
       return { metric: family.metric, labels: known.labels };
     }
-    if (family.seen.size >= MAX_SERIES && given !== OVERFLOW_LABELS) return this.#series(kind, name, OVERFLOW_LABELS);
+    if (family.seen.size >= MAX_SERIES && given !== OVERFLOW_LABELS)
+      return this.#series(kind, name, OVERFLOW_LABELS);
     family.seen.set(key, { labels, at: Date.now() });
     return { metric: family.metric, labels };
   }
@@ -72,7 +73,13 @@ export class PrometheusMetrics {
     const common = { name, help: name, labelNames, registers: [this.#registry] };
     if (kind === "counter") return new Counter(common);
     if (kind === "gauge") return new Gauge(common);
-    return new Summary({ ...common, percentiles: QUANTILES, maxAgeSeconds: WINDOW, ageBuckets: 5, pruneAgedBuckets: true });
+    return new Summary({
+      ...common,
+      percentiles: QUANTILES,
+      maxAgeSeconds: WINDOW,
+      ageBuckets: 5,
+      pruneAgedBuckets: true,
+    });
   }
 
   #expire(now: number): void {

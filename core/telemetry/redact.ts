@@ -28,7 +28,12 @@ function fieldValue(value: unknown, depth: number): unknown {
 
 function errorText(error: Error): string {
   const own = error.message === "" ? error.name : error.message;
-  const inner = error instanceof AggregateError ? error.errors.map((one) => (one instanceof Error ? one.message : String(one))) : [];
+  const inner =
+    error instanceof AggregateError
+      ? error.errors.map((one) => (one instanceof Error ? one.message : String(one)))
+      : [];
   const all = [own, ...inner.filter((text) => !own.includes(text))].join("; ");
-  return error.cause instanceof Error && !all.includes(error.cause.message) ? `${all}: ${errorText(error.cause)}` : all;
+  return error.cause instanceof Error && !all.includes(error.cause.message)
+    ? `${all}: ${errorText(error.cause)}`
+    : all;
 }

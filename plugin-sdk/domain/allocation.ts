@@ -141,8 +141,8 @@ export interface AllocMetric {
  * An allocation (GET /v1/allocation/:id). Optional fields are left out of the JSON while empty, as the API does.
  *
  * Rows in the state store carry `Job: null` and `JobVersion`: readers join the job by (Namespace, JobID, JobVersion,
- * JobCreateIndex). The API's answer has the job and neither JobVersion nor JobCreateIndex; Resources, SharedResources and TaskResources are derived from
- * AllocatedResources when it is printed.
+ * JobCreateIndex). The API's answer has the job and neither JobVersion nor JobCreateIndex; Resources, SharedResources
+ * and TaskResources are derived from AllocatedResources when it is printed.
  */
 export interface Allocation {
   /** Index of the last change made by servers; agents fetch an allocation again when it moves. */

@@ -58,7 +58,15 @@ export const pluginBrand: unique symbol = Symbol.for("drover.plugin") as never;
 export type Plugin<Schema extends z.ZodType = z.ZodType> = Required<
   Pick<
     PluginDefinition<Schema>,
-    "name" | "description" | "config" | "requires" | "optional" | "provides" | "startTimeout" | "stopTimeout" | "register"
+    | "name"
+    | "description"
+    | "config"
+    | "requires"
+    | "optional"
+    | "provides"
+    | "startTimeout"
+    | "stopTimeout"
+    | "register"
   >
 > &
   Pick<PluginDefinition<Schema>, "start" | "stop" | "reload"> & { readonly [pluginBrand]: true };
@@ -91,5 +99,9 @@ export function definePlugin<Schema extends z.ZodType = typeof emptyConfig>(
 
 /** Whether a module's default export is a plugin (of this or another copy of the SDK). */
 export function isPlugin(value: unknown): value is Plugin {
-  return typeof value === "object" && value !== null && (value as { [pluginBrand]?: unknown })[pluginBrand] === true;
+  return (
+    typeof value === "object" &&
+    value !== null &&
+    (value as { [pluginBrand]?: unknown })[pluginBrand] === true
+  );
 }

@@ -39,6 +39,7 @@ export function createToken<T>(name: string, cardinality: Cardinality = "single"
 /** Name and cardinality of a token; throws a TypeError for a symbol that `createToken` did not make. */
 export function tokenInfo(token: Token<unknown>): TokenInfo {
   const info = registry.get(token);
-  if (info === undefined) throw new TypeError(`${String(token)} is not a token: declare it with createToken()`);
+  if (info === undefined)
+    throw new TypeError(`${String(token)} is not a token: declare it with createToken()`);
   return info;
 }

@@ -90,6 +90,7 @@ export class ScanPlacer implements Placer {
       addExhaustedResources(metric, group);
       return { failed: metric };
     }
+    metric.ScoreMetaData = [{ NodeID: best.node.ID, NormScore: best.score, Scores: {} }];
     return { nodeId: best.node.ID, nodeName: best.node.Name, resources: best.resources, metrics: metric };
   }
 

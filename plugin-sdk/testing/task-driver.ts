@@ -37,7 +37,8 @@ export async function makeTaskConfig(
     secretsDir: join(taskDir, "secrets"),
     logDir: join(root, allocationId, "alloc", "logs"),
   };
-  for (const folder of [...Object.values(folders), join(taskDir, "local")]) await mkdir(folder, { recursive: true });
+  for (const folder of [...Object.values(folders), join(taskDir, "local")])
+    await mkdir(folder, { recursive: true });
   const resources = { CPU: 100, Cores: 0, DiskMB: 0, IOPS: 0, MemoryMB: 64, MemoryMaxMB: 0 };
   const task: Task = {
     Affinities: null,
@@ -71,7 +72,7 @@ export async function makeTaskConfig(
     allocationId,
     task,
     config,
-    env: { PATH: process.env["PATH"] ?? "" },
+    env: { PATH: process.env.PATH ?? "" },
     user: "",
     ...folders,
     maxLogFiles: 10,
@@ -153,7 +154,7 @@ export function testTaskDriver(name: string, subject: TaskDriverSubject): void {
     it("passes environment and writes both outputs to the log files", async () => {
       const driver = await create();
       const task = await config('echo "out $GREETING"; echo err >&2', {
-        env: { PATH: process.env["PATH"] ?? "", GREETING: "hello" },
+        env: { PATH: process.env.PATH ?? "", GREETING: "hello" },
       });
       await finished(await driver.start(task));
       assert.equal((await log(task, "stdout")).text, "out hello\n");
@@ -172,7 +173,10 @@ export function testTaskDriver(name: string, subject: TaskDriverSubject): void {
       assert.ok(first.text.endsWith("line-499\n"));
       await finished(await driver.start(task));
       const second = await log(task, "stdout");
-      assert.ok(Math.max(...second.numbers) > Math.max(...first.numbers), "the numbers go on after a restart");
+      assert.ok(
+        Math.max(...second.numbers) > Math.max(...first.numbers),
+        "the numbers go on after a restart",
+      );
     });
 
     it("stops with the signal it was told", async () => {
@@ -218,7 +222,9 @@ export function testTaskDriver(name: string, subject: TaskDriverSubject): void {
 
     it("finds a task again after the agent was restarted, with its exit code and its log", async () => {
       const first = await create();
-      const configuration = await config("echo one; trap 'echo two; exit 5' TERM; while :; do sleep 0.05; done");
+      const configuration = await config(
+        "echo one; trap 'echo two; exit 5' TERM; while :; do sleep 0.05; done",
+      );
       const started = await first.start(configuration);
       await until(async () => (await log(configuration, "stdout")).text.includes("one"));
       const state = JSON.parse(JSON.stringify(started.state)) as typeof started.state;

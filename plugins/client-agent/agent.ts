@@ -1,5 +1,5 @@
 /** The client agent: runs what the servers assign to this node, and tells them how it goes. */
-import { mkdir, chmod } from "node:fs/promises";
+import { chmod, mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import {
   type AgentClientHandler,
@@ -31,8 +31,8 @@ import { recordGauges } from "./metrics.js";
 import { buildNode, refreshDrivers } from "./node.js";
 import { loadIdentity } from "./state/identity.js";
 import { type AllocationStatus, AllocationStore } from "./state/store.js";
-import { allocationUsage } from "./stats/usage.js";
 import { diskUsage, HostStatsReader } from "./stats/host.js";
+import { allocationUsage } from "./stats/usage.js";
 import { ServerSession } from "./sync/session.js";
 import { UpdateQueue } from "./sync/updates.js";
 
@@ -97,8 +97,11 @@ export class ClientAgent implements ClientStatus, AgentClientHandler {
 
   health(): { readonly ok: boolean; readonly message: string } {
     const failure = this.store?.failure();
-    if (failure !== undefined) return { ok: false, message: `the client's state can't be written: ${failure}` };
-    return this.session.registered ? { ok: true, message: "ok" } : { ok: false, message: this.session.problem };
+    if (failure !== undefined)
+      return { ok: false, message: `the client's state can't be written: ${failure}` };
+    return this.session.registered
+      ? { ok: true, message: "ok" }
+      : { ok: false, message: this.session.problem };
   }
 
   stats(): Readonly<Record<string, string>> {
@@ -141,9 +144,7 @@ export class ClientAgent implements ClientStatus, AgentClientHandler {
     this.every(DRIVER_CHECK, () => this.checkDrivers());
     this.every(agent.config.client.gc_interval, () => this.collectGarbage());
     this.every(DISCONNECT_CHECK, () => this.stopCutOff());
-    this.cleanups.push(
-      metrics.onCollect(() => recordGauges(metrics, this.self, [...this.runners.values()])),
-    );
+    this.cleanups.push(metrics.onCollect(() => recordGauges(metrics, this.self, [...this.runners.values()])));
   }
 
   /** Leaves the tasks running; in development mode ends them. Also after a `start` that failed half-way. */
@@ -175,25 +176,26 @@ export class ClientAgent implements ClientStatus, AgentClientHandler {
     method: M,
     request: AgentMethods[M]["request"],
   ): Promise<AgentMethods[M]["answer"]> {
-    const methods: { [K in keyof AgentMethods]: (r: AgentMethods[K]["request"]) => Promise<AgentMethods[K]["answer"]> } =
-      {
-        "assignment.changed": async (delta) => {
-          await this.session.pushed(delta);
-          return { index: delta.index };
-        },
-        "fs.list": (r) => this.files.list(r.allocId, r.path),
-        "fs.stat": (r) => this.files.stat(r.allocId, r.path),
-        "allocation.stats": (r) => this.allocationStats(r.allocId, r.task),
-        "allocation.restart": async (r) => {
-          await this.runner(r.allocId).restart(r.task);
-          return { Index: 0 };
-        },
-        "allocation.signal": async (r) => {
-          await this.runner(r.allocId).signal(r.signal, r.task);
-          return { Index: 0 };
-        },
-        "node.stats": () => this.hostStats!.read(),
-      };
+    const methods: {
+      [K in keyof AgentMethods]: (r: AgentMethods[K]["request"]) => Promise<AgentMethods[K]["answer"]>;
+    } = {
+      "assignment.changed": async (delta) => {
+        await this.session.pushed(delta);
+        return { index: delta.index };
+      },
+      "fs.list": (r) => this.files.list(r.allocId, r.path),
+      "fs.stat": (r) => this.files.stat(r.allocId, r.path),
+      "allocation.stats": (r) => this.allocationStats(r.allocId, r.task),
+      "allocation.restart": async (r) => {
+        await this.runner(r.allocId).restart(r.task);
+        return { Index: 0 };
+      },
+      "allocation.signal": async (r) => {
+        await this.runner(r.allocId).signal(r.signal, r.task);
+        return { Index: 0 };
+      },
+      "node.stats": () => this.hostStats!.read(),
+    };
     if (!Object.hasOwn(methods, method)) {
       throw new RemoteError("bad_request", `this agent has no method "${String(method)}"`);
     }
@@ -210,7 +212,9 @@ export class ClientAgent implements ClientStatus, AgentClientHandler {
     request: AgentStreams[M]["request"],
     signal: AbortSignal,
   ): AsyncIterable<FileFrame> {
-    const streams: { [K in keyof AgentStreams]: (r: AgentStreams[K]["request"]) => AsyncIterable<FileFrame> } = {
+    const streams: {
+      [K in keyof AgentStreams]: (r: AgentStreams[K]["request"]) => AsyncIterable<FileFrame>;
+    } = {
       "fs.read": (r) => this.files.read(r, signal),
       "fs.logs": (r) => this.files.logs(r, signal),
     };
@@ -263,7 +267,10 @@ export class ClientAgent implements ClientStatus, AgentClientHandler {
     }
   }
 
-  private adopt(allocation: AssignedAllocation, status: AllocationStatus | undefined): AllocationRunner | undefined {
+  private adopt(
+    allocation: AssignedAllocation,
+    status: AllocationStatus | undefined,
+  ): AllocationRunner | undefined {
     const store = this.store;
     if (store === undefined) throw new Error("the client agent has not started");
     try {
@@ -367,7 +374,10 @@ export class ClientAgent implements ClientStatus, AgentClientHandler {
       const { Job, TaskGroup, ID } = runner.allocation;
       const limit = lookupTaskGroup(Job, TaskGroup)?.StopAfterClientDisconnect ?? null;
       if (limit === null || limit <= 0 || silence * 1e6 < limit || runner.terminal) continue;
-      this.log.warn({ alloc: ID }, "allocation is stopped: no server was heard for stop_after_client_disconnect");
+      this.log.warn(
+        { alloc: ID },
+        "allocation is stopped: no server was heard for stop_after_client_disconnect",
+      );
       void runner.stop();
     }
   }
@@ -431,6 +441,7 @@ function checkNames(allocation: AssignedAllocation): void {
 
 async function settleAll(work: readonly Promise<void>[], log: Logger): Promise<void> {
   for (const result of await Promise.allSettled(work)) {
-    if (result.status === "rejected") log.error({ error: String(result.reason) }, "the client agent's stop met an error");
+    if (result.status === "rejected")
+      log.error({ error: String(result.reason) }, "the client agent's stop met an error");
   }
 }

@@ -1,6 +1,13 @@
 /** The node as it registers (`GET /v1/node/:id`). */
 import { createHash } from "node:crypto";
-import { type AgentInfo, type DriverInfo, type Node, NodeEligibility, NodeStatus, type TaskDriver } from "@drover/plugin-sdk";
+import {
+  type AgentInfo,
+  type DriverInfo,
+  type Node,
+  NodeEligibility,
+  NodeStatus,
+  type TaskDriver,
+} from "@drover/plugin-sdk";
 import { fingerprintAgent } from "./fingerprint/agent.js";
 import { fingerprintCgroup } from "./fingerprint/cgroup.js";
 import { fingerprintCpu } from "./fingerprint/cpu.js";
@@ -32,7 +39,9 @@ export async function buildNode({ agent, identity, allocDir, drivers, warn }: No
   const client = agent.config.client;
   const cpu = fingerprintCpu(client.cpu_total_compute);
   if (!cpu.measured) {
-    warn(`the machine does not tell its CPU frequency; set client { cpu_total_compute } (assumed: ${cpu.frequency} MHz a core)`);
+    warn(
+      `the machine does not tell its CPU frequency; set client { cpu_total_compute } (assumed: ${cpu.frequency} MHz a core)`,
+    );
   }
   const memory = fingerprintMemory(client.memory_total_mb);
   const storage = await fingerprintStorage(allocDir);
@@ -136,7 +145,10 @@ export async function refreshDrivers(node: Node, drivers: readonly TaskDriver[])
   return { ...changed, ComputedClass: computeClass(changed) };
 }
 
-function sameDrivers(a: Readonly<Record<string, DriverInfo>>, b: Readonly<Record<string, DriverInfo>>): boolean {
+function sameDrivers(
+  a: Readonly<Record<string, DriverInfo>>,
+  b: Readonly<Record<string, DriverInfo>>,
+): boolean {
   return Object.keys(a).every((name) => a[name]?.UpdateTime === b[name]?.UpdateTime);
 }
 
@@ -161,7 +173,8 @@ export function parseCores(text: string): number[] | null {
   if (text.trim() === "") return null;
   const cores = text.split(",").flatMap((part) => {
     const match = /^\s*(\d{1,4})(?:-(\d{1,4}))?\s*$/.exec(part);
-    if (match === null) throw new Error(`client.reserved.cores "${text}" must be core numbers and ranges, as "0-2,7"`);
+    if (match === null)
+      throw new Error(`client.reserved.cores "${text}" must be core numbers and ranges, as "0-2,7"`);
     const from = Number(match[1]);
     const to = Number(match[2] ?? match[1]);
     return Array.from({ length: Math.max(0, to - from + 1) }, (_, index) => from + index);

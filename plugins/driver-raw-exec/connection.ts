@@ -14,7 +14,10 @@ import {
 const HELLO_TIMEOUT = 5000;
 
 export class ExecutorConnection {
-  private readonly calls = new Map<number, { resolve: (answer: never) => void; reject: (error: Error) => void }>();
+  private readonly calls = new Map<
+    number,
+    { resolve: (answer: never) => void; reject: (error: Error) => void }
+  >();
   private nextId = 1;
   private closed = false;
 
@@ -38,7 +41,10 @@ export class ExecutorConnection {
     return new Promise((resolve, reject) => {
       const socket = connect(path);
       let connection: ExecutorConnection | undefined;
-      const timer = setTimeout(() => socket.destroy(new Error(`${path} did not greet in time`)), HELLO_TIMEOUT);
+      const timer = setTimeout(
+        () => socket.destroy(new Error(`${path} did not greet in time`)),
+        HELLO_TIMEOUT,
+      );
       socket.on("error", reject);
       socket.on("close", () => {
         clearTimeout(timer);

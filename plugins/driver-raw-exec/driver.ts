@@ -4,16 +4,23 @@ import { randomBytes } from "node:crypto";
 import { closeSync, existsSync, openSync, readdirSync, readFileSync, unlinkSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import type { DriverInfo, DriverTask, Logger, TaskConfig, TaskDriver, TaskHandleState } from "@drover/plugin-sdk";
+import type {
+  DriverInfo,
+  DriverTask,
+  Logger,
+  TaskConfig,
+  TaskDriver,
+  TaskHandleState,
+} from "@drover/plugin-sdk";
 import { z } from "zod";
 import { findCommand } from "./command.js";
-import { ExecutorHandle, type ExecutorListener } from "./executor-handle.js";
 import { bootId, isAlive, killSession, signalProcess } from "./executor/proc.js";
 import type { ExecutorEvent, ProcessStatus } from "./executor/protocol.js";
+import { ExecutorHandle, type ExecutorListener } from "./executor-handle.js";
 import { taskEnvironment } from "./host-environment.js";
 import { socketFolder } from "./socket-folder.js";
-import { parseTaskConfig, validateTaskConfig } from "./task-config.js";
 import { ForeignTask, RawExecTask } from "./task.js";
+import { parseTaskConfig, validateTaskConfig } from "./task-config.js";
 import { lookUpUser } from "./user.js";
 
 const HANDLE_VERSION = 1;
@@ -26,7 +33,11 @@ const Handle = z.object({
   pid: z.number(),
   startTime: z.number(),
   bootId: z.string(),
-  executor: z.object({ name: z.string().regex(/^executor-[0-9a-f]{8}\.sock$/), pid: z.number(), startTime: z.number() }),
+  executor: z.object({
+    name: z.string().regex(/^executor-[0-9a-f]{8}\.sock$/),
+    pid: z.number(),
+    startTime: z.number(),
+  }),
 });
 
 export interface RawExecOptions {
@@ -74,7 +85,7 @@ export class RawExecDriver implements TaskDriver {
     });
     if (!this.options.enabled) return absent("disabled");
     if (process.platform !== "linux") return absent(`raw_exec needs Linux, this is ${process.platform}`);
-    const path = (process.env["PATH"] ?? "").split(delimiter);
+    const path = (process.env.PATH ?? "").split(delimiter);
     const attributes = { "driver.raw_exec": "true" };
     if (!path.some((folder) => existsSync(join(folder, "mkfifo")))) {
       return {
@@ -96,7 +107,7 @@ export class RawExecDriver implements TaskDriver {
     const { command, args } = parseTaskConfig(config.config);
     const env = taskEnvironment(process.env, config.env, this.options.denylist);
     const account = await lookUpUser(config.user);
-    const program = await findCommand(command, config.taskDir, env["PATH"] ?? "");
+    const program = await findCommand(command, config.taskDir, env.PATH ?? "");
     const executor = await this.executorForStart();
     const key = randomBytes(8).toString("hex");
     const status = await executor.call("start", {
@@ -211,7 +222,7 @@ export class RawExecDriver implements TaskDriver {
   private onEvent(event: ExecutorEvent): void {
     const task = this.tasks.get(event.key);
     if (event.event === "log_error") {
-      this.log.warn({ task: task?.state.data["id"] }, event.message);
+      this.log.warn({ task: task?.state.data.id }, event.message);
     } else if (task === undefined) {
       this.earlyExits.set(event.key, event.exit);
     } else {
@@ -228,7 +239,10 @@ export class RawExecDriver implements TaskDriver {
         if (status === null) task.lost("the executor no longer knows the task");
         else if (status.exit !== undefined) task.ended(status.exit);
       } catch (error) {
-        this.log.warn({ task: task.state.data["id"], error: String(error) }, "the task's state could not be read");
+        this.log.warn(
+          { task: task.state.data.id, error: String(error) },
+          "the task's state could not be read",
+        );
       }
     }
   }
@@ -236,7 +250,10 @@ export class RawExecDriver implements TaskDriver {
   private onLost(executor: ExecutorHandle, reason: string): void {
     this.executors.delete(executor.name);
     this.current = undefined;
-    this.log.error({ executor: executor.name, pid: executor.identity.pid }, `${reason}; its tasks are killed`);
+    this.log.error(
+      { executor: executor.name, pid: executor.identity.pid },
+      `${reason}; its tasks are killed`,
+    );
     signalProcess(executor.identity, "SIGKILL");
     for (const task of this.tasks.values()) {
       if (task.executor !== executor) continue;
@@ -260,7 +277,10 @@ export class RawExecDriver implements TaskDriver {
         const executor = await this.openExecutor(name);
         if (executor.compatible) return executor;
       } catch (error) {
-        this.log.debug({ executor: name, error: String(error) }, "removing the socket of an executor that has ended");
+        this.log.debug(
+          { executor: name, error: String(error) },
+          "removing the socket of an executor that has ended",
+        );
         unlinkSync(join(this.folder(), name));
       }
     }
@@ -294,7 +314,12 @@ export class RawExecDriver implements TaskDriver {
         String(tether),
       ],
       // Nothing of the agent's environment but PATH: tasks get theirs with their start, over the socket.
-      { cwd: "/", detached: true, stdio: ["ignore", "ignore", log], env: { PATH: process.env["PATH"] ?? "" } },
+      {
+        cwd: "/",
+        detached: true,
+        stdio: ["ignore", "ignore", log],
+        env: { PATH: process.env.PATH ?? "" },
+      },
     );
     closeSync(log);
     child.unref();
@@ -307,7 +332,8 @@ export class RawExecDriver implements TaskDriver {
       if (failure === undefined && child.exitCode !== null) {
         failure = new Error(`it ended with code ${child.exitCode}: ${readFileSync(logPath, "utf8").trim()}`);
       }
-      if (performance.now() > deadline) failure ??= new Error(`it did not listen within ${EXECUTOR_START / 1000} s`);
+      if (performance.now() > deadline)
+        failure ??= new Error(`it did not listen within ${EXECUTOR_START / 1000} s`);
       if (failure !== undefined) throw new Error(`the executor could not be started: ${failure.message}`);
       await pause(POLL);
     }

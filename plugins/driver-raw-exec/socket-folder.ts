@@ -22,7 +22,9 @@ export function socketFolder(stateDir: string): string {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   const stat = lstatSync(folder);
   if (!stat.isDirectory() || stat.uid !== owner) {
-    throw new Error(`${folder} must be a folder of the agent's own (uid ${owner}): remove it and start again`);
+    throw new Error(
+      `${folder} must be a folder of the agent's own (uid ${owner}): remove it and start again`,
+    );
   }
   chmodSync(folder, 0o700);
   return folder;

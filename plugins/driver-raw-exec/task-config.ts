@@ -10,11 +10,11 @@ const KEYS = ["command", "args"];
 /** Every error of a block; empty when it is fine. */
 export function validateTaskConfig(config: Readonly<Record<string, unknown>>): string[] {
   const errors: string[] = [];
-  if (config["command"] === undefined) errors.push('missing "command": the program to run');
-  else if (typeof config["command"] !== "string" || config["command"] === "") {
-    errors.push(`"command" must be a non-empty string, not ${describe(config["command"])}`);
+  if (config.command === undefined) errors.push('missing "command": the program to run');
+  else if (typeof config.command !== "string" || config.command === "") {
+    errors.push(`"command" must be a non-empty string, not ${describe(config.command)}`);
   }
-  const args = config["args"];
+  const args = config.args;
   if (args !== undefined && args !== null) {
     if (!Array.isArray(args)) errors.push(`"args" must be a list of strings, not ${describe(args)}`);
     else {
@@ -39,8 +39,8 @@ export function validateTaskConfig(config: Readonly<Record<string, unknown>>): s
 export function parseTaskConfig(config: Readonly<Record<string, unknown>>): RawExecTaskConfig {
   const errors = validateTaskConfig(config);
   if (errors.length > 0) throw new Error(`the task's config is wrong: ${errors.join("; ")}`);
-  const args = (config["args"] ?? []) as readonly (string | number | boolean)[];
-  return { command: config["command"] as string, args: args.map(String) };
+  const args = (config.args ?? []) as readonly (string | number | boolean)[];
+  return { command: config.command as string, args: args.map(String) };
 }
 
 /** Numbers and booleans become strings, as HCL converts them. */

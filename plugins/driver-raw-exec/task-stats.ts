@@ -1,7 +1,13 @@
 /** Resource usage of a task's processes, measured from /proc. */
 import { readFileSync } from "node:fs";
 import type { ProcessStats, TaskStats } from "@drover/plugin-sdk";
-import { CLOCK_TICKS, listProcesses, type ProcessIdentity, type ProcStat, readStat } from "./executor/proc.js";
+import {
+  CLOCK_TICKS,
+  listProcesses,
+  type ProcessIdentity,
+  type ProcStat,
+  readStat,
+} from "./executor/proc.js";
 
 interface Sample {
   readonly startTime: number;

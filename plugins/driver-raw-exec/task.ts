@@ -1,9 +1,9 @@
 /** Tasks as the driver hands them out. */
 import { constants } from "node:os";
 import type { DriverTask, ExitResult, TaskHandleState, TaskStats } from "@drover/plugin-sdk";
-import type { ExecutorHandle } from "./executor-handle.js";
 import { isAlive, killSession, type ProcessIdentity, signalProcess } from "./executor/proc.js";
 import type { ProcessExit } from "./executor/protocol.js";
+import type { ExecutorHandle } from "./executor-handle.js";
 import { TaskStatsReader } from "./task-stats.js";
 
 /** What a task's KillSignal means when it is empty. */

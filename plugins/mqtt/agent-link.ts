@@ -8,7 +8,6 @@ import {
   type AgentStreams,
   type Logger,
   type Metrics,
-  parseJoinToken,
   RemoteError,
   type ServerMethods,
 } from "@drover/plugin-sdk";
@@ -16,6 +15,7 @@ import { Backoff } from "./backoff.js";
 import type { BrokerConfig } from "./config.js";
 import type { Conversation } from "./conversation.js";
 import { type AgentKeys, createKeyPair, loadAgentKeys, saveAgentKeys } from "./keys.js";
+import type { JoinTokenSource } from "./join-token.js";
 import { LinkConnection } from "./link-connection.js";
 import { agentMethods, agentStreams, checkRequest } from "./methods.js";
 import { brokerLogin } from "./mqtt-client.js";
@@ -26,14 +26,8 @@ const KEY_FILE = "agent-key.json";
 const MAX_REQUESTS = 256;
 /** A session that held so long makes the next attempt a prompt one. */
 const STABLE_MS = 5_000;
-
-/** Where a node gets its join token from. */
-export interface JoinTokenSource {
-  /** Whether there is anywhere to look. */
-  readonly available: boolean;
-  /** The token; undefined where there is none right now. Rejects, without the token in its message, for a bad one. */
-  read(): Promise<string | undefined>;
-}
+/** Between looks whether the servers of this process are ready. */
+const NOT_READY_MS = 50;
 
 export interface MqttAgentLinkOptions {
   readonly config: BrokerConfig;
@@ -99,7 +93,7 @@ export class MqttAgentLink implements AgentLink {
     if (known?.clusterKey !== undefined) return known;
     if (!joinToken.available) {
       throw new Error(
-        `node ${nodeId} is not enrolled and has no join token: make one on a server with "drover node token create" and ` +
+        `node ${nodeId} is not enrolled and has no join token: make one on a server (POST /v1/operator/join-token) and ` +
           'set join_token_file in plugin "mqtt" { config { … } } or DROVER_JOIN_TOKEN',
       );
     }
@@ -135,7 +129,7 @@ export class MqttAgentLink implements AgentLink {
         software: this.options.software,
         log,
         refusals: this.refusals,
-        joinToken: () => this.joinToken(log),
+        joinToken: this.options.joinToken,
         save: async (enrolled) => {
           await saveAgentKeys(file, enrolled);
           current = enrolled;
@@ -154,6 +148,11 @@ export class MqttAgentLink implements AgentLink {
       try {
         await connection.run(signal);
       } catch (error) {
+        if (error instanceof RemoteError && error.code === "not_ready") {
+          log.debug({ error: error.message }, "waiting for the servers of this process");
+          await pause(NOT_READY_MS, signal);
+          continue;
+        }
         const problem = (error as Error).message;
         // The same problem again and again is one line.
         if (problem !== lastProblem) log.warn({ url, error: problem }, `no link to the servers at ${url}: ${problem}`);
@@ -161,19 +160,6 @@ export class MqttAgentLink implements AgentLink {
       }
       if (upSince !== undefined && performance.now() - upSince > STABLE_MS) backoff.reset();
       await pause(backoff.next(), signal);
-    }
-  }
-
-  /** A token that can't be read is said, and asked for again later: the operator may put it right. */
-  private async joinToken(log: Logger): Promise<string | undefined> {
-    if (!this.options.joinToken.available) return undefined;
-    try {
-      const token = await this.options.joinToken.read();
-      if (token !== undefined) parseJoinToken(token);
-      return token;
-    } catch (error) {
-      log.warn({ error: (error as Error).message }, `no join token: ${(error as Error).message}`);
-      return undefined;
     }
   }
 }

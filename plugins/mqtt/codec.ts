@@ -36,14 +36,15 @@ export function pack(value: unknown): Buffer {
 }
 
 /** Throws a `RefusedPayload` for bytes that are not one MessagePack value. */
-export function unpack(bytes: Buffer): unknown {
+export function unpack(packed: Buffer): unknown {
   try {
-    return packr.unpack(bytes);
+    return packr.unpack(packed);
   } catch (error) {
     throw new RefusedPayload("malformed", `not MessagePack: ${(error as Error).message}`);
   }
 }
 
+const bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array, "must be bytes");
 const id = z.number().int().positive().max(Number.MAX_SAFE_INTEGER);
 const version = z.literal(FRAME_VERSION);
 const method = z.string().min(1).max(64);
@@ -54,7 +55,7 @@ const sequence = z.number().int().nonnegative();
 const FileFrameSchema = z.object({
   File: z.string().max(4_096),
   Offset: z.number().int().nonnegative(),
-  Data: z.instanceof(Uint8Array).optional(),
+  Data: bytes.optional(),
   FileEvent: z.string().max(256).optional(),
 });
 
@@ -78,7 +79,7 @@ const frames = {
     z.literal(FrameType.fragment),
     id,
     z.tuple([sequence, z.number().int().min(2).max(MAX_MESSAGE_BYTES / CHUNK_BYTES + 1)]),
-    z.instanceof(Uint8Array),
+    bytes,
   ]),
 } as const;
 export type Frame = z.infer<(typeof frames)[keyof typeof frames]>;
@@ -88,8 +89,8 @@ export function encodeFrame(frame: Frame): Buffer {
 }
 
 /** Throws a `RefusedPayload` for what is not a frame of this version. */
-export function decodeFrame(bytes: Buffer): Frame {
-  const value = unpack(bytes);
+export function decodeFrame(packed: Buffer): Frame {
+  const value = unpack(packed);
   if (Array.isArray(value) && typeof value[0] === "number" && value[0] !== FRAME_VERSION) {
     throw new RefusedPayload("malformed", `frame version ${value[0]}, expected ${FRAME_VERSION}`);
   }
@@ -103,7 +104,7 @@ export function decodeFrame(bytes: Buffer): Frame {
   return parsed.data;
 }
 
-const bytes32 = z.instanceof(Uint8Array).refine((bytes) => bytes.length === 32, "must be 32 bytes");
+const bytes32 = bytes.refine((value) => value.length === 32, "must be 32 bytes");
 
 export const EnrollBody = z.object({
   nodeId: z.string().max(64),
@@ -121,12 +122,12 @@ export const HelloBody = z.object({
   versions: z.array(z.number().int()).min(1).max(16),
   software: z.string().max(64),
   /** Id of the MQTT connection, which its last will carries. */
-  connection: z.instanceof(Uint8Array).refine((bytes) => bytes.length === 16, "must be 16 bytes"),
+  connection: bytes.refine((value) => value.length === 16, "must be 16 bytes"),
 });
 
 /** Checks the body of a handshake payload; throws a `RefusedPayload`. */
-export function decodeBody<T>(schema: z.ZodType<T>, bytes: Buffer): T {
-  const parsed = schema.safeParse(unpack(bytes));
+export function decodeBody<T>(schema: z.ZodType<T>, packed: Buffer): T {
+  const parsed = schema.safeParse(unpack(packed));
   if (!parsed.success) {
     const issue = parsed.error.issues[0];
     throw new RefusedPayload("malformed", `${issue?.message ?? "bad body"} at ${issue?.path.join(".") || "root"}`);

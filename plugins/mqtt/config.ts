@@ -6,6 +6,7 @@ import { z } from "zod";
 import { CHUNK_BYTES } from "./codec.js";
 
 export const DEFAULT_PORT = 1883;
+export const DEFAULT_TLS_PORT = 8883;
 /** What a packet may need around a chunk: topic, sealing, framing. */
 const SMALLEST_PACKET: number = CHUNK_BYTES + 64 * 1024;
 

@@ -163,6 +163,13 @@ export class EmbeddedBroker implements Carrier {
     return [`${this.scheme}://${formatAddress(reachable, this.port)}`];
   }
 
+  /** For the agent of this process. */
+  localUrl(): string {
+    const { host } = this.options;
+    const local = host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host;
+    return `${this.scheme}://${formatAddress(local, this.port)}`;
+  }
+
   async close(): Promise<void> {
     this.events = undefined;
     this.waiting = undefined;

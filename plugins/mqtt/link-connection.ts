@@ -16,6 +16,7 @@ import {
   sealIntroduction,
   SESSION_ID_BYTES,
 } from "./envelope.js";
+import type { JoinTokenSource } from "./join-token.js";
 import { type AgentKeys, KeyAgreement } from "./keys.js";
 import { type BrokerLogin, endClient, openClient } from "./mqtt-client.js";
 import type { Refusals } from "./refusals.js";
@@ -39,8 +40,7 @@ export interface LinkConnectionOptions {
   readonly software: string;
   readonly log: Logger;
   readonly refusals: Refusals;
-  /** A join token, where the node can get one; undefined where it can't. */
-  joinToken(): Promise<string | undefined>;
+  readonly joinToken: JoinTokenSource;
   /** Keeps keys after enrolment. */
   save(keys: AgentKeys): Promise<void>;
   /** What the conversations of this connection answer. */
@@ -88,8 +88,7 @@ export class LinkConnection {
     let token: string | undefined;
     if (this.clusterKey === undefined) {
       // Before connecting, because the last will is sealed for the cluster that the token names.
-      token = await this.options.joinToken();
-      if (token === undefined) throw new Error(howToEnroll("this node is not enrolled and has no join token now"));
+      token = await this.options.joinToken.read();
       this.talkTo(parseJoinToken(token).clusterKey);
     }
     const lost = new AbortController();
@@ -221,7 +220,7 @@ export class LinkConnection {
   /** No server answers: all are away, or they lost this node. A token heals the second. */
   private async enrollAgain(attempt: number, stop: AbortSignal): Promise<void> {
     const pinned = this.clusterKey!;
-    const token = await this.options.joinToken();
+    const token = await this.tokenIfAny();
     let outcome: { code: string; message: string } | null | undefined;
     if (token !== undefined) outcome = await this.tryToEnroll(token, timeoutOf(attempt), stop);
     if (outcome === null) {
@@ -237,6 +236,17 @@ export class LinkConnection {
       );
     }
     if (outcome !== undefined) await sleep(REFUSED_RETRY_MS, stop);
+  }
+
+  private async tokenIfAny(): Promise<string | undefined> {
+    if (!this.options.joinToken.available) return undefined;
+    try {
+      return await this.options.joinToken.read();
+    } catch (error) {
+      // An enrolled node needs none as a rule, and its file may be gone for good.
+      this.options.log.debug({ error: (error as Error).message }, "no join token");
+      return undefined;
+    }
   }
 
   private begin(agentSession: Uint8Array, serverSession: Uint8Array): void {
@@ -363,7 +373,7 @@ export class LinkConnection {
 
 function howToEnroll(why: string): string {
   return (
-    `${why}: make a join token on a server with "drover node token create" and give it to this node with ` +
+    `${why}: make a join token on a server (POST /v1/operator/join-token) and give it to this node with ` +
     'join_token_file in plugin "mqtt" { config { … } } or in DROVER_JOIN_TOKEN'
   );
 }

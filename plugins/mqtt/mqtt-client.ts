@@ -2,10 +2,9 @@
 import { connect as connectTcp, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import { type IClientOptions, MqttClient } from "mqtt";
-import { type BrokerConfig, DEFAULT_PORT, readPassword, readTls } from "./config.js";
+import { type BrokerConfig, DEFAULT_PORT, DEFAULT_TLS_PORT, readPassword, readTls } from "./config.js";
 import { PacketGuard } from "./packet-guard.js";
 
-const DEFAULT_TLS_PORT = 8883;
 const CLOSE_TIMEOUT_MS = 1_000;
 
 /** Who this process is to the broker, with its files read. */

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import type { Job, NodeFilter, NodeScorer, PlacementRequest, TaskGroup } from "@drover/plugin-sdk";
-import { createPlan, genericScheduler, rowsOf } from "@drover/plugin-sdk/scheduling";
+import { createPlan, genericScheduler, placeAllocation, rowsOf } from "@drover/plugin-sdk/scheduling";
 import {
   makeEvaluation,
   makeGroup,
@@ -9,6 +9,7 @@ import {
   makeNode,
   makeTask,
   type PlacerScope,
+  ScanPlacer,
   SchedulerHarness,
 } from "@drover/plugin-sdk/testing";
 import fc from "fast-check";
@@ -183,6 +184,51 @@ describe("placement on columns", () => {
         assert.equal(metas[0]!.NormScore, Math.max(...metas.map((meta) => meta.NormScore)));
       }),
       { numRuns: 50 },
+    );
+  });
+
+  it("reaches the score of a scan at every step of a plan", () => {
+    const shapes = fc.array(
+      fc.record({ cpu: fc.integer({ min: 500, max: 4000 }), memory: fc.integer({ min: 500, max: 8000 }) }),
+      {
+        minLength: 1,
+        maxLength: 12,
+      },
+    );
+    fc.assert(
+      fc.property(
+        shapes,
+        fc.integer({ min: 1, max: 25 }),
+        fc.integer({ min: 50, max: 900 }),
+        (nodeShapes, count, cpu) => {
+          const leader = new SchedulerHarness();
+          for (const shape of nodeShapes) {
+            const node = makeNode();
+            node.NodeResources.Cpu.CpuShares = shape.cpu;
+            node.NodeResources.Memory.MemoryMB = shape.memory;
+            leader.state.putNode(node);
+          }
+          const job = leader.state.putJob(makeJob({ TaskGroups: [group(count, cpu, cpu)] }));
+          const evaluation = makeEvaluation(job);
+          const plan = createPlan(evaluation, "token", job, leader.state.index);
+          const scope = { state: leader.state, columns: leader.state.columns(), plan, evaluation };
+          const [fast, slow] = [onColumns(scope), new ScanPlacer(scope)];
+          for (let i = 0; i < count; i++) {
+            const request = { job, group: job.TaskGroups[0]!, name: `web.g[${i}]`, previous: null };
+            const [chosen, best] = [fast.place(request), slow.place(request)];
+            assert.equal("failed" in chosen, "failed" in best);
+            if ("failed" in chosen || "failed" in best) break;
+            const score = chosen.metrics.ScoreMetaData![0]!.NormScore;
+            assert.ok(Math.abs(score - best.metrics.ScoreMetaData![0]!.NormScore) < 1e-12);
+            const ID = `00000000-0000-0000-0000-0000000000${String(i).padStart(2, "0")}`;
+            placeAllocation(plan, {
+              ...existing(job, ID, chosen.nodeId),
+              AllocatedResources: chosen.resources,
+            });
+          }
+        },
+      ),
+      { numRuns: 60 },
     );
   });
 

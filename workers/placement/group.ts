@@ -26,8 +26,6 @@ import {
   allocationUse,
   antiAffinityScore,
   Candidates,
-  compileRowTest,
-  emptyMetric,
   fitScore,
   freeShare,
   parseTarget,
@@ -41,6 +39,8 @@ import { applyTests, groupEscapes, type RowTest, readyRows, rowTests } from "./f
 import { ScoreHeap } from "./heap.js";
 import { DistinctRules, type JobRows } from "./job-rows.js";
 import type { PlanUsage } from "./plan-usage.js";
+import { affinityScores, classEligibility, coreShares } from "./row-values.js";
+import { Tally } from "./tally.js";
 
 /** What the groups of one placer share. */
 export interface PlacementScope {
@@ -123,16 +123,7 @@ export class GroupPlacement {
   readonly #buckets = new Map<string, Bucket>();
   readonly #metas = new Map<number, { stamp: number; meta: NodeScoreMeta }>();
 
-  readonly #available: Record<string, number>;
-  readonly #evaluated: number;
-  readonly #filtered: Record<string, number>;
-  readonly #classFiltered: Record<string, number> = {};
-  #nodesFiltered: number;
-  readonly #exhausted = new Map<number, string>();
-  readonly #dimensions: Record<string, number> = {};
-  readonly #classExhausted: Record<string, number> = {};
-  /** Rows that a distinct rule keeps out for now. */
-  readonly #keptOut = new Map<number, string>();
+  readonly #tally: Tally;
 
   constructor(scope: PlacementScope, job: Job, group: TaskGroup, rows: JobRows) {
     const { columns, state, length } = scope;
@@ -163,20 +154,16 @@ export class GroupPlacement {
     this.#distinct = new DistinctRules(job, group, columns, rows);
 
     const ready = readyRows(columns, length, job.Datacenters);
-    this.#available = ready.byDatacenter;
-    this.#evaluated = ready.rows.count();
     this.#candidates = Candidates.copyOf(ready.rows);
-    this.#filtered = applyTests(this.#candidates, this.#tests);
+    const filtered = applyTests(this.#candidates, this.#tests);
     this.classes = classEligibility(columns, ready.rows, this.#candidates);
     this.escaped = groupEscapes(job, group);
     for (const filter of scope.filters) {
       for (const [reason, count] of Object.entries(filter.filter(this.#candidates, this.#context))) {
-        this.#filtered[reason] = (this.#filtered[reason] ?? 0) + count;
+        filtered[reason] = (filtered[reason] ?? 0) + count;
       }
     }
-    this.#nodesFiltered = this.#evaluated - this.#candidates.count();
-    for (const row of rowsOf(ready.rows))
-      if (!this.#candidates.has(row)) this.#countClass(this.#classFiltered, row, 1);
+    this.#tally = new Tally(columns, ready.byDatacenter, ready.rows, this.#candidates, filtered);
 
     this.#affinity = affinityScores(job, group, columns, this.#candidates, length);
     this.#spreads = this.#spreadRules();
@@ -196,9 +183,10 @@ export class GroupPlacement {
       if (allocation.TaskGroup === this.group.Name) {
         for (const { counter, codes, values } of this.#spreads) counter.add(values[codes[row]!], by);
       }
-      if (by < 0 && this.#keptOut.size > 0) this.#letIn();
+      // Rows that a distinct rule kept out may be open again; they are asked when their turn comes.
+      if (by < 0) for (const other of this.#tally.letIn()) this.#enter(other);
     }
-    if (!this.#candidates.has(row) || this.#keptOut.has(row)) return;
+    if (!this.#candidates.has(row) || this.#tally.isKeptOut(row)) return;
     for (const { scorer, scores } of this.#plugged) {
       if (scorer.rescore !== undefined) scores[row] = scorer.rescore(row, this.#context);
     }
@@ -213,15 +201,17 @@ export class GroupPlacement {
     const accept = (row: number): Choice | null => {
       const violation = this.#distinct.any ? this.#distinct.violation(row) : null;
       if (violation !== null) {
-        this.#keepOut(row, violation);
+        this.#stamps[row]!++;
+        this.#tally.keepOut(row, violation);
         return null;
       }
       const resources = this.#assign(row, random);
       if (typeof resources === "string") {
-        this.#exhaust(row, resources);
+        this.#stamps[row]!++;
+        this.#tally.exhaust(row, resources);
         return null;
       }
-      const metrics = this.#metric(started);
+      const metrics = this.#tally.metric(started);
       metrics.ScoreMetaData = this.#topNodes(row, penalised);
       return { row, resources, metrics };
     };
@@ -239,7 +229,7 @@ export class GroupPlacement {
       const choice = accept(best.row);
       if (choice !== null) return choice;
     }
-    const failed = this.#metric(started);
+    const failed = this.#tally.metric(started);
     addExhaustedResources(failed, this.group);
     return { failed };
   }
@@ -303,7 +293,7 @@ export class GroupPlacement {
     else if (memory > memoryTotal) dimension = "memory";
     else if (disk > numbers.diskTotal[row]!) dimension = "disk";
     if (dimension !== "") {
-      this.#noteExhausted(row, dimension);
+      this.#tally.exhaust(row, dimension);
       return false;
     }
     const fit = this.#fit(freeShare(cpu, cpuTotal), freeShare(memory, memoryTotal));
@@ -330,7 +320,7 @@ export class GroupPlacement {
   }
 
   #enter(row: number): void {
-    this.#noteFree(row);
+    this.#tally.free(row);
     if (this.#score(row)) this.#bucketOf(row).heap.push(row, this.#sum[row]!);
   }
 
@@ -394,7 +384,7 @@ export class GroupPlacement {
 
   /** Whether the row is a candidate with room that no distinct rule keeps out. */
   #open(row: number): boolean {
-    return this.#candidates.has(row) && !this.#exhausted.has(row) && !this.#keptOut.has(row);
+    return this.#candidates.has(row) && this.#tally.open(row);
   }
 
   #penalisedRows(request: PlacementRequest): ReadonlySet<number> {
@@ -428,70 +418,6 @@ export class GroupPlacement {
 
   #cpuAsk(row: number): number {
     return this.#cores === 0 ? this.#ask.cpu : this.#ask.cpu + this.#cores * this.#coreShare(row);
-  }
-
-  #exhaust(row: number, dimension: string): void {
-    this.#stamps[row]!++;
-    this.#noteExhausted(row, dimension);
-  }
-
-  #noteExhausted(row: number, dimension: string): void {
-    this.#noteFree(row);
-    this.#exhausted.set(row, dimension);
-    this.#dimensions[dimension] = (this.#dimensions[dimension] ?? 0) + 1;
-    this.#countClass(this.#classExhausted, row, 1);
-  }
-
-  #noteFree(row: number): void {
-    const dimension = this.#exhausted.get(row);
-    if (dimension === undefined) return;
-    this.#exhausted.delete(row);
-    this.#dimensions[dimension]!--;
-    if (this.#dimensions[dimension] === 0) delete this.#dimensions[dimension];
-    this.#countClass(this.#classExhausted, row, -1);
-  }
-
-  #keepOut(row: number, reason: string): void {
-    this.#stamps[row]!++;
-    this.#keptOut.set(row, reason);
-    this.#nodesFiltered++;
-    this.#filtered[reason] = (this.#filtered[reason] ?? 0) + 1;
-    this.#countClass(this.#classFiltered, row, 1);
-  }
-
-  /** An allocation went, so rows that a distinct rule kept out may be open again; they are asked when their turn comes. */
-  #letIn(): void {
-    for (const [row, reason] of this.#keptOut) {
-      this.#nodesFiltered--;
-      this.#filtered[reason]!--;
-      if (this.#filtered[reason] === 0) delete this.#filtered[reason];
-      this.#countClass(this.#classFiltered, row, -1);
-      this.#keptOut.delete(row);
-      this.#enter(row);
-    }
-  }
-
-  #countClass(counts: Record<string, number>, row: number, by: number): void {
-    const { columns } = this.#scope;
-    const name = columns.values("node.class")[columns.codes("node.class")[row] ?? 0];
-    if (name === undefined || name === "") return;
-    counts[name] = (counts[name] ?? 0) + by;
-    if (counts[name] === 0) delete counts[name];
-  }
-
-  #metric(started: number): AllocMetric {
-    const metric = emptyMetric();
-    // In steps of 10 µs: finer is noise, and equal metrics are stored once in a plan's log entry.
-    metric.AllocationTime = Math.ceil((performance.now() - started) * 100) * 10_000;
-    metric.NodesAvailable = this.#available;
-    metric.NodesEvaluated = this.#evaluated;
-    metric.NodesFiltered = this.#nodesFiltered;
-    metric.NodesExhausted = this.#exhausted.size;
-    metric.ConstraintFiltered = copyOrNull(this.#filtered);
-    metric.ClassFiltered = copyOrNull(this.#classFiltered);
-    metric.DimensionExhausted = copyOrNull(this.#dimensions);
-    metric.ClassExhausted = copyOrNull(this.#classExhausted);
-    return metric;
   }
 
   /** The chosen row and the best of the others. */
@@ -559,55 +485,4 @@ export class GroupPlacement {
       return rule;
     });
   }
-}
-
-/** MHz of one core of each row, from the fingerprinted number of cores. */
-function coreShares(columns: NodeColumns): (row: number) => number {
-  const codes = columns.codes("attr.cpu.numcores");
-  const values = columns.values("attr.cpu.numcores");
-  const { cpuTotal } = columns;
-  return (row) => Math.floor(cpuTotal[row]! / Math.max(1, Number(values[codes[row]!] ?? 1) || 1));
-}
-
-/** Weighted share of the matching affinities, between -1 and 1; null when the group has none. */
-function affinityScores(
-  job: Job,
-  group: TaskGroup,
-  columns: NodeColumns,
-  candidates: Candidates,
-  length: number,
-): Float64Array | null {
-  const affinities = [
-    ...(job.Affinities ?? []),
-    ...(group.Affinities ?? []),
-    ...group.Tasks.flatMap((task) => task.Affinities ?? []),
-  ];
-  if (affinities.length === 0) return null;
-  const weights = affinities.reduce((sum, affinity) => sum + Math.abs(affinity.Weight), 0);
-  const scores = new Float64Array(length);
-  for (const affinity of affinities) {
-    const matches = compileRowTest(affinity, columns);
-    for (const row of rowsOf(candidates)) if (matches(row)) scores[row]! += affinity.Weight / weights;
-  }
-  return scores;
-}
-
-function classEligibility(
-  columns: NodeColumns,
-  ready: Candidates,
-  feasible: Candidates,
-): Record<string, boolean> {
-  const codes = columns.codes("node.computed_class");
-  const values = columns.values("node.computed_class");
-  const classes: Record<string, boolean> = {};
-  for (const row of rowsOf(ready)) {
-    const name = values[codes[row]!];
-    if (name !== undefined) classes[name] = (classes[name] ?? false) || feasible.has(row);
-  }
-  return classes;
-}
-
-function copyOrNull(counts: Record<string, number>): Record<string, number> | null {
-  for (const _ in counts) return { ...counts };
-  return null;
 }

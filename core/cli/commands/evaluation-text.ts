@@ -50,7 +50,10 @@ export function metricLines(metric: AllocMetric, scores = false): string[] {
     if (available === 0) lines.push(`* No nodes are available in datacenter "${datacenter}"`);
   }
   each(metric.ClassFiltered, (name, count) => `* Class "${name}": ${count} nodes excluded by filter`);
-  each(metric.ConstraintFiltered, (name, count) => `* Constraint "${name}": ${count} nodes excluded by filter`);
+  each(
+    metric.ConstraintFiltered,
+    (name, count) => `* Constraint "${name}": ${count} nodes excluded by filter`,
+  );
   if (metric.NodesExhausted > 0) lines.push(`* Resources exhausted on ${metric.NodesExhausted} nodes`);
   each(metric.ClassExhausted, (name, count) => `* Class "${name}" exhausted on ${count} nodes`);
   each(metric.DimensionExhausted, (name, count) => `* Dimension "${name}" exhausted on ${count} nodes`);

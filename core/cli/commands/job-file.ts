@@ -18,7 +18,11 @@ export function withJobFileFlags(command: Command): Command {
 }
 
 /** The job, with the defaults the API's clients fill in. `path` `-` is standard input. Throws ExitError 1. */
-export async function readJobFile({ io, client }: Session, path: string, flags: JobFileFlags): Promise<JobInput> {
+export async function readJobFile(
+  { io, client }: Session,
+  path: string,
+  flags: JobFileFlags,
+): Promise<JobInput> {
   // Loaded here: the parser is large, and most commands don't need it.
   const { parseJob, parseJobFile, canonicalizeForApi } = await import("../../jobspec/index.js");
   try {
@@ -33,18 +37,23 @@ export async function readJobFile({ io, client }: Session, path: string, flags: 
       path === "-"
         ? await parseJob(await io.readInput(), { ...inputs, filename: "stdin", allowFS: true })
         : await parseJobFile(path, inputs);
-    // Flags go before what the file says.
+    // What the file says goes before flags and environment.
     const { namespace, region } = client.options;
     return canonicalizeForApi({
       ...parsed,
-      ...(namespace === undefined || namespace === "*" ? undefined : { Namespace: parsed.Namespace ?? namespace }),
+      ...(namespace === undefined || namespace === "*"
+        ? undefined
+        : { Namespace: parsed.Namespace ?? namespace }),
       ...(region === undefined ? undefined : { Region: parsed.Region ?? region }),
     });
   } catch (error) {
     if (error instanceof ExitError) throw error;
     const snippet = (error as { snippet?: unknown }).snippet;
     const shown = typeof snippet === "string" && snippet !== "" ? `\n\n${snippet}` : "";
-    throw new ExitError(1, `Error getting job struct: Error parsing job file from ${path}:\n${messageOf(error)}${shown}`);
+    throw new ExitError(
+      1,
+      `Error getting job struct: Error parsing job file from ${path}:\n${messageOf(error)}${shown}`,
+    );
   }
 }
 

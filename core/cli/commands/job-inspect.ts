@@ -31,7 +31,12 @@ async function inspect(session: Session, id: string, flags: InspectFlags): Promi
   session.io.out(printJson({ Job: { ...job, Migrate: null, Reschedule: null } }));
 }
 
-async function load({ client }: Session, id: string, namespace: string, version: string | undefined): Promise<Job> {
+async function load(
+  { client }: Session,
+  id: string,
+  namespace: string,
+  version: string | undefined,
+): Promise<Job> {
   const path = `/v1/job/${encodeURIComponent(id)}`;
   if (version === undefined) {
     return (await attempt("Error inspecting job", client.get<Job>(path, { namespace }))).value;

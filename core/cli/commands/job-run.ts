@@ -24,7 +24,10 @@ export function defineRun(parent: Command): void {
       "Sends the job in FILE (HCL or JSON; - is standard input) and follows its evaluation until everything is placed.\n" +
         "Ends with 0 when all was placed, 2 when something could not be, 1 for any other failure.",
     )
-    .option("--check-index <index>", "only when the job's modify index is this; 0: only when there is no such job")
+    .option(
+      "--check-index <index>",
+      "only when the job's modify index is this; 0: only when there is no such job",
+    )
     .option("--detach", "don't follow the evaluation")
     .option("--output", "print the job as JSON and send nothing")
     .option("--preserve-counts", "keep the counts of groups that run")
@@ -60,12 +63,15 @@ async function run(session: Session, file: string, flags: RunFlags): Promise<voi
   const parameterized = job.ParameterizedJob !== null && job.ParameterizedJob !== undefined;
   if (flags.detach === true || launched || parameterized || answer.EvalID === "") {
     io.out("Job registration successful");
-    if (launched && !parameterized) io.out(...launchLines(job, io.now()));
+    if (launched && !parameterized) io.out(launchLine(job, io.now()));
     else if (!parameterized && answer.EvalID !== "") io.out(`Evaluation ID: ${answer.EvalID}`);
     return;
   }
   const options = { verbose: flags.verbose === true, followAllocations: io.interactive };
-  const code = await attempt("Error monitoring evaluation", new Monitor(client, io, options).follow(answer.EvalID));
+  const code = await attempt(
+    "Error monitoring evaluation",
+    new Monitor(client, io, options).follow(answer.EvalID),
+  );
   if (code !== 0) throw new ExitError(code);
 }
 
@@ -82,12 +88,9 @@ async function register({ client }: Session, request: object): Promise<JobRegist
   }
 }
 
-function launchLines(job: JobInput, now: number): [text: string] {
+function launchLine(job: JobInput, now: number): string {
   const { Spec, TimeZone } = job.Periodic!;
   const next = nextLaunch({ Spec: Spec ?? "", TimeZone: TimeZone ?? "UTC" }, now);
-  return [
-    next === undefined
-      ? "It has no next launch time"
-      : `Approximate next launch time: ${formatTime(next)} (${timeDifference(next, now)})`,
-  ];
+  if (next === undefined) return "It has no next launch time";
+  return `Approximate next launch time: ${formatTime(next)} (${timeDifference(next, now)})`;
 }

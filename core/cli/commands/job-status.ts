@@ -29,7 +29,9 @@ export function defineJobStatus(parent: Command): void {
     .command("status [job]")
     .summary("how jobs do")
     .description("Lists the jobs, or shows one: its counts, its latest deployment and its allocations.")
-    .action((id: string | undefined, _flags: unknown, self: Command) => jobStatus(openSession(self), id, self.opts()));
+    .action((id: string | undefined, _flags: unknown, self: Command) =>
+      jobStatus(openSession(self), id, self.opts()),
+    );
   withExamples(
     withJobStatusFlags(command),
     ["drover job status", "all jobs"],
@@ -38,7 +40,11 @@ export function defineJobStatus(parent: Command): void {
   );
 }
 
-export async function jobStatus(session: Session, id: string | undefined, flags: JobStatusFlags): Promise<void> {
+export async function jobStatus(
+  session: Session,
+  id: string | undefined,
+  flags: JobStatusFlags,
+): Promise<void> {
   const { client, io } = session;
   if (id === undefined) {
     const { value } = await attempt("Error querying jobs", client.get<JobListStub[]>("/v1/jobs"));
@@ -51,7 +57,9 @@ export async function jobStatus(session: Session, id: string | undefined, flags:
   // An id found in all namespaces lives in one.
   const query = { namespace: stub.Namespace };
   const load = <T>(what: string, suffix: string, more = {}) =>
-    attempt(`Error querying ${what}`, client.get<T>(path + suffix, { ...query, ...more })).then(({ value }) => value);
+    attempt(`Error querying ${what}`, client.get<T>(path + suffix, { ...query, ...more })).then(
+      ({ value }) => value,
+    );
   const job = await load<Job>("job", "");
   if (flags.json === true) {
     io.out(printJson(job));

@@ -16,7 +16,9 @@ export function defineStop(parent: Command): void {
   const command = parent
     .command("stop <job>")
     .summary("stop a job")
-    .description("Stops all allocations of a job. The job stays listed as stopped; -purge forgets it at once.")
+    .description(
+      "Stops all allocations of a job. The job stays listed as stopped; -purge forgets it at once.",
+    )
     .option("--detach", "don't follow the evaluation")
     .option("--purge", "forget the job, not only stop it")
     .option("--yes", "stop the job even when only the beginning of its id was given")
@@ -33,11 +35,17 @@ async function stop(session: Session, id: string, flags: StopFlags): Promise<voi
   const { client, io } = session;
   const job = await findJob(session, id);
   if (job.ID !== id && flags.yes !== true) {
-    throw new ExitError(1, `"${id}" is only the beginning of job "${job.ID}". Give the whole id, or -yes to stop it.`);
+    throw new ExitError(
+      1,
+      `"${id}" is only the beginning of job "${job.ID}". Give the whole id, or -yes to stop it.`,
+    );
   }
   const query = { purge: flags.purge === true, namespace: job.Namespace };
   const path = `/v1/job/${encodeURIComponent(job.ID)}`;
-  const { value } = await attempt("Error deregistering job", client.delete<JobDeregisterResponse>(path, query));
+  const { value } = await attempt(
+    "Error deregistering job",
+    client.delete<JobDeregisterResponse>(path, query),
+  );
   if (value.EvalID === "") return;
   if (flags.detach === true) {
     io.out(value.EvalID);

@@ -1,12 +1,5 @@
 /** `job status` of one job. */
-import type {
-  AllocListStub,
-  Deployment,
-  Evaluation,
-  Job,
-  JobListStub,
-  JobSummary,
-} from "@drover/plugin-sdk";
+import type { AllocListStub, Deployment, Evaluation, Job, JobListStub, JobSummary } from "@drover/plugin-sdk";
 import { columns, formatTime, formatUnixNano, keyValues, shortId, timeDifference } from "../format.js";
 import { bold, type CommandIo } from "../io.js";
 import { nextLaunch } from "../next-launch.js";
@@ -35,7 +28,8 @@ export function jobText(view: JobView, options: JobTextOptions, io: CommandIo): 
   const title = (text: string) => bold(io, text);
   if (!options.short) {
     if (job.Periodic !== null) blocks.push(...periodicBlocks(view, title));
-    else if (job.ParameterizedJob !== null && !job.Dispatched) blocks.push(...parameterizedBlocks(view, title));
+    else if (job.ParameterizedJob !== null && !job.Dispatched)
+      blocks.push(...parameterizedBlocks(view, title));
     else blocks.push(...runningBlocks(view, options, io));
   }
   return blocks.join("\n\n");
@@ -110,7 +104,8 @@ function runningBlocks(view: JobView, options: JobTextOptions, io: CommandIo): s
   const blocks: string[] = [];
   if (view.summary !== null) blocks.push(`${bold(io, "Summary")}\n${summaryTable(view.summary)}`);
   const newest = view.evaluations.toSorted((a, b) => b.CreateIndex - a.CreateIndex);
-  if (options.verbose || options.evals) blocks.push(`${bold(io, "Evaluations")}\n${evaluationRows(newest, options)}`);
+  if (options.verbose || options.evals)
+    blocks.push(`${bold(io, "Evaluations")}\n${evaluationRows(newest, options)}`);
   const failed = newest.some((evaluation) => evaluation.Status === "blocked")
     ? newest.find((evaluation) => failedGroups(evaluation).length > 0)
     : undefined;
@@ -167,7 +162,7 @@ function deploymentText(deployment: Deployment, verbose: boolean, io: CommandIo)
   return `${bold(io, "Latest Deployment")}\n${facts}\n\n${bold(io, "Deployed")}\n${deployedTable(deployment)}`;
 }
 
-function deployedTable(deployment: Deployment): string {
+export function deployedTable(deployment: Deployment): string {
   const groups = Object.entries(deployment.TaskGroups).sort(([a], [b]) => (a < b ? -1 : 1));
   const autoRevert = groups.some(([, state]) => state.AutoRevert);
   const canaries = groups.some(([, state]) => state.DesiredCanaries > 0);

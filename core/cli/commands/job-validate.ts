@@ -15,7 +15,10 @@ export function defineValidate(parent: Command): void {
         "here where none can be reached. Ends with 1 when something is wrong.",
     )
     .action((file: string, _flags: unknown, self: Command) => validate(openSession(self), file, self.opts()));
-  withExamples(withApiFlags(withJobFileFlags(command)), ["drover job validate web.hcl", "check it before you run it"]);
+  withExamples(withApiFlags(withJobFileFlags(command)), [
+    "drover job validate web.hcl",
+    "check it before you run it",
+  ]);
 }
 
 async function validate(session: Session, file: string, flags: JobFileFlags): Promise<void> {

@@ -7,7 +7,10 @@ import { defineValidate } from "./job-validate.js";
 
 /** `job run|status|stop|inspect|validate`, and the same at the top for those that Nomad has there. */
 export function register(program: Command): void {
-  const job = program.command("job").summary("run, look at and stop jobs").description("Everything about jobs.");
+  const job = program
+    .command("job")
+    .summary("run, look at and stop jobs")
+    .description("Everything about jobs.");
   defineRun(job);
   defineJobStatus(job);
   defineStop(job);

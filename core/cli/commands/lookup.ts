@@ -27,7 +27,13 @@ async function byPrefix<T extends { readonly ID: string }>(
     : matches;
 }
 
-function only<T>(matches: readonly T[], noun: string, nouns: string, id: string, list: (rows: readonly T[]) => string): T {
+function only<T>(
+  matches: readonly T[],
+  noun: string,
+  nouns: string,
+  id: string,
+  list: (rows: readonly T[]) => string,
+): T {
   const [first, second] = matches;
   if (first === undefined) throw new ExitError(1, `No ${noun}(s) with prefix or id "${id}" found`);
   if (second !== undefined) throw new ExitError(1, `Prefix matched multiple ${nouns}\n\n${list(matches)}`);
@@ -35,18 +41,27 @@ function only<T>(matches: readonly T[], noun: string, nouns: string, id: string,
 }
 
 export async function findJob({ client }: Session, id: string): Promise<JobListStub> {
-  const { value } = await attempt("Error querying job", client.get<JobListStub[]>("/v1/jobs", { prefix: id }));
+  const { value } = await attempt(
+    "Error querying job",
+    client.get<JobListStub[]>("/v1/jobs", { prefix: id }),
+  );
   const exact = value.filter((job) => job.ID === id);
   return only(exact.length === 1 ? exact : value, "job", "jobs", id, jobTable);
 }
 
 export async function findAllocation({ client, io }: Session, id: string): Promise<AllocListStub> {
-  const matches = await attempt("Error querying allocation", byPrefix<AllocListStub>(client, "/v1/allocations", id));
+  const matches = await attempt(
+    "Error querying allocation",
+    byPrefix<AllocListStub>(client, "/v1/allocations", id),
+  );
   return only(matches, "allocation", "allocations", id, (rows) => allocationTable(rows, io.now()));
 }
 
 export async function findEvaluation({ client, io }: Session, id: string): Promise<Evaluation> {
-  const matches = await attempt("Error querying evaluation", byPrefix<Evaluation>(client, "/v1/evaluations", id));
+  const matches = await attempt(
+    "Error querying evaluation",
+    byPrefix<Evaluation>(client, "/v1/evaluations", id),
+  );
   return only(matches, "evaluation", "evaluations", id, (rows) => evaluationTable(rows, io.now()));
 }
 
@@ -59,7 +74,10 @@ export async function findNode({ client }: Session, id: string): Promise<NodeLis
 export async function allocationOfJob(session: Session, jobId: string): Promise<AllocListStub> {
   const job = await findJob(session, jobId);
   const path = `/v1/job/${encodeURIComponent(job.ID)}/allocations`;
-  const { value } = await attempt("Error querying job allocations", session.client.get<AllocListStub[]>(path));
+  const { value } = await attempt(
+    "Error querying job allocations",
+    session.client.get<AllocListStub[]>(path),
+  );
   const newest = value.toSorted((a, b) => b.CreateIndex - a.CreateIndex);
   const chosen = newest.find((alloc) => alloc.ClientStatus === "running") ?? newest[0];
   if (chosen === undefined) throw new ExitError(1, `Job "${job.ID}" has no allocations yet`);

@@ -22,8 +22,14 @@ export function withApiFlags(command: Command): Command {
   return command
     .option("--address <url>", "HTTP address of the agent (NOMAD_ADDR, DROVER_ADDR)")
     .option("--region <name>", "region to forward to (NOMAD_REGION, DROVER_REGION)")
-    .option("--namespace <name>", 'namespace of jobs and allocations; "*" is all (NOMAD_NAMESPACE, DROVER_NAMESPACE)')
-    .option("--token <secret>", "ACL token (better: NOMAD_TOKEN or DROVER_TOKEN, which other users can't see)")
+    .option(
+      "--namespace <name>",
+      'namespace of jobs and allocations; "*" is all (NOMAD_NAMESPACE, DROVER_NAMESPACE)',
+    )
+    .option(
+      "--token <secret>",
+      "ACL token (better: NOMAD_TOKEN or DROVER_TOKEN, which other users can't see)",
+    )
     .option("--no-color", "no colours (also: NO_COLOR)");
 }
 
@@ -65,7 +71,10 @@ export function messageOf(error: unknown): string {
 }
 
 /** Examples at the end of a command's help. */
-export function withExamples(command: Command, ...examples: readonly [line: string, meaning: string][]): Command {
+export function withExamples(
+  command: Command,
+  ...examples: readonly [line: string, meaning: string][]
+): Command {
   const lines = examples.map(([line, meaning]) => `  ${line}\n      ${meaning}`);
   return command.addHelpText("after", `\nExamples:\n${lines.join("\n")}`);
 }

@@ -64,17 +64,18 @@ export function registerNode(
 export function deregisterNodes(
   txn: StateTransaction,
   payload: CommandPayloads[typeof CommandType.NodeDeregister],
-): undefined | CommandRefused {
+): CommandRefused | undefined {
   const unknown = payload.NodeIDs.find((id) => txn.node(id) === null);
   if (unknown !== undefined) return new CommandRefused(`node not found: ${unknown}`);
   for (const id of payload.NodeIDs) txn.removeNode(id);
   upsertEvaluations(txn, payload.Evaluations, payload.Time);
+  return undefined;
 }
 
 export function updateNodeStatus(
   txn: StateTransaction,
   payload: CommandPayloads[typeof CommandType.NodeUpdateStatus],
-): undefined | CommandRefused {
+): CommandRefused | undefined {
   const node = txn.node(payload.NodeID);
   if (node === null) return new CommandRefused(`node not found: ${payload.NodeID}`);
   txn.putNode({
@@ -86,12 +87,13 @@ export function updateNodeStatus(
     Events: withEvent(node.Events, stamped(payload.Event, txn.index)),
   });
   upsertEvaluations(txn, payload.Evaluations, payload.Time);
+  return undefined;
 }
 
 export function updateNodeEligibility(
   txn: StateTransaction,
   payload: CommandPayloads[typeof CommandType.NodeUpdateEligibility],
-): undefined | CommandRefused {
+): CommandRefused | undefined {
   const node = txn.node(payload.NodeID);
   if (node === null) return new CommandRefused(`node not found: ${payload.NodeID}`);
   if (node.DrainStrategy !== null && payload.Eligibility === NodeEligibility.Eligible) {
@@ -104,6 +106,7 @@ export function updateNodeEligibility(
     Events: withEvent(node.Events, stamped(payload.Event, txn.index)),
   });
   upsertEvaluations(txn, payload.Evaluations, payload.Time);
+  return undefined;
 }
 
 function stamped(event: NodeEvent | null, index: number): NodeEvent | null {

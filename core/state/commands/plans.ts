@@ -19,7 +19,7 @@ import { markStable } from "./jobs.js";
 export function applyPlan(
   txn: StateTransaction,
   payload: CommandPayloads[typeof CommandType.PlanApply],
-): undefined | CommandRefused {
+): CommandRefused | undefined {
   const jobOf = rememberLast((namespace: string, id: string) => txn.job(namespace, id));
   const existing = payload.Placed.map((placed) => txn.allocation(placed.ID));
   const ids = new Set(payload.Placed.map((placed) => placed.ID));
@@ -49,6 +49,7 @@ export function applyPlan(
   // Whoever waits for the evaluation's index must see the plan it led to.
   const evaluation = txn.evaluation(payload.EvalID);
   if (evaluation !== null) txn.putEvaluation({ ...evaluation, ModifyIndex: txn.index }, evaluation);
+  return undefined;
 }
 
 /** A plan is about one job as a rule; its allocations need not each look it up. */

@@ -16,24 +16,26 @@ const packer = createRowPacker();
 export function putPluginRow(
   txn: StateTransaction,
   payload: CommandPayloads[typeof CommandType.PluginRowPut],
-): undefined | CommandRefused {
+): CommandRefused | undefined {
   const refusal = checkNames(payload);
   if (refusal !== null) return refusal;
   const size = packer.encode(payload.Value).length;
   if (size > PLUGIN_ROW_LIMIT)
     return refuse(payload, `the value has ${size} bytes, the limit is ${PLUGIN_ROW_LIMIT}`);
   txn.putPluginRow(payload.Plugin, payload.Table, payload.Key, payload.Value);
+  return undefined;
 }
 
 /** Deleting a row that does not exist is not an error. */
 export function deletePluginRow(
   txn: StateTransaction,
   payload: CommandPayloads[typeof CommandType.PluginRowDelete],
-): undefined | CommandRefused {
+): CommandRefused | undefined {
   const refusal = checkNames(payload);
   if (refusal !== null) return refusal;
-  if (txn.pluginRow(payload.Plugin, payload.Table, payload.Key) === undefined) return;
+  if (txn.pluginRow(payload.Plugin, payload.Table, payload.Key) === undefined) return undefined;
   txn.removePluginRow(payload.Plugin, payload.Table, payload.Key);
+  return undefined;
 }
 
 interface RowName {

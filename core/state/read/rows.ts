@@ -12,7 +12,7 @@ import type {
   AllocMetric,
   Evaluation,
 } from "@drover/plugin-sdk";
-import { Packr } from "msgpackr";
+import { Packr, RESET_BUFFER_MODE } from "msgpackr";
 
 /** Fields of an allocation that are left out while empty. */
 export const ALLOCATION_OPTIONAL = [
@@ -26,6 +26,34 @@ export const ALLOCATION_OPTIONAL = [
   "PreemptedByAllocation",
   "PreviousAllocation",
   "RescheduleTracker",
+] as const satisfies readonly (keyof Allocation)[];
+
+/** Fields that every allocation has, in the order of its row. Append nothing: new fields are optional. */
+export const ALLOCATION_REQUIRED = [
+  "AllocModifyIndex",
+  "AllocatedResources",
+  "ClientDescription",
+  "ClientStatus",
+  "CreateIndex",
+  "CreateTime",
+  "DeploymentID",
+  "DeploymentStatus",
+  "DesiredStatus",
+  "EvalID",
+  "ID",
+  "Job",
+  "JobID",
+  "JobVersion",
+  "Metrics",
+  "ModifyIndex",
+  "ModifyTime",
+  "Name",
+  "Namespace",
+  "NetworkStatus",
+  "NodeID",
+  "NodeName",
+  "TaskGroup",
+  "TaskStates",
 ] as const satisfies readonly (keyof Allocation)[];
 
 const EVALUATION_OPTIONAL = [
@@ -52,33 +80,8 @@ const EVALUATION_OPTIONAL = [
 
 /** Shapes by number. Append only: the numbers are in every stored row. */
 const SHAPES: readonly (readonly string[])[] = [
-  // Allocation, without its optional fields
-  [
-    "AllocModifyIndex",
-    "AllocatedResources",
-    "ClientDescription",
-    "ClientStatus",
-    "CreateIndex",
-    "CreateTime",
-    "DeploymentID",
-    "DeploymentStatus",
-    "DesiredStatus",
-    "EvalID",
-    "ID",
-    "Job",
-    "JobID",
-    "JobVersion",
-    "Metrics",
-    "ModifyIndex",
-    "ModifyTime",
-    "Name",
-    "Namespace",
-    "NetworkStatus",
-    "NodeID",
-    "NodeName",
-    "TaskGroup",
-    "TaskStates",
-  ],
+  // Allocation, without its optional fields and the two parts that are encoded by themselves
+  ALLOCATION_REQUIRED.filter((field) => field !== "AllocatedResources" && field !== "Metrics"),
   // AllocatedResources and its parts
   ["Shared", "TaskLifecycles", "Tasks"],
   ["DiskMB", "Networks", "Ports"],
@@ -218,12 +221,19 @@ function shapeMetrics(metrics: AllocMetric): AllocMetric {
   };
 }
 
-function storeAllocation(a: Allocation): Split<Allocation> {
+/** An allocation's row. Resources and metrics come last, so that their bytes can be put there as they are. */
+type AllocationRow = readonly [
+  required: Omit<Allocation, "AllocatedResources" | "Metrics">,
+  optional: Partial<Allocation> | null,
+  resources: AllocatedResources,
+  metrics: AllocMetric | null,
+];
+
+function allocationHead(a: Allocation): readonly [AllocationRow[0], AllocationRow[1]] {
   const health = a.DeploymentStatus;
   return [
     {
       AllocModifyIndex: a.AllocModifyIndex,
-      AllocatedResources: shapeResources(a.AllocatedResources),
       ClientDescription: a.ClientDescription,
       ClientStatus: a.ClientStatus,
       CreateIndex: a.CreateIndex,
@@ -244,7 +254,6 @@ function storeAllocation(a: Allocation): Split<Allocation> {
       Job: null,
       JobID: a.JobID,
       JobVersion: a.JobVersion,
-      Metrics: a.Metrics === null ? null : shapeMetrics(a.Metrics),
       ModifyIndex: a.ModifyIndex,
       ModifyTime: a.ModifyTime,
       Name: a.Name,
@@ -257,6 +266,52 @@ function storeAllocation(a: Allocation): Split<Allocation> {
     },
     optionalPart(a, ALLOCATION_OPTIONAL),
   ];
+}
+
+function joinAllocation([required, optional, AllocatedResources, Metrics]: AllocationRow): Allocation {
+  const row = required as Allocation;
+  row.AllocatedResources = AllocatedResources;
+  row.Metrics = Metrics;
+  return optional === null ? row : Object.assign(row, optional);
+}
+
+/** First byte of a MessagePack array of four elements. */
+const ARRAY_OF_FOUR = 0x94;
+
+/**
+ * Encoder of allocations. The placements of a plan share the objects of their resources and metrics, so these are encoded
+ * once a plan and their bytes copied into each row: arrays of MessagePack are nothing but their elements in a row.
+ */
+function allocationEncoder(packer: Packr): RowEncoder {
+  const parts = new WeakMap<object, Buffer>();
+  const nothing = Buffer.from(packer.encode(null));
+  const partOf = <T extends object>(value: T | null, shape: (value: T) => T): Buffer => {
+    if (value === null) return nothing;
+    let bytes = parts.get(value);
+    if (bytes === undefined) {
+      bytes = Buffer.from(packer.encode(shape(value)));
+      parts.set(value, bytes);
+    }
+    return bytes;
+  };
+  return {
+    copyBuffers: true,
+    encode: (value) => {
+      const allocation = value as Allocation;
+      const resources = partOf(allocation.AllocatedResources, shapeResources);
+      const metrics = partOf(allocation.Metrics, shapeMetrics);
+      // Its bytes are copied at once, so the packer may use the same space for the next row.
+      const head = packer.encode(allocationHead(allocation), RESET_BUFFER_MODE as never);
+      const row = Buffer.allocUnsafe(head.length + resources.length + metrics.length);
+      row.set(head, 0);
+      row[0] = ARRAY_OF_FOUR;
+      row.set(resources, head.length);
+      row.set(metrics, head.length + resources.length);
+      return row;
+    },
+    decode: (bytes, options) =>
+      joinAllocation(packer.decode(bytes as Buffer, options as never) as AllocationRow),
+  };
 }
 
 function storeEvaluation(e: Evaluation): Split<Evaluation> {
@@ -289,7 +344,7 @@ export function createRowEncoders(packer = createRowPacker()): RowEncoders {
   const same = (row: object): object => row;
   return {
     plain: packedAs<object, object>(packer, same, same),
-    allocation: packedAs<Allocation, Split<Allocation>>(packer, storeAllocation, join),
+    allocation: allocationEncoder(packer),
     evaluation: packedAs<Evaluation, Split<Evaluation>>(packer, storeEvaluation, join),
   };
 }

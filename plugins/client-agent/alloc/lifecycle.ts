@@ -35,7 +35,8 @@ export function mayStart(
 ): boolean {
   const of = (hook: string) => tasks.filter((other) => hookOf(other) === hook);
   const state = (other: Task) => stateOf(other.Name);
-  const succeeded = (other: Task) => state(other)?.State === TaskStatus.Dead && state(other)?.Failed === false;
+  const succeeded = (other: Task) =>
+    state(other)?.State === TaskStatus.Dead && state(other)?.Failed === false;
   const runs = (other: Task) => state(other)?.State === TaskStatus.Running;
   switch (hookOf(task)) {
     case LifecycleHook.Prestart:
@@ -43,7 +44,9 @@ export function mayStart(
     case LifecycleHook.Poststart:
       return of(MAIN).every((other) => runs(other) || succeeded(other));
     case LifecycleHook.Poststop:
-      return tasks.filter((other) => !isPoststop(other)).every((other) => state(other)?.State === TaskStatus.Dead);
+      return tasks
+        .filter((other) => !isPoststop(other))
+        .every((other) => state(other)?.State === TaskStatus.Dead);
     default:
       return of(LifecycleHook.Prestart).every((other) => (isSidecar(other) ? runs(other) : succeeded(other)));
   }

@@ -3,8 +3,8 @@ import { mkdir, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import {
   type AllocationUpdate,
-  AllocDesiredStatus,
   type AllocDeploymentStatus,
+  AllocDesiredStatus,
   type AssignedAllocation,
   clientTerminal,
   type Logger,
@@ -82,7 +82,8 @@ export class AllocationRunner {
         driver: options.driver(task.Driver),
         log: options.log.child({ alloc: this.id }),
         maxKillTimeout: options.maxKillTimeout,
-        mayStart: (signal) => this.waitUntil(() => mayStart(task, tasks, (name) => this.stateOf(name)), signal),
+        mayStart: (signal) =>
+          this.waitUntil(() => mayStart(task, tasks, (name) => this.stateOf(name)), signal),
         changed: () => this.changed(),
         persisted: () => this.saved,
       });
@@ -234,7 +235,9 @@ export class AllocationRunner {
   private get group(): TaskGroup {
     const group = lookupTaskGroup(this.assigned.Job, this.assigned.TaskGroup);
     if (group === undefined) {
-      throw new Error(`job ${this.assigned.JobID} of allocation ${this.id} has no group "${this.assigned.TaskGroup}"`);
+      throw new Error(
+        `job ${this.assigned.JobID} of allocation ${this.id} has no group "${this.assigned.TaskGroup}"`,
+      );
     }
     return group;
   }

@@ -1,5 +1,5 @@
 /** Files of an allocation as the API prints them. */
-import type { BigIntStats } from "node:fs";
+import { type BigIntStats, constants } from "node:fs";
 import { lstat, readdir } from "node:fs/promises";
 import { extname, join } from "node:path";
 import type { AllocFileInfo } from "@drover/plugin-sdk";
@@ -32,35 +32,41 @@ export function describe(name: string, stat: BigIntStats): AllocFileInfo {
   };
 }
 
+/** Kinds of files and Go's letters for them. */
+const KINDS: ReadonlyMap<number, string> = new Map([
+  [constants.S_IFDIR, "d"],
+  [constants.S_IFLNK, "L"],
+  [constants.S_IFBLK, "D"],
+  [constants.S_IFIFO, "p"],
+  [constants.S_IFSOCK, "S"],
+  [constants.S_IFCHR, "Dc"],
+]);
+
 /** Mode as Go prints it: kind letters, then permissions (`-rw-r--r--`, `drwxrwxrwx`, `dtrwxrwxrwx`). */
 export function fileMode(mode: number): string {
-  const kinds: Readonly<Record<number, string>> = {
-    0o040000: "d",
-    0o120000: "L",
-    0o060000: "D",
-    0o010000: "p",
-    0o140000: "S",
-    0o020000: "Dc",
-  };
   const special = [
     [0o4000, "u"],
     [0o2000, "g"],
     [0o1000, "t"],
   ] as const;
   const letters =
-    (kinds[mode & 0o170000] ?? "") +
+    (KINDS.get(mode & constants.S_IFMT) ?? "") +
     special
       .filter(([bit]) => (mode & bit) !== 0)
       .map(([, letter]) => letter)
       .join("");
-  const permissions = [..."rwxrwxrwx"].map((letter, index) => ((mode >> (8 - index)) & 1 ? letter : "-")).join("");
+  const permissions = [..."rwxrwxrwx"]
+    .map((letter, index) => ((mode >> (8 - index)) & 1 ? letter : "-"))
+    .join("");
   return (letters === "" ? "-" : letters) + permissions;
 }
 
 /** RFC 3339 with nanoseconds, without trailing zeros. */
 export function rfc3339(nanoseconds: bigint): string {
   const seconds = nanoseconds / 1_000_000_000n;
-  const fraction = String(nanoseconds % 1_000_000_000n).padStart(9, "0").replace(/0+$/, "");
+  const fraction = String(nanoseconds % 1_000_000_000n)
+    .padStart(9, "0")
+    .replace(/0+$/, "");
   const base = new Date(Number(seconds) * 1000).toISOString().slice(0, 19);
   return `${base}${fraction === "" ? "" : `.${fraction}`}Z`;
 }
@@ -90,10 +96,11 @@ export async function contentType(root: string, path: string): Promise<string> {
   const { file } = await openInside(root, path);
   try {
     const { bytesRead, buffer } = await file.read(Buffer.alloc(512), 0, 512, 0);
-    const binary = buffer.subarray(0, bytesRead).some((byte) => byte < 9 || (byte > 13 && byte < 32 && byte !== 27));
+    const binary = buffer
+      .subarray(0, bytesRead)
+      .some((byte) => byte < 9 || (byte > 13 && byte < 32 && byte !== 27));
     return binary ? "application/octet-stream" : "text/plain; charset=utf-8";
   } finally {
     await file.close();
   }
 }
-

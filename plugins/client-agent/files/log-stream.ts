@@ -95,7 +95,9 @@ async function nextNumber(request: LogStreamRequest, after: number): Promise<num
 }
 
 /** The file and offset that `origin` and `offset` mean; undefined while there is no log. */
-async function startingPoint(request: LogStreamRequest): Promise<{ number: number; offset: number } | undefined> {
+async function startingPoint(
+  request: LogStreamRequest,
+): Promise<{ number: number; offset: number } | undefined> {
   const files = await logFiles(request);
   const last = files.at(-1);
   if (last === undefined) return undefined;

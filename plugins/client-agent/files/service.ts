@@ -77,7 +77,10 @@ export class FileService {
       throw new RemoteError("bad_request", `unknown task name "${request.task}"`);
     }
     if (request.type !== "stdout" && request.type !== "stderr") {
-      throw new RemoteError("bad_request", `log type must be "stdout" or "stderr", not "${String(request.type)}"`);
+      throw new RemoteError(
+        "bad_request",
+        `log type must be "stdout" or "stderr", not "${String(request.type)}"`,
+      );
     }
     yield* streamLog({
       ...request,

@@ -13,7 +13,12 @@ export interface CpuFacts {
 }
 
 /** Go's names of architectures, which jobs' constraints use. */
-const GO_ARCH: Readonly<Record<string, string>> = { x64: "amd64", ia32: "386", ppc64: "ppc64le", mipsel: "mipsle" };
+const GO_ARCH: Readonly<Record<string, string>> = {
+  x64: "amd64",
+  ia32: "386",
+  ppc64: "ppc64le",
+  mipsel: "mipsle",
+};
 /** MHz assumed for a core that tells nothing. */
 const ASSUMED_FREQUENCY = 1000;
 

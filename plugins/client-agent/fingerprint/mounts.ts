@@ -17,7 +17,12 @@ export function readMounts(path = "/proc/self/mountinfo"): Mount[] {
     const point = front.split(" ")[4];
     const [type = "", source = "", options = ""] = back.split(" ");
     if (point === undefined) continue;
-    mounts.push({ point: unescape(point), type, source: unescape(source), options: options.split(",") });
+    mounts.push({
+      point: decodeOctal(point),
+      type,
+      source: decodeOctal(source),
+      options: options.split(","),
+    });
   }
   return mounts;
 }
@@ -30,6 +35,6 @@ export function mountOf(path: string, mounts: readonly Mount[]): Mount | undefin
 }
 
 /** Octal escapes of blanks. */
-function unescape(text: string): string {
+function decodeOctal(text: string): string {
   return text.replace(/\\(\d{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
 }

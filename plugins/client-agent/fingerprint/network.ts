@@ -17,7 +17,9 @@ const DEFAULT_SPEED = 1000;
  */
 export function fingerprintNetwork(wanted: string, devMode: boolean): NetworkFacts {
   const interfaces = networkInterfaces();
-  const loopback = Object.keys(interfaces).find((name) => interfaces[name]?.some((address) => address.internal));
+  const loopback = Object.keys(interfaces).find((name) =>
+    interfaces[name]?.some((address) => address.internal),
+  );
   const device = wanted !== "" ? wanted : devMode ? loopback : (defaultRouteDevice() ?? loopback);
   if (device === undefined) return { attributes: {}, networks: [], nodeNetworks: [] };
   const addresses = interfaces[device];
@@ -61,7 +63,9 @@ export function fingerprintNetwork(wanted: string, devMode: boolean): NetworkFac
 
 /** Link-local addresses are of no use to others, unless there is nothing else. */
 function usableAddresses(addresses: readonly NetworkInterfaceInfo[]): NetworkInterfaceInfo[] {
-  const routable = addresses.filter((a) => !a.address.startsWith("fe80:") && !a.address.startsWith("169.254."));
+  const routable = addresses.filter(
+    (a) => !a.address.startsWith("fe80:") && !a.address.startsWith("169.254."),
+  );
   return routable.length > 0 ? routable : [...addresses];
 }
 

@@ -31,10 +31,7 @@ export class AtomicFile {
   async save(content: string): Promise<void> {
     this.wanted = content;
     while (this.wanted !== undefined && !this.failing && !this.removed.signal.aborted) {
-      this.writing ??= this.writeNewest().finally(() => {
-        this.writing = undefined;
-      });
-      await this.writing;
+      await this.writeInTurn();
     }
   }
 
@@ -49,6 +46,14 @@ export class AtomicFile {
   /** Ends retrying. */
   close(): void {
     this.removed.abort();
+  }
+
+  /** Joins the write under way, or begins one. */
+  private writeInTurn(): Promise<void> {
+    this.writing ??= this.writeNewest().finally(() => {
+      this.writing = undefined;
+    });
+    return this.writing;
   }
 
   private async writeNewest(): Promise<void> {
@@ -75,9 +80,7 @@ export class AtomicFile {
     while (this.failing && !this.removed.signal.aborted) {
       await sleep(RETRY, this.removed.signal);
       if (this.removed.signal.aborted) return;
-      await (this.writing ??= this.writeNewest().finally(() => {
-        this.writing = undefined;
-      }));
+      await this.writeInTurn();
     }
   }
 }

@@ -71,7 +71,8 @@ function coreUsage(
 
 function memoryUsage() {
   const text = readFileSync("/proc/meminfo", "utf8");
-  const bytes = (key: string) => Number(new RegExp(`^${key}:\\s+(\\d+) kB$`, "m").exec(text)?.[1] ?? 0) * 1024;
+  const bytes = (key: string) =>
+    Number(new RegExp(`^${key}:\\s+(\\d+) kB$`, "m").exec(text)?.[1] ?? 0) * 1024;
   const Total = totalmem();
   const Available = bytes("MemAvailable") || freemem();
   const Free = bytes("MemFree") || freemem();

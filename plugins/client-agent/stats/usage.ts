@@ -28,7 +28,11 @@ export function allocationUsage(
       Timestamp: stats.timestamp,
     };
   }
-  return { ResourceUsage: { ...usageOf(all, frequency), DeviceStats: [] }, Tasks: usage, Timestamp: timestamp };
+  return {
+    ResourceUsage: { ...usageOf(all, frequency), DeviceStats: [] },
+    Tasks: usage,
+    Timestamp: timestamp,
+  };
 }
 
 function usageOf(processes: readonly ProcessStats[], frequency: number): ResourceUsage {

@@ -69,7 +69,10 @@ export class UpdateQueue {
       try {
         await this.options.send(batch);
       } catch (error) {
-        this.options.log.debug({ updates: batch.length, error: String(error) }, "status updates not taken, trying again");
+        this.options.log.debug(
+          { updates: batch.length, error: String(error) },
+          "status updates not taken, trying again",
+        );
         this.wake = new AbortController();
         await sleep(pause * (0.75 + Math.random() / 2), this.wake.signal);
         pause = Math.min(pause * 2, RETRY_LAST);

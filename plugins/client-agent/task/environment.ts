@@ -9,8 +9,8 @@ import {
   type Node,
   type Task,
 } from "@drover/plugin-sdk";
-import { type Interpolation, interpolate } from "./interpolate.js";
 import type { TaskFolders } from "./folders.js";
+import { type Interpolation, interpolate } from "./interpolate.js";
 
 export interface EnvironmentInput {
   readonly allocation: Allocation;
@@ -43,11 +43,11 @@ export function buildEnvironment(input: EnvironmentInput): Interpolation {
     NOMAD_CPU_LIMIT: String(held?.Cpu.CpuShares ?? task.Resources.CPU),
     NOMAD_MEMORY_LIMIT: String(held?.Memory.MemoryMB ?? task.Resources.MemoryMB),
   };
-  if (job.ParentID !== "") env["NOMAD_JOB_PARENT_ID"] = job.ParentID;
+  if (job.ParentID !== "") env.NOMAD_JOB_PARENT_ID = job.ParentID;
   const memoryMax = held?.Memory.MemoryMaxMB ?? 0;
-  if (memoryMax > 0) env["NOMAD_MEMORY_MAX_LIMIT"] = String(memoryMax);
+  if (memoryMax > 0) env.NOMAD_MEMORY_MAX_LIMIT = String(memoryMax);
   const cores = held?.Cpu.ReservedCores ?? [];
-  if (cores.length > 0) env["NOMAD_CPU_CORES"] = formatCores(cores);
+  if (cores.length > 0) env.NOMAD_CPU_CORES = formatCores(cores);
 
   const facts = { ...nodeFacts(node), "node.region": input.region };
   const base: Interpolation = { env, facts };

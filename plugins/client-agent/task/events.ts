@@ -44,7 +44,8 @@ function event(
 
 export const received = () => event(TaskEventType.Received, "Task received by client");
 
-export const setup = (Message: string) => event(TaskEventType.Setup, Message, { Message }, { message: Message });
+export const setup = (Message: string) =>
+  event(TaskEventType.Setup, Message, { Message }, { message: Message });
 
 export const started = () => event(TaskEventType.Started, "Task started by client");
 

@@ -65,7 +65,10 @@ export async function prepareTask(input: PrepareInput): Promise<TaskConfig> {
   const config = interpolateAll(task.Config ?? {}, scope) as Record<string, unknown>;
   const faults = driver.validate(config);
   if (faults.length > 0) {
-    throw new PrepareError(events.validationFailure(`config of task "${task.Name}": ${faults.join("; ")}`), false);
+    throw new PrepareError(
+      events.validationFailure(`config of task "${task.Name}": ${faults.join("; ")}`),
+      false,
+    );
   }
   const held = allocation.AllocatedResources.Tasks[task.Name];
   return {
@@ -101,7 +104,8 @@ function refuseUnsupported({ job, allocation, task, emit }: PrepareInput): void 
   };
   if (task.Vault !== null) refuse("has a vault block: this agent has no Vault");
   const mount = task.VolumeMounts?.[0];
-  if (mount !== undefined) refuse(`mounts volume "${mount.Volume}": driver ${task.Driver} does not support volumes`);
+  if (mount !== undefined)
+    refuse(`mounts volume "${mount.Volume}": driver ${task.Driver} does not support volumes`);
   const mode = lookupTaskGroup(job, allocation.TaskGroup)?.Networks?.[0]?.Mode ?? "";
   if (mode !== "" && mode !== "host") refuse(`needs network mode "${mode}": this agent supports "host"`);
 }

@@ -16,8 +16,8 @@ import {
   type TaskStats,
   TaskStatus,
 } from "@drover/plugin-sdk";
-import { sleep } from "../clock.js";
 import { restartsOnSuccess } from "../alloc/lifecycle.js";
+import { sleep } from "../clock.js";
 import * as events from "./events.js";
 import { PrepareError, prepareTask } from "./prepare.js";
 import { type RestartDecision, RestartTracker, type TaskEnd } from "./restart-tracker.js";
@@ -215,13 +215,20 @@ export class TaskRunner {
       if (found !== undefined) {
         log.info({ task: this.name, pid: found.pid }, "task found again");
         record.handle = found.state;
-        if (record.state.State !== TaskStatus.Running) this.setRunning();
+        if (record.state.State !== TaskStatus.Running) {
+          this.setRunning();
+          this.emit(events.started());
+        } else {
+          this.options.changed();
+        }
         return found;
       }
     } catch (error) {
       log.warn({ task: this.name, error: String(error) }, "task could not be found again");
       const reason = error instanceof Error ? error.message : String(error);
-      this.emit(events.driverMessage(`Task was lost while the agent was away (${reason}); starting it again`));
+      this.emit(
+        events.driverMessage(`Task was lost while the agent was away (${reason}); starting it again`),
+      );
     }
     record.handle = null;
     record.starting = false;
@@ -308,7 +315,10 @@ export class TaskRunner {
         await handle.stop(this.task.KillSignal, timeout);
         return;
       } catch (error) {
-        this.options.log.warn({ task: this.name, attempt, error: String(error) }, "task could not be stopped");
+        this.options.log.warn(
+          { task: this.name, attempt, error: String(error) },
+          "task could not be stopped",
+        );
         if (attempt === STOP_ATTEMPTS) throw error;
         await sleep(STOP_PAUSE, this.detached.signal);
       }
@@ -325,7 +335,10 @@ export class TaskRunner {
     try {
       await handle.destroy();
     } catch (error) {
-      this.options.log.warn({ task: this.name, error: String(error) }, "the driver could not release the task");
+      this.options.log.warn(
+        { task: this.name, error: String(error) },
+        "the driver could not release the task",
+      );
     }
     if (this.restartRequested) {
       this.restartRequested = false;
@@ -376,7 +389,8 @@ export class TaskRunner {
   }
 
   private running(): DriverTask {
-    if (this.handle === undefined || this.state.State !== TaskStatus.Running) throw new Error("Task not running");
+    if (this.handle === undefined || this.state.State !== TaskStatus.Running)
+      throw new Error("Task not running");
     return this.handle;
   }
 

@@ -33,7 +33,12 @@ export function renderTemplate(
   }
 }
 
-function evaluate(action: string, env: Readonly<Record<string, string>>, left: string, right: string): string {
+function evaluate(
+  action: string,
+  env: Readonly<Record<string, string>>,
+  left: string,
+  right: string,
+): string {
   if (/^\/\*[\s\S]*\*\/$/.test(action)) return "";
   const variable = /^env\s+(?:"([^"\\]*)"|`([^`]*)`)$/.exec(action);
   if (variable !== null) return env[variable[1] ?? variable[2] ?? ""] ?? "";

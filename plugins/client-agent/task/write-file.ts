@@ -5,7 +5,12 @@ import { dirname } from "node:path";
 import { confineNew } from "../files/confine.js";
 
 /** Writes `path` inside `root`, making folders on the way; an old file is replaced and a link never followed. */
-export async function writeInside(root: string, path: string, content: string | Buffer, mode: number): Promise<void> {
+export async function writeInside(
+  root: string,
+  path: string,
+  content: string | Buffer,
+  mode: number,
+): Promise<void> {
   const target = await confineNew(root, path);
   await mkdir(dirname(target), { recursive: true });
   await rm(target, { force: true });

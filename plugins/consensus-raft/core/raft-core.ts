@@ -189,13 +189,28 @@ export class RaftCore {
     }
   }
 
-  /** Stands for election now; a sole voter wins at once. A server that does not vote stays a follower. */
+  /** Stands for election now; a sole voter wins as soon as its vote is durable. A server that does not vote stays a follower. */
   campaign(): void {
     if (this.#role === "leader") return;
     this.#resetElectionTimer();
-    if (!isVoter(this.configuration, this.id)) return;
-    if (voters(this.configuration).length === 1) this.#startElection();
+    if (!this.#mayLead()) return;
+    const all = voters(this.configuration);
+    if (all.length === 1 && all[0] === this.id) this.#startElection();
     else this.#startPreVote();
+  }
+
+  /**
+   * A voter may; so may one that lost its vote by a change that is not known to be committed, because the others may
+   * need its longer log to go on (section 4.2.2).
+   */
+  #mayLead(): boolean {
+    if (isVoter(this.configuration, this.id)) return true;
+    const before = this.#configurations.at(-2);
+    return (
+      before !== undefined &&
+      this.#configurations.at(-1)!.index > this.#commit &&
+      isVoter(before.configuration, this.id)
+    );
   }
 
   /** Appends commands, on the leader; gives the first one's index. */
@@ -289,6 +304,11 @@ export class RaftCore {
     if (this.#handedLast !== null) this.#log.markStable(this.#handedLast.index, this.#handedLast.term);
     this.#handedLast = null;
     if (this.#role === "leader") this.#maybeCommit();
+    // A vote for itself counts once it is durable, like any other: after a crash it could give that term's vote away.
+    if (this.#role === "candidate" && this.#savedHardState.term === this.#term) {
+      this.#votes.set(this.id, true);
+      if (this.#countVotes() === "won") this.#becomeLeader();
+    }
   }
 
   /**
@@ -381,13 +401,9 @@ export class RaftCore {
     return role !== this.#role || term !== this.#term || leader !== this.#leader;
   }
 
-  /**
-   * For what promises no durability here: it may leave before this server's disk is done. Except in a term that is not
-   * durable itself: after a crash this server could lead the same term again, with other entries.
-   */
+  /** For what promises no durability here: it may leave before this server's disk is done. */
   #send(to: string, body: MessageBody): void {
-    const queue = this.#savedHardState.term === this.#term ? this.#messages : this.#messagesAfterPersist;
-    queue.push({ ...body, from: this.id, to, term: this.#term });
+    this.#messages.push({ ...body, from: this.id, to, term: this.#term });
   }
 
   #sendAfterPersist(to: string, body: MessageBody, term = this.#term): void {
@@ -457,9 +473,7 @@ export class RaftCore {
     this.#leaveRole("candidate", null);
     this.#term++;
     this.#vote = this.id;
-    this.#votes.set(this.id, true);
-    if (this.#countVotes() === "won") this.#becomeLeader();
-    else this.#requestVotes(false, this.#term);
+    this.#requestVotes(false, this.#term);
   }
 
   #requestVotes(pre: boolean, term: number): void {

@@ -91,7 +91,8 @@ const server = createServer((agent) => {
         if (method === "shutdown") agent.end(leave);
         settle();
       },
-      (error: unknown) => sendLine(agent, { id, error: error instanceof Error ? error.message : String(error) }),
+      (error: unknown) =>
+        sendLine(agent, { id, error: error instanceof Error ? error.message : String(error) }),
     );
   });
 });

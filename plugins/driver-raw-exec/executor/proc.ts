@@ -64,7 +64,9 @@ export function listProcesses(): ProcStat[] {
 /** Whether exactly this process is there and not a zombie. */
 export function isAlive(identity: ProcessIdentity): boolean {
   const stat = readStat(identity.pid);
-  return stat !== undefined && stat.startTime === identity.startTime && stat.state !== "Z" && stat.state !== "X";
+  return (
+    stat !== undefined && stat.startTime === identity.startTime && stat.state !== "Z" && stat.state !== "X"
+  );
 }
 
 /**

@@ -58,7 +58,10 @@ export interface ExecutorMethods {
   /** The newest task of that id. */
   find: { request: { readonly id: string }; answer: ProcessStatus | null };
   /** Signal to the process, SIGKILL to its session after `timeout` milliseconds; answered when it is gone. */
-  stop: { request: { readonly key: string; readonly signal: string; readonly timeout: number }; answer: null };
+  stop: {
+    request: { readonly key: string; readonly signal: string; readonly timeout: number };
+    answer: null;
+  };
   signal: { request: { readonly key: string; readonly signal: string }; answer: null };
   /** Drops what is kept of an ended task. */
   forget: { request: { readonly key: string }; answer: null };
@@ -110,7 +113,8 @@ export function readLines(socket: Socket, onMessage: (message: unknown) => void)
     if (rest.length > 0) {
       parts.push(rest);
       size += rest.length;
-      if (size > MAX_LINE) socket.destroy(new Error(`a line on the executor's socket exceeds ${MAX_LINE} bytes`));
+      if (size > MAX_LINE)
+        socket.destroy(new Error(`a line on the executor's socket exceeds ${MAX_LINE} bytes`));
     }
   });
 }

@@ -149,7 +149,9 @@ export class Supervisor {
    * can't open /dev/stdout on a socket.
    */
   private async makePipes(count: number): Promise<{ reader: Socket; writer: number }[]> {
-    const paths = Array.from({ length: count }, () => join(this.folder, `pipe-${process.pid}-${this.pipes++}`));
+    const paths = Array.from({ length: count }, () =>
+      join(this.folder, `pipe-${process.pid}-${this.pipes++}`),
+    );
     await run("mkfifo", ["-m", "600", "--", ...paths]);
     return paths.map((path) => {
       const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
@@ -160,7 +162,10 @@ export class Supervisor {
   }
 }
 
-async function launch(request: StartRequest, pipes: readonly { readonly writer: number }[]): Promise<ChildProcess> {
+async function launch(
+  request: StartRequest,
+  pipes: readonly { readonly writer: number }[],
+): Promise<ChildProcess> {
   const child = spawn(request.command, request.args, {
     cwd: request.cwd,
     env: request.env,

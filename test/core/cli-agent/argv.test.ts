@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { normalizeArgv } from "../../../core/cli/argv.js";
 
-const normal = (...argv: string[]) => normalizeArgv(argv, (flag) => ["dev", "detach", "verbose"].includes(flag));
+const normal = (...argv: string[]) =>
+  normalizeArgv(argv, (flag) => ["dev", "detach", "verbose"].includes(flag));
 
 test("long flags with one dash get their second, with a value after a blank or an equals sign", () => {
   assert.deepEqual(normal("agent", "-config", "a.hcl", "-config=b.hcl", "--config", "c.hcl", "-dev"), [

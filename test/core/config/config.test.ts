@@ -72,7 +72,10 @@ test("HCL and JSON files are read in Nomad's format, durations in milliseconds",
 test("files merge in order as Nomad documents: values replace, empty ones don't, lists append, maps merge", async () => {
   const conf = join(folder, "conf.d");
   await mkdir(conf);
-  await file("conf.d/20.json", '{"name": "later", "client": {"servers": ["c"], "meta": {"y": "2"}}, "leave_on_interrupt": false}');
+  await file(
+    "conf.d/20.json",
+    '{"name": "later", "client": {"servers": ["c"], "meta": {"y": "2"}}, "leave_on_interrupt": false}',
+  );
   await file(
     "conf.d/10.hcl",
     'name = "earlier"\nleave_on_interrupt = true\nclient {\n servers = ["a", "b"]\n meta { x = "1" }\n}\nplugin "p" {\n source = "./p.js"\n config { one = 1 }\n}',
@@ -85,14 +88,27 @@ test("files merge in order as Nomad documents: values replace, empty ones don't,
   assert.deepEqual(config.client.servers, ["a", "b", "c"]);
   assert.deepEqual(config.client.meta, { x: "1", y: "2" });
   assert.equal(config.server.num_schedulers, 0);
-  assert.deepEqual(config.plugins.p, { enabled: true, args: [], config: { two: 2 } }, "a plugin block replaces");
-  assert.deepEqual(config.files.map((path) => path.slice(folder.length + 1)), ["conf.d/10.hcl", "conf.d/20.json", "last.hcl"]);
+  assert.deepEqual(
+    config.plugins.p,
+    { enabled: true, args: [], config: { two: 2 } },
+    "a plugin block replaces",
+  );
+  assert.deepEqual(
+    config.files.map((path) => path.slice(folder.length + 1)),
+    ["conf.d/10.hcl", "conf.d/20.json", "last.hcl"],
+  );
 });
 
 test("unknown keys and wrong types are errors with file, line and the nearest known key, all at once", async () => {
   const found = await problems([
-    await file("a.hcl", 'regoin = "x"\n\nserver {\n  enabled = "maybe"\n\n  heartbeat_grace = "10 seconds"\n  bootstrap_expekt = 1\n}\n'),
-    await file("b.json", '{\n  "ports": {\n    "http": 70000\n  },\n  "plugin": [{"mqtt": [{"conf": {}}]}]\n}'),
+    await file(
+      "a.hcl",
+      'regoin = "x"\n\nserver {\n  enabled = "maybe"\n\n  heartbeat_grace = "10 seconds"\n  bootstrap_expekt = 1\n}\n',
+    ),
+    await file(
+      "b.json",
+      '{\n  "ports": {\n    "http": 70000\n  },\n  "plugin": [{"mqtt": [{"confg": {}}]}]\n}',
+    ),
   ]);
   assert.deepEqual(found.sort(), [
     'a.hcl:1: regoin: unknown key; did you mean "region"?',
@@ -100,12 +116,15 @@ test("unknown keys and wrong types are errors with file, line and the nearest kn
     'a.hcl:6: server.heartbeat_grace: "10 seconds" is not a duration: write for example "30s", "5m" or "1h30m"',
     'a.hcl:7: server.bootstrap_expekt: unknown key; did you mean "bootstrap_expect"?',
     "b.json:3: ports.http: must be between 0 and 65535",
-    'b.json:5: plugin.mqtt.conf: unknown key; did you mean "config"?',
+    'b.json:5: plugin.mqtt.confg: unknown key; did you mean "config"?',
   ]);
 });
 
 test("a file that does not parse is an error with file, line and column; one that is not there too", async () => {
-  const found = await problems([await file("broken.hcl", "server {\n  enabled = \n}\n"), join(folder, "none.hcl")]);
+  const found = await problems([
+    await file("broken.hcl", "server {\n  enabled = \n}\n"),
+    join(folder, "none.hcl"),
+  ]);
   assert.match(found.join("\n"), /broken\.hcl:2:\d+: /);
   assert.match(found.join("\n"), /none\.hcl: no such file or folder/);
 });
@@ -121,21 +140,35 @@ test("a plugin's key is found in the file whose block counts", async () => {
 
 test("Nomad's keys that change nothing yet are accepted and named; those that would protect apart", async () => {
   const { unused, unprotected } = await load([
-    await file("a.hcl", 'acl { enabled = true }\ntls { http = false }\nconsul { address = "127.0.0.1:8500" }\nserver { job_gc_threshold = "4h" }\n'),
+    await file(
+      "a.hcl",
+      'acl { enabled = true }\ntls { http = false }\nconsul { address = "127.0.0.1:8500" }\nserver { job_gc_threshold = "4h" }\n',
+    ),
   ]);
   assert.deepEqual([...unused].sort(), ["acl.enabled", "consul", "server.job_gc_threshold", "tls.http"]);
   assert.deepEqual(unprotected, ["acl.enabled"]);
 });
 
 test("what is wrong as a whole is said in one go", async () => {
-  assert.deepEqual(await problems([await file("a.hcl", 'region = "a/b"\nplugin_trust { publishers = ["x"] }\n')], { dataDir: "rel", bootstrapExpect: "3" }), [
-    "server.bootstrap_expect is 3, but this version runs one server; set 1 (starting 3 would give 3 clusters)",
-    'region "a/b" must not contain blanks, "/", "+" or "#"',
-    'plugin_trust.publishers: "x" is not a publisher key: base64 of a 32-byte Ed25519 public key is needed',
-    `data_dir must be given as an absolute path: got rel (perhaps ${process.cwd()}/rel)`,
-  ]);
-  const bare = await loadConfig({ dev: false, paths: [], flags: { bind: "127.0.0.1" } }).catch((error: unknown) => error);
-  assert.match(String(bare), /Must specify either server, client or dev mode for the agent\.\nMust specify "data_dir"/);
+  assert.deepEqual(
+    await problems([await file("a.hcl", 'region = "a/b"\nplugin_trust { publishers = ["x"] }\n')], {
+      dataDir: "rel",
+      bootstrapExpect: "3",
+    }),
+    [
+      "server.bootstrap_expect is 3, but this version runs one server; set 1 (starting 3 would give 3 clusters)",
+      'region "a/b" must not contain blanks, "/", "+" or "#"',
+      'plugin_trust.publishers: "x" is not a publisher key: base64 of a 32-byte Ed25519 public key is needed',
+      `data_dir must be given as an absolute path: got rel (perhaps ${process.cwd()}/rel)`,
+    ],
+  );
+  const bare = await loadConfig({ dev: false, paths: [], flags: { bind: "127.0.0.1" } }).catch(
+    (error: unknown) => error,
+  );
+  assert.match(
+    String(bare),
+    /Must specify either server, client or dev mode for the agent\.\nMust specify "data_dir"/,
+  );
 });
 
 test("a wrong flag is an error that names the flag", async () => {
@@ -154,7 +187,11 @@ test("-dev needs no file: server and client on the loopback interface with a tem
     assert.ok(config.server.enabled && config.client.enabled);
     assert.equal(config.bind_addr, "127.0.0.1");
     assert.equal(config.client.options["driver.raw_exec.enable"], "true");
-    assert.deepEqual(config.advertise, { http: "127.0.0.1:4646", rpc: "127.0.0.1:4647", serf: "127.0.0.1:4648" });
+    assert.deepEqual(config.advertise, {
+      http: "127.0.0.1:4646",
+      rpc: "127.0.0.1:4647",
+      serf: "127.0.0.1:4648",
+    });
   } finally {
     await rm(loaded.temporaryDir!, { recursive: true, force: true });
   }
@@ -170,7 +207,10 @@ test("a data folder is made private; one that can't be is a clear error", async 
 
 test("a data folder is held by one agent; a lock left by a killed one is taken over", async () => {
   const release = await lockDataDir(folder);
-  await assert.rejects(lockDataDir(folder), new RegExp(`is in use by the agent with process id ${process.pid}`));
+  await assert.rejects(
+    lockDataDir(folder),
+    new RegExp(`is in use by the agent with process id ${process.pid}`),
+  );
   await release();
   await file("agent.lock", '{"pid":1,"started":"somewhen"}');
   await (await lockDataDir(folder))();
@@ -180,9 +220,16 @@ test("a data folder is held by one agent; a lock left by a killed one is taken o
 
 test("agent/self has Nomad's names and no secret", async () => {
   const { selfConfig } = await load([
-    await file("a.hcl", 'vault { token = "s3cret" }\nconsul { token = "s3cret" }\nacl { replication_token = "s3cret" }\nplugin "mqtt" {\n config {\n  pass = "s3cret"\n }\n}\n'),
+    await file(
+      "a.hcl",
+      'vault { token = "s3cret" }\nconsul { token = "s3cret" }\nacl { replication_token = "s3cret" }\nplugin "mqtt" {\n config {\n  pass = "s3cret"\n }\n}\n',
+    ),
   ]);
-  const self = selfConfig as { Vault: { Token: string }; Ports: object; Autopilot: { LastContactThreshold: number } };
+  const self = selfConfig as {
+    Vault: { Token: string };
+    Ports: object;
+    Autopilot: { LastContactThreshold: number };
+  };
   assert.doesNotMatch(JSON.stringify(selfConfig), /s3cret/);
   assert.equal(self.Vault.Token, "<redacted>");
   assert.deepEqual(self.Ports, { HTTP: 4646, RPC: 4647, Serf: 4648 });

@@ -1,4 +1,11 @@
-import { createToken, definePlugin, type Logger, type Plugin, type PluginDefinition, type Token } from "@drover/plugin-sdk";
+import {
+  createToken,
+  definePlugin,
+  type Logger,
+  type Plugin,
+  type PluginDefinition,
+  type Token,
+} from "@drover/plugin-sdk";
 import { Kernel } from "../../../core/kernel/index.js";
 
 export const silent: Logger = {

@@ -1,3 +1,4 @@
+import "reflect-metadata";
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Logger, type PluginContext, resolveAll, resolveOptional } from "@drover/plugin-sdk";
@@ -46,7 +47,12 @@ test("what a plugin registers beside its declared tokens stays in its own contai
   let seen: unknown = "nothing yet";
   const kernel = kernelOf(
     plugin({ name: "owner", register: (container) => void container.registerInstance(hidden, "mine") }),
-    plugin({ name: "other", start: ({ container }) => void (seen = resolveOptional(container, hidden)) }),
+    plugin({
+      name: "other",
+      start({ container }) {
+        seen = resolveOptional(container, hidden);
+      },
+    }),
   );
   await kernel.start();
   assert.equal(seen, undefined);
@@ -61,7 +67,9 @@ test("a multi-valued token collects from all plugins in start order, the collect
       name: "collector",
       provides: [token],
       requires: [token],
-      start: ({ container }) => void (seen = resolveAll(container, token)),
+      start({ container }) {
+        seen = resolveAll(container, token);
+      },
     }),
     plugin({
       name: "two",
@@ -80,7 +88,14 @@ test("a multi-valued token collects from all plugins in start order, the collect
 test("resolveAll gives an empty list for a multi-valued token that nobody provides", async () => {
   let seen: unknown;
   const token = freshToken("multiple");
-  const kernel = kernelOf(plugin({ name: "a", start: ({ container }) => void (seen = resolveAll(container, token)) }));
+  const kernel = kernelOf(
+    plugin({
+      name: "a",
+      start({ container }) {
+        seen = resolveAll(container, token);
+      },
+    }),
+  );
   await kernel.start();
   assert.deepEqual(seen, []);
   await kernel.stop();
@@ -101,7 +116,11 @@ test("a plugin that throws in register or start is named with its cause, and wha
     },
     stop: () => void stopped.push("broken"),
   });
-  const never = plugin({ name: "never", start: () => assert.fail("must not start"), stop: () => assert.fail() });
+  const never = plugin({
+    name: "never",
+    start: () => assert.fail("must not start"),
+    stop: () => assert.fail(),
+  });
   await assert.rejects(kernelOf(first, broken, never).start(), {
     name: "PluginError",
     message: 'plugin "broken" failed in start: no disk: ENOSPC',
@@ -127,7 +146,9 @@ test("a start that passes its deadline is told through its signal, and stopped",
       context = given;
       return gate().promise;
     },
-    stop: () => void (stopped = true),
+    stop() {
+      stopped = true;
+    },
   });
   await assert.rejects(kernelOf(slow).start(), /plugin "slow" failed in start: start took longer than 20 ms/);
   assert.equal(context?.signal.aborted, true);
@@ -143,7 +164,10 @@ test("stopping goes on past plugins that fail or hang, and reports each", async 
   );
   await kernel.start();
   const error = (await kernel.stop().catch((thrown: unknown) => thrown)) as PluginErrors;
-  assert.deepEqual(error.errors.map(({ plugin: name }) => name), ["throws", "hangs"]);
+  assert.deepEqual(
+    error.errors.map(({ plugin: name }) => name),
+    ["throws", "hangs"],
+  );
   assert.match(error.message, /stuck\n.*took longer than 20 ms/);
   assert.deepEqual(stopped, ["last"]);
 });
@@ -152,11 +176,21 @@ test("a running plugin that reports fatal reaches the host once, by name", async
   const reports: Error[] = [];
   let context: PluginContext<unknown> | undefined;
   const kernel = newKernel((error) => reports.push(error));
-  kernel.add(plugin({ name: "listener", start: (given) => void (context = given) }));
+  kernel.add(
+    plugin({
+      name: "listener",
+      start(given) {
+        context = given;
+      },
+    }),
+  );
   await kernel.start();
   context!.fatal(new Error("socket died"));
   context!.fatal(new Error("and again"));
-  assert.deepEqual(reports.map(({ message }) => message), ['plugin "listener" can\'t go on: socket died']);
+  assert.deepEqual(
+    reports.map(({ message }) => message),
+    ['plugin "listener" can\'t go on: socket died'],
+  );
   await kernel.stop();
 });
 
@@ -169,23 +203,35 @@ test("fatal and stop end a start that hangs", async () => {
         return gate().promise;
       },
     });
-  await assert.rejects(kernelOf(hanging((context) => context.fatal(new Error("gone")))).start(), /can't go on: gone/);
-  const kernel = kernelOf(hanging(() => void kernel.stop()), plugin({ name: "later", start: () => assert.fail() }));
+  await assert.rejects(
+    kernelOf(hanging((context) => context.fatal(new Error("gone")))).start(),
+    /can't go on: gone/,
+  );
+  const kernel = kernelOf(
+    hanging(() => void kernel.stop()),
+    plugin({ name: "later", start: () => assert.fail() }),
+  );
   await assert.rejects(kernel.start(), /shutting down/);
 });
 
 test("a plugin's settings are checked by its schema: all problems, where they stand, the nearest known key", () => {
-  const schema = z.strictObject({ listen: z.string(), limits: z.strictObject({ rate: z.number() }).optional() });
+  const schema = z.strictObject({
+    listen: z.string(),
+    limits: z.strictObject({ rate: z.number() }).optional(),
+  });
   const picky = plugin({ name: "picky", config: schema });
   const locate = (path: readonly (string | number)[]) => (path[0] === "listne" ? "agent.hcl:7" : undefined);
-  assert.throws(() => newKernel().add(picky, { listne: "x", limits: [{ rate: "fast" }] }, locate), (error: PluginErrors) => {
-    assert.deepEqual(error.message.split("\n").sort(), [
-      'agent.hcl:7: plugin "picky" config: listne: unknown key; did you mean "listen"?',
-      'plugin "picky" config: limits.rate: expected number, received string',
-      'plugin "picky" config: listen: expected string, received undefined',
-    ]);
-    return true;
-  });
+  assert.throws(
+    () => newKernel().add(picky, { listne: "x", limits: [{ rate: "fast" }] }, locate),
+    (error: PluginErrors) => {
+      assert.deepEqual(error.message.split("\n").sort(), [
+        'agent.hcl:7: plugin "picky" config: listne: unknown key; did you mean "listen"?',
+        'plugin "picky" config: limits.rate: expected number, received string',
+        'plugin "picky" config: listen: expected string, received undefined',
+      ]);
+      return true;
+    },
+  );
 });
 
 test("reload gives changed settings to the plugins that take them and names those that need a restart", async () => {
@@ -198,11 +244,22 @@ test("reload gives changed settings to the plugins that take them and names thos
   );
   await kernel.start();
   const change = { config: { level: 2 } };
-  const result = await kernel.reload(new Map([["live", change], ["fixed", change], ["same", { config: {} }]]));
+  const result = await kernel.reload(
+    new Map<string, { config: unknown }>([
+      ["live", change],
+      ["fixed", change],
+      ["same", { config: {} }],
+    ]),
+  );
   assert.deepEqual(result, { reloaded: ["live"], needRestart: ["fixed"] });
   assert.deepEqual(got, [{ level: 2 }]);
   await assert.rejects(
-    kernel.reload(new Map([["live", { config: { level: 3 } }], ["fixed", { config: { levle: 1 } }]])),
+    kernel.reload(
+      new Map([
+        ["live", { config: { level: 3 } }],
+        ["fixed", { config: { levle: 1 } }],
+      ]),
+    ),
     /levle: unknown key; did you mean "level"\?/,
   );
   assert.equal(got.length, 1, "nothing is applied where a block is wrong");

@@ -13,7 +13,8 @@ before(async () => {
 after(() => rm(folder, { recursive: true, force: true }));
 
 /** The brand is a registered symbol, so a plugin needs no SDK to be one. */
-const source = (name: string) => `export default { [Symbol.for("drover.plugin")]: true, name: "${name}", requires: [] };\n`;
+const source = (name: string) =>
+  `export default { [Symbol.for("drover.plugin")]: true, name: "${name}", requires: [] };\n`;
 
 async function file(name: string, content: string | Buffer): Promise<string> {
   const path = join(folder, name);
@@ -32,7 +33,10 @@ test("a built-in is found by its name and its alias", async () => {
 });
 
 test("an unknown plugin is an error with the nearest built-in", async () => {
-  await assert.rejects(load("consensus-rafft"), /plugin "consensus-rafft" is unknown; did you mean "consensus-raft"\?/);
+  await assert.rejects(
+    load("consensus-rafft"),
+    /plugin "consensus-rafft" is unknown; did you mean "consensus-raft"\?/,
+  );
 });
 
 test("a plugin is loaded from a file", async () => {
@@ -44,20 +48,35 @@ test("a plugin is loaded from a file", async () => {
 test("a plugin is loaded from an npm package, by main, exports and subpath", async () => {
   await file("node_modules/by-main/package.json", '{"main":"lib.mjs"}');
   await file("node_modules/by-main/lib.mjs", source("a"));
-  await file("node_modules/@scope/by-exports/package.json", '{"exports":{".":{"import":"./e.mjs"},"./sub":"./s.mjs"}}');
+  await file(
+    "node_modules/@scope/by-exports/package.json",
+    '{"exports":{".":{"import":"./e.mjs"},"./sub":"./s.mjs"}}',
+  );
   await file("node_modules/@scope/by-exports/e.mjs", source("b"));
   await file("node_modules/@scope/by-exports/s.mjs", source("c"));
   assert.equal((await load("a", "by-main")).plugin.name, "a");
   assert.equal((await load("b", "@scope/by-exports")).plugin.name, "b");
   assert.equal((await load("c", "@scope/by-exports/sub")).plugin.name, "c");
   await assert.rejects(load("d", "@scope/by-exports/none"), /does not export "\.\/none"/);
-  await assert.rejects(load("e", "no-such-package"), /npm package no-such-package is not installed in .*drover-loader-/);
+  await assert.rejects(
+    load("e", "no-such-package"),
+    /npm package no-such-package is not installed in .*drover-loader-/,
+  );
 });
 
 test("what is no plugin, has another name, breaks or is missing is an error that says so", async () => {
-  await assert.rejects(load("x", await file("x.mjs", "export default {};")), /is no plugin; make it one with definePlugin/);
-  await assert.rejects(load("y", await file("y.mjs", source("z"))), /defines a plugin named "z"; label its block so/);
-  await assert.rejects(load("t", await file("t.mjs", 'throw new Error("at load");')), /can't be loaded from .*t\.mjs: at load/);
+  await assert.rejects(
+    load("x", await file("x.mjs", "export default {};")),
+    /is no plugin; make it one with definePlugin/,
+  );
+  await assert.rejects(
+    load("y", await file("y.mjs", source("z"))),
+    /defines a plugin named "z"; label its block so/,
+  );
+  await assert.rejects(
+    load("t", await file("t.mjs", 'throw new Error("at load");')),
+    /can't be loaded from .*t\.mjs: at load/,
+  );
   await assert.rejects(load("m", join(folder, "missing.mjs")), /source file .*missing\.mjs does not exist/);
 });
 
@@ -84,6 +103,13 @@ test("with trusted publishers only a plugin that one of them signed is loaded", 
 
   const scattered = `import "./other.mjs";\n${source("scattered")}`;
   await file("scattered.mjs.sig", sign(null, Buffer.from(scattered), keys.privateKey));
-  await assert.rejects(load("scattered", await file("scattered.mjs", scattered), [publisher]), /sign a bundle of one file/);
-  assert.equal((await load("scheduler-batch", undefined, [publisher])).plugin.name, "scheduler-batch", "built-ins need none");
+  await assert.rejects(
+    load("scattered", await file("scattered.mjs", scattered), [publisher]),
+    /sign a bundle of one file/,
+  );
+  assert.equal(
+    (await load("scheduler-batch", undefined, [publisher])).plugin.name,
+    "scheduler-batch",
+    "built-ins need none",
+  );
 });

@@ -64,8 +64,14 @@ test("a kernel stops in the reverse of the order it started in, whatever the gra
 
 test("plugins that don't depend on each other keep the order they were given in", () => {
   const names = ["e", "a", "d", "b"];
-  const ordered = orderPlugins(names.map((name) => plugin({ name })), options);
-  assert.deepEqual(ordered.map(({ name }) => name), names);
+  const ordered = orderPlugins(
+    names.map((name) => plugin({ name })),
+    options,
+  );
+  assert.deepEqual(
+    ordered.map(({ name }) => name),
+    names,
+  );
 });
 
 test("a missing provider is named with its token and the built-in plugin that would provide it", async () => {
@@ -84,7 +90,10 @@ test("a multi-valued token that nobody provides is no error", () => {
 test("a second provider of a single-valued token is an error that names both", () => {
   const token = freshToken();
   const both = ["first", "second"].map((name) => plugin({ name, provides: [token] }));
-  assert.throws(() => orderPlugins(both, options), /plugins "first" and "second" both provide Test\d+.*turn one off/);
+  assert.throws(
+    () => orderPlugins(both, options),
+    /plugins "first" and "second" both provide Test\d+.*turn one off/,
+  );
 });
 
 test("a cycle is an error that shows its path", () => {

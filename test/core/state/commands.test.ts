@@ -25,8 +25,12 @@ beforeEach(() => {
 afterEach(() => machine.close());
 
 function read<T>(use: (snapshot: ReturnType<Machine["store"]["view"]>) => T): T {
-  using snapshot = machine.store.view();
-  return use(snapshot);
+  const snapshot = machine.store.view();
+  try {
+    return use(snapshot);
+  } finally {
+    snapshot.close();
+  }
 }
 
 function refusal(result: unknown): string {

@@ -146,7 +146,7 @@ const sorted = (rows: Iterable<{ readonly ID: string }>): string[] => [...rows].
 
 /** Secondary indexes hold exactly the rows that they should. */
 function checkIndexes(machine: Machine): void {
-  using s = machine.store.view();
+  const s = machine.store.view();
   const allocations = [...s.allocations()];
   for (let n = 0; n < 5; n += 1) {
     const where = (field: keyof Allocation, id: string): string[] =>
@@ -192,7 +192,7 @@ function checkIndexes(machine: Machine): void {
 
 /** Every allocation of the present job that was not collected is in one bucket of its group. */
 function checkSummaries(machine: Machine, collected: ReadonlyMap<string, number>): void {
-  using s = machine.store.view();
+  const s = machine.store.view();
   for (const job of s.jobs()) {
     const summary = s.jobSummary(job.Namespace, job.ID);
     const own = s.allocationsByJob(job.Namespace, job.ID).filter((a) => a.JobCreateIndex === job.CreateIndex);
@@ -211,7 +211,7 @@ function checkSummaries(machine: Machine, collected: ReadonlyMap<string, number>
 }
 
 function checkColumns(machine: Machine, columns: SharedNodeColumns): void {
-  using s = machine.store.view();
+  const s = machine.store.view();
   const nodes = [...s.nodes()];
   let inUse = 0;
   for (let row = 0; row < columns.length; row += 1)
@@ -292,8 +292,8 @@ describe("after any sequence of commands (property)", () => {
         try {
           together.apply(...commands);
           for (const one of commands) alone.apply(one);
-          using a = together.store.view();
-          using b = alone.store.view();
+          const a = together.store.view();
+          const b = alone.store.view();
           const all = (s: typeof a): unknown => [
             [...s.jobs()],
             [...s.nodes()],

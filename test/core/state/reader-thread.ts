@@ -12,7 +12,7 @@ parentPort?.on("message", (request: { nodeId: string } | "close") => {
     void reader.close().then(() => parentPort?.close());
     return;
   }
-  using snapshot = reader.snapshot();
+  const snapshot = reader.snapshot();
   const row = nodes.row(request.nodeId);
   parentPort?.postMessage({
     index: snapshot.index,
@@ -21,4 +21,5 @@ parentPort?.on("message", (request: { nodeId: string } | "close") => {
     cpuUsed: row === undefined ? undefined : nodes.cpuUsed[row],
     rack: row === undefined ? undefined : nodes.values("meta.rack")[nodes.codes("meta.rack")[row]!],
   });
+  snapshot.close();
 });

@@ -73,7 +73,7 @@ describe("a snapshot folder", () => {
     machine.apply(registration(makeJob({ ID: "after" })));
 
     other.apply(nodeRegistration(makeNode()), registration(makeJob({ ID: "replaced" })));
-    using before = other.store.snapshot();
+    const before = other.store.snapshot();
     const told: unknown[] = [];
     other.store.onApplied((index, tables) => told.push([index, tables.size]));
     await other.fsm.restore(folder);
@@ -127,7 +127,7 @@ describe("a snapshot folder", () => {
       await assert.rejects(other.fsm.restore(folder), expected);
     }
     assert.equal(other.fsm.lastApplied(), 1);
-    using snapshot = other.store.snapshot();
+    const snapshot = other.store.snapshot();
     assert.deepEqual(
       [...snapshot.jobs()].map((job) => job.ID),
       ["mine"],

@@ -31,9 +31,9 @@ afterEach(() => machine.close());
 describe("a snapshot", () => {
   it("does not see what is committed after it", () => {
     machine.apply(registration(makeJob()));
-    using before = machine.store.snapshot();
+    const before = machine.store.snapshot();
     machine.apply(registration(makeJob({ ID: "later" })), registration(makeJob({ Priority: 99 })));
-    using after = machine.store.snapshot();
+    const after = machine.store.snapshot();
     assert.deepEqual([before.index, after.index], [1, 3]);
     assert.deepEqual(
       [...before.jobs()].map((job) => job.Priority),
@@ -51,7 +51,7 @@ describe("a snapshot", () => {
 
   it("gives rows that can be changed without changing anything", () => {
     machine.apply(registration(makeJob()));
-    using snapshot = machine.store.snapshot();
+    const snapshot = machine.store.snapshot();
     snapshot.job("default", "web")!.Priority = 1;
     assert.equal(snapshot.job("default", "web")?.Priority, 50);
   });
@@ -82,7 +82,7 @@ describe("a snapshot", () => {
       ...["web", "web-2", "worker"].map((ID) => registration(makeJob({ ID }))),
       registration(makeJob({ ID: "web", Namespace: "dev" })),
     );
-    using snapshot = machine.store.snapshot();
+    const snapshot = machine.store.snapshot();
     const ids = (filter: object): string[] =>
       [...snapshot.jobs(filter)].map((job) => `${job.Namespace}/${job.ID}`);
     assert.deepEqual(ids({ namespace: "default", prefix: "web" }), ["default/web", "default/web-2"]);
@@ -101,7 +101,7 @@ describe("a snapshot", () => {
       "fifteen-letters",
     ];
     machine.apply(...ids.map((ID) => nodeRegistration(makeNode({ ID }))));
-    using snapshot = machine.store.snapshot();
+    const snapshot = machine.store.snapshot();
     const found = (prefix?: string): string[] => [...snapshot.nodes(prefix)].map((node) => node.ID);
     assert.deepEqual(found(), ids.slice(0, 4).concat("0a-node", "fifteen-letters"));
     assert.equal(snapshot.nodeCount(), ids.length);
@@ -216,7 +216,7 @@ describe("the log", () => {
     assert.throws(() => machine.fsm.apply([entry(1, newer)]), /command codec version 9, this server knows 1/);
     assert.throws(() => machine.fsm.apply([entry(1, good.slice(0, 40))]), /not readable as MessagePack/);
     assert.equal(machine.fsm.lastApplied(), 0);
-    using snapshot = machine.store.snapshot();
+    const snapshot = machine.store.snapshot();
     assert.equal(snapshot.job("default", "web"), null);
   });
 });
@@ -229,7 +229,7 @@ describe("opening", () => {
     machine = await machine.reopen();
     assert.equal(machine.fsm.lastApplied(), 3);
     assert.equal(machine.store.needsRebuild, false);
-    using snapshot = machine.store.snapshot();
+    const snapshot = machine.store.snapshot();
     assert.equal(snapshot.allocationsByNode(node.ID)[0]?.ID, allocation.ID);
     assert.equal(snapshot.tableIndex("allocs"), 3);
     machine.apply(registration(makeJob({ ID: "next" })));
@@ -299,6 +299,8 @@ describe("opening", () => {
       storageError(new Error("MDB_MAP_FULL: Environment mapsize limit reached"), "/data").message,
       /outgrew its memory map/,
     );
+    const broken = storageError(new Error("Input/output error"), machine.store.path);
+    assert.match(broken.message, /the disk failed/);
     const other = new Error("other");
     assert.equal(storageError(other, "/data"), other);
   });

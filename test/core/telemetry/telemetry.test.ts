@@ -33,14 +33,19 @@ test("a line for people looks like Nomad's, below the level nothing is written, 
     log.warn({}, "two\nlines");
   });
   const lines = text.split("\n");
-  assert.match(lines[0]!, /^\d{4}-\d\d-\d\dT[\d:]+\.\d{3}Z \[INFO\]  nomad\.raft: entering leader state: term=2 peer="a b"$/);
-  assert.match(lines[1]!, /Z \[WARN\]  two ⏎ lines$/);
+  assert.match(
+    lines[0]!,
+    /^\d{4}-\d\d-\d\dT[\d:]+\.\d{3}Z \[INFO\] {2}nomad\.raft: entering leader state: term=2 peer="a b"$/,
+  );
+  assert.match(lines[1]!, /Z \[WARN\] {2}two ⏎ lines$/);
   assert.equal(lines.length, 3);
   assert.equal((await stat(join(folder, "human.log"))).mode & 0o777, 0o600);
 });
 
 test("log_json writes objects with the keys of Nomad's log", async () => {
-  const text = await logged("json.log", true, (log) => log.child({ module: "a" }).child({ module: "b" }).error({ n: 1 }, "m"));
+  const text = await logged("json.log", true, (log) =>
+    log.child({ module: "a" }).child({ module: "b" }).error({ n: 1 }, "m"),
+  );
   const { "@timestamp": time, ...rest } = JSON.parse(text) as Record<string, unknown>;
   assert.match(String(time), /^\d{4}-/);
   assert.deepEqual(rest, { "@level": "error", "@module": "a.b", n: 1, "@message": "m" });
@@ -48,7 +53,9 @@ test("log_json writes objects with the keys of Nomad's log", async () => {
 
 test("values of fields named like secrets are not written, at any depth, in lines and in children", async () => {
   const text = await logged("secret.log", false, (log) => {
-    log.child({ joinToken: "s3cret" }).info({ SecretID: "s3cret", nested: { db: { password: "s3cret" } }, kept: "yes" }, "m");
+    log
+      .child({ joinToken: "s3cret" })
+      .info({ SecretID: "s3cret", nested: { db: { password: "s3cret" } }, kept: "yes" }, "m");
     log.info({ error: new Error("outer", { cause: new Error("inner") }) }, "m");
   });
   assert.doesNotMatch(text, /s3cret/);
@@ -69,7 +76,12 @@ test("the level of a running log can be changed, for children too", async () => 
 
 test("counters and samples of the last whole interval are summed up as Nomad does", () => {
   let now = Date.UTC(2026, 10, 23, 14, 49, 20);
-  const metrics = new AgentMetrics({ log: silent, labels: { host: "h" }, prometheus: undefined, now: () => now });
+  const metrics = new AgentMetrics({
+    log: silent,
+    labels: { host: "h" },
+    prometheus: undefined,
+    now: () => now,
+  });
   for (const value of [2, 4, 4, 6]) metrics.sample("nomad.plan.apply", value);
   metrics.increment("nomad.rpc", 3, { kind: "read" });
   metrics.gauge("nomad.broker.total_ready", 7);
@@ -79,7 +91,17 @@ test("counters and samples of the last whole interval are summed up as Nomad doe
   const summary = metrics.toJSON();
   assert.deepEqual(summary, {
     Counters: [
-      { Count: 1, Labels: { kind: "read", host: "h" }, Max: 3, Mean: 3, Min: 3, Name: "nomad.rpc", Rate: 0.3, Stddev: 0, Sum: 3 },
+      {
+        Count: 1,
+        Labels: { kind: "read", host: "h" },
+        Max: 3,
+        Mean: 3,
+        Min: 3,
+        Name: "nomad.rpc",
+        Rate: 0.3,
+        Stddev: 0,
+        Sum: 3,
+      },
     ],
     Gauges: [
       { Labels: { host: "h" }, Name: "nomad.broker.total_ready", Value: 7 },
@@ -117,7 +139,11 @@ test("label values are bounded a name; the rest is counted together and said onc
 });
 
 test("the same metrics come in Prometheus' text", async () => {
-  const metrics = new AgentMetrics({ log: silent, labels: { host: "h" }, prometheus: new PrometheusMetrics() });
+  const metrics = new AgentMetrics({
+    log: silent,
+    labels: { host: "h" },
+    prometheus: new PrometheusMetrics(),
+  });
   metrics.increment("nomad.raft.apply", 2);
   metrics.increment("nomad.raft.apply", 1, { type: "job" });
   metrics.gauge("nomad.client.uptime-s", 5);

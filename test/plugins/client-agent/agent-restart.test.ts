@@ -66,10 +66,13 @@ test("kill -9 of the agent: the same process goes on, logs on, and its exit code
   await link.push(alloc);
   await link.stop(alloc.ID);
   const update = await reported(alloc.ID, "complete");
-  const terminated = update.TaskStates["server"]!.Events.find((event) => event.Type === "Terminated")!;
+  const terminated = update.TaskStates.server!.Events.find((event) => event.Type === "Terminated")!;
   assert.equal(terminated.ExitCode, 7);
   assert.ok(!alive(pid));
-  assert.equal(readFileSync(join(dataDir, "alloc", alloc.ID, "alloc/logs/server.stdout.0"), "utf8"), "up\nbye\n");
+  assert.equal(
+    readFileSync(join(dataDir, "alloc", alloc.ID, "alloc/logs/server.stdout.0"), "utf8"),
+    "up\nbye\n",
+  );
 });
 
 test("a task that ended while the agent was away is reported with its exit code", async () => {
@@ -86,7 +89,7 @@ test("a task that ended while the agent was away is reported with its exit code"
   link.assigned.set(alloc.ID, alloc);
   const { reported } = await startAgent({ dataDir, link });
   const update = await reported(alloc.ID, "failed");
-  assert.equal(update.TaskStates["server"]!.Events.find((event) => event.Type === "Terminated")!.ExitCode, 7);
+  assert.equal(update.TaskStates.server!.Events.find((event) => event.Type === "Terminated")!.ExitCode, 7);
 });
 
 test("without any server the agent goes on with what it had, and starts again what a reboot ended", async () => {
@@ -152,7 +155,9 @@ test("an agent that is stopped leaves its tasks; in development mode it takes th
 test("tasks keep running while the servers are away, and every report arrives afterwards", async () => {
   const { link, reported } = await startAgent();
   const steady = makeAllocation([shellTask("server", "sleep 600")]);
-  const short = makeAllocation([shellTask("work", "while [ ! -e go ]; do sleep 0.02; done")], { type: "batch" });
+  const short = makeAllocation([shellTask("work", "while [ ! -e go ]; do sleep 0.02; done")], {
+    type: "batch",
+  });
   await link.push(steady, short);
   await reported(short.ID, "running");
   link.setConnected(false);

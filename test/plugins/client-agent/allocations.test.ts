@@ -13,7 +13,7 @@ test("a batch task runs to its end and reports as recorded", async () => {
   const update = await reported(alloc.ID, "complete");
   assert.equal(update.ClientDescription, "All tasks have completed");
   assert.deepEqual(update.NetworkStatus, { Address: "", DNS: null, InterfaceName: "" });
-  const state = update.TaskStates["work"]!;
+  const state = update.TaskStates.work!;
   assert.deepEqual(
     { State: state.State, Failed: state.Failed, Restarts: state.Restarts, LastRestart: state.LastRestart },
     { State: "dead", Failed: false, Restarts: 0, LastRestart: null },
@@ -83,7 +83,9 @@ test("the environment is the recorded one", async () => {
 
 test("a stopped task gets its signal, then is killed, with the recorded events", async () => {
   const { link, reported } = await startAgent();
-  const task = shellTask("server", "trap '' INT; echo up; while :; do sleep 0.05; done", { KillTimeout: 200e6 });
+  const task = shellTask("server", "trap '' INT; echo up; while :; do sleep 0.05; done", {
+    KillTimeout: 200e6,
+  });
   const alloc = makeAllocation([task]);
   await link.push(alloc);
   await reported(alloc.ID, "running");
@@ -109,7 +111,10 @@ test("a stopped task gets its signal, then is killed, with the recorded events",
 test("a failing task is restarted as its policy says, and then fails the allocation", async () => {
   const { link, reported } = await startAgent();
   const RestartPolicy = { Attempts: 2, Delay: 1e6, Interval: 600e9, Mode: "fail" as const };
-  const alloc = makeAllocation([shellTask("server", "exit 3", { RestartPolicy }), shellTask("other", "sleep 60")]);
+  const alloc = makeAllocation([
+    shellTask("server", "exit 3", { RestartPolicy }),
+    shellTask("other", "sleep 60"),
+  ]);
   await link.push(alloc);
   await reported(alloc.ID, "failed");
   await until("both tasks dead", () =>
@@ -117,13 +122,13 @@ test("a failing task is restarted as its policy says, and then fails the allocat
   );
   const update = link.last(alloc.ID)!;
   assert.equal(update.ClientDescription, "Failed tasks");
-  assert.equal(update.TaskStates["server"]!.Restarts, 2);
-  assert.equal(update.TaskStates["server"]!.Failed, true);
+  assert.equal(update.TaskStates.server!.Restarts, 2);
+  assert.equal(update.TaskStates.server!.Failed, true);
   const last = eventsOf(update, "server").at(-1)!;
   assert.equal(last.Type, "Not Restarting");
   assert.equal(last.DisplayMessage, 'Exceeded allowed attempts 2 in interval 10m0s and mode is "fail"');
   assert.ok(eventTypes(update, "other").includes("Sibling Task Failed"));
-  assert.equal(update.TaskStates["other"]!.Failed, false);
+  assert.equal(update.TaskStates.other!.Failed, false);
   assert.ok(eventsOf(update, "server").length <= 10);
 });
 
@@ -143,7 +148,9 @@ test("tasks start in the order of their lifecycle, and poststop runs at the end"
   );
   await link.push(alloc);
   const update = await reported(alloc.ID, "complete");
-  const order = readFileSync(join(dataDir, "alloc", alloc.ID, "alloc/data/order"), "utf8").trim().split("\n");
+  const order = readFileSync(join(dataDir, "alloc", alloc.ID, "alloc/data/order"), "utf8")
+    .trim()
+    .split("\n");
   assert.deepEqual(order, ["prestart", "main", "poststart", "poststop"]);
   assert.ok(eventTypes(update, "beside").includes("Main Tasks Dead"));
 });
@@ -211,9 +218,10 @@ test("what can't be run says so in the task's events", async () => {
 test("templates, dispatch payload and interpolation reach the task", async () => {
   const { link, reported, dataDir } = await startAgent();
   const task = shellTask("work", "", {
-    // biome-ignore lint/suspicious/noTemplateCurlyInString: the job's own interpolation
-    Config: { command: "/bin/cat", args: ["local/info.txt", "local/${meta.file}", "${NOMAD_TASK_DIR}/env.txt"] },
-    // biome-ignore lint/suspicious/noTemplateCurlyInString: the job's own interpolation
+    Config: {
+      command: "/bin/cat",
+      args: ["local/info.txt", "local/${meta.file}", "${NOMAD_TASK_DIR}/env.txt"],
+    },
     Env: { WHERE: "${node.datacenter}-${attr.kernel.name}-${not.known}" },
     DispatchPayload: { File: "input.txt" },
     Templates: [
@@ -243,7 +251,6 @@ test("templates, dispatch payload and interpolation reach the task", async () =>
   await harness.reported(alloc.ID, "complete");
   assert.equal(
     readFileSync(join(harness.dataDir, "alloc", alloc.ID, "alloc/logs/work.stdout.0"), "utf8"),
-    // biome-ignore lint/suspicious/noTemplateCurlyInString: left as written, nothing has that name
     `alloc ${alloc.ID}\npayload\ndc1-linux-${"${not.known}"}\n`,
   );
 });
@@ -259,8 +266,10 @@ test("an operator's restart and signal reach the task", async () => {
     new RemoteError("internal", "Task not found"),
   );
   await link.agent.handle("allocation.signal", { allocId: alloc.ID, task: "server", signal: "SIGUSR1" });
-  assert.deepEqual(await link.agent.handle("allocation.restart", { allocId: alloc.ID, task: "server" }), { Index: 0 });
-  await until("restarted", () => link.last(alloc.ID)?.TaskStates["server"]?.Restarts === 1);
+  assert.deepEqual(await link.agent.handle("allocation.restart", { allocId: alloc.ID, task: "server" }), {
+    Index: 0,
+  });
+  await until("restarted", () => link.last(alloc.ID)?.TaskStates.server?.Restarts === 1);
   const update = link.last(alloc.ID)!;
   const types = eventTypes(update, "server");
   assert.deepEqual(types.slice(3, 7), ["Signaling", "Restart Signaled", "Terminated", "Restarting"]);
@@ -298,7 +307,10 @@ test("what the servers no longer know is stopped and removed", async () => {
   await reported(alloc.ID, "running");
   await link.remove(alloc.ID);
   await until("folder gone", () => !existsSync(join(dataDir, "alloc", alloc.ID)));
-  await until("state gone", () => !existsSync(join(dataDir, "client/allocations", `${alloc.ID}.assigned.json`)));
+  await until(
+    "state gone",
+    () => !existsSync(join(dataDir, "client/allocations", `${alloc.ID}.assigned.json`)),
+  );
 });
 
 test("ended allocations beyond gc_max_allocs leave the disk, and don't run again", async () => {
@@ -324,6 +336,8 @@ test("a folder that can't be made is an event, and the others go on", async () =
   const fine = makeAllocation([shellTask("server", "true")], { type: "batch" });
   await link.push(blocked, fine);
   const update = await reported(blocked.ID, "failed");
-  assert.ok(eventsOf(update, "server").some((event) => /task_dir: .*EEXIST|ENOTDIR/.test(event.DisplayMessage)));
+  assert.ok(
+    eventsOf(update, "server").some((event) => /task_dir: .*EEXIST|ENOTDIR/.test(event.DisplayMessage)),
+  );
   await reported(fine.ID, "complete");
 });

@@ -4,8 +4,8 @@ import { join } from "node:path";
 import { test } from "node:test";
 import type { FileFrame } from "@drover/plugin-sdk";
 import { RemoteError } from "@drover/plugin-sdk";
-import { FileService } from "../../../plugins/client-agent/files/service.js";
 import { fileMode, rfc3339 } from "../../../plugins/client-agent/files/listing.js";
+import { FileService } from "../../../plugins/client-agent/files/service.js";
 import { until } from "./fixtures.js";
 import { temporaryFolder } from "./harness.js";
 
@@ -50,7 +50,10 @@ test("files are listed, described and read as recorded", async () => {
   writeFileSync(join(folder, "server/local/info.txt"), "alloc 1b2cb536");
   const info = await service.stat("alloc-1", "/server/local/info.txt");
   assert.equal(info.ContentType, "text/plain; charset=utf-8");
-  assert.deepEqual({ Name: info.Name, Size: info.Size, IsDir: info.IsDir }, { Name: "info.txt", Size: 14, IsDir: false });
+  assert.deepEqual(
+    { Name: info.Name, Size: info.Size, IsDir: info.IsDir },
+    { Name: "info.txt", Size: 14, IsDir: false },
+  );
   assert.match(info.ModTime, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z$/);
   assert.deepEqual(
     (await service.list("alloc-1", "/")).map((entry) => entry.Name),
@@ -95,9 +98,18 @@ test("secrets are never shown, not even through a link", async () => {
 
 test("what isn't there has a clear error", async () => {
   const { service } = makeFiles();
-  await assert.rejects(read(service, "server/local/none"), new RemoteError("not_found", "server/local/none: no such file or directory"));
-  await assert.rejects(service.list("other", "/"), new RemoteError("not_found", 'Unknown allocation "other"'));
-  await assert.rejects(text(logs(service, { task: "nope" })), new RemoteError("bad_request", 'unknown task name "nope"'));
+  await assert.rejects(
+    read(service, "server/local/none"),
+    new RemoteError("not_found", "server/local/none: no such file or directory"),
+  );
+  await assert.rejects(
+    service.list("other", "/"),
+    new RemoteError("not_found", 'Unknown allocation "other"'),
+  );
+  await assert.rejects(
+    text(logs(service, { task: "nope" })),
+    new RemoteError("bad_request", 'unknown task name "nope"'),
+  );
   await assert.rejects(read(service, "server/local"), /not a regular file/);
 });
 
@@ -125,7 +137,8 @@ test("a followed log goes on over a rotation and ends with the task", async () =
   const log = join(folder, "alloc/logs/server.stdout.");
   let seen = "";
   const reading = (async () => {
-    for await (const frame of logs(service, { follow: true })) seen += Buffer.from(frame.Data ?? []).toString();
+    for await (const frame of logs(service, { follow: true }))
+      seen += Buffer.from(frame.Data ?? []).toString();
   })();
   writeFileSync(`${log}0`, "one ");
   await until("the first line", () => seen === "one ");

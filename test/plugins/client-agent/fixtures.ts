@@ -87,7 +87,9 @@ export class FakeLink implements AgentLink {
       throw error;
     }
     const copy = structuredClone(request) as never;
-    const handlers: { [K in keyof ServerMethods]: (r: ServerMethods[K]["request"]) => ServerMethods[K]["answer"] } = {
+    const handlers: {
+      [K in keyof ServerMethods]: (r: ServerMethods[K]["request"]) => ServerMethods[K]["answer"];
+    } = {
       "node.register": ({ node }) => {
         this.nodes.push(node);
         return { heartbeatTTL: this.heartbeatTTL, index: this.index };
@@ -154,7 +156,10 @@ export interface AgentOverrides {
   readonly client?: Partial<AgentInfo["config"]["client"]>;
 }
 
-export function makeAgentInfo(dataDir: string, { devMode = false, client = {} }: AgentOverrides = {}): AgentInfo {
+export function makeAgentInfo(
+  dataDir: string,
+  { devMode = false, client = {} }: AgentOverrides = {},
+): AgentInfo {
   const addresses = { http: "127.0.0.1:4646", rpc: "127.0.0.1:4647", serf: "127.0.0.1:4648" };
   return {
     nodeName: "host-1",

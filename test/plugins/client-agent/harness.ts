@@ -70,9 +70,11 @@ export async function startAgent(
     driver,
     async reported(id, status) {
       const seen = () => JSON.stringify(link.last(id)?.TaskStates);
-      await until(`allocation ${status}`, () => link.last(id)?.ClientStatus === status).catch((error: Error) => {
-        throw new Error(`${error.message}; last report ${link.last(id)?.ClientStatus}: ${seen()}`);
-      });
+      await until(`allocation ${status}`, () => link.last(id)?.ClientStatus === status).catch(
+        (error: Error) => {
+          throw new Error(`${error.message}; last report ${link.last(id)?.ClientStatus}: ${seen()}`);
+        },
+      );
       return link.last(id)!;
     },
   };

@@ -48,7 +48,10 @@ test("in any history, an interval holds no more restarts than the policy allows,
           assert.equal(decision.action, "restart");
           if (decision.action !== "restart") return;
           assert.equal(decision.reason, "Exceeded allowed attempts, applying a delay");
-          assert.ok(now + decision.delay >= windowStart + policy.Interval - 1, "waits for the end of the interval");
+          assert.ok(
+            now + decision.delay >= windowStart + policy.Interval - 1,
+            "waits for the end of the interval",
+          );
           assert.ok(decision.delay >= policy.Delay - 1);
         }
       }
@@ -61,7 +64,11 @@ test("an operator's restart is never counted, and a batch task that succeeded ne
     fc.property(policies, fc.integer({ min: 1, max: 20 }), (policy, count) => {
       const service = new RestartTracker(policy, true, () => 0);
       for (let i = 0; i < count; i += 1) {
-        assert.deepEqual(service.decide({ kind: "restart_requested" }), { action: "restart", delay: 0, reason: "" });
+        assert.deepEqual(service.decide({ kind: "restart_requested" }), {
+          action: "restart",
+          delay: 0,
+          reason: "",
+        });
       }
       const first = service.decide({ kind: "exit", success: false });
       assert.equal(first.action === "restart", policy.Attempts > 0 || policy.Mode === "delay");

@@ -12,23 +12,61 @@ test("the node registers in the recorded shape, with the same id after a restart
   await until("registered", () => first.link.nodes.length > 0);
   const node = first.link.nodes[0]!;
   const recorded: (keyof Node)[] = [
-    "Attributes", "CSIControllerPlugins", "CSINodePlugins", "ComputedClass", "CreateIndex", "Datacenter", "Drain",
-    "DrainStrategy", "Drivers", "Events", "HTTPAddr", "HostVolumes", "ID", "LastDrain", "Links", "Meta",
-    "ModifyIndex", "Name", "NodeClass", "NodeResources", "Reserved", "ReservedResources", "Resources",
-    "SchedulingEligibility", "SecretID", "Status", "StatusDescription", "StatusUpdatedAt", "TLSEnabled",
+    "Attributes",
+    "CSIControllerPlugins",
+    "CSINodePlugins",
+    "ComputedClass",
+    "CreateIndex",
+    "Datacenter",
+    "Drain",
+    "DrainStrategy",
+    "Drivers",
+    "Events",
+    "HTTPAddr",
+    "HostVolumes",
+    "ID",
+    "LastDrain",
+    "Links",
+    "Meta",
+    "ModifyIndex",
+    "Name",
+    "NodeClass",
+    "NodeResources",
+    "Reserved",
+    "ReservedResources",
+    "Resources",
+    "SchedulingEligibility",
+    "SecretID",
+    "Status",
+    "StatusDescription",
+    "StatusUpdatedAt",
+    "TLSEnabled",
   ];
   assert.deepEqual(Object.keys(node).sort(), recorded.sort());
   for (const key of [
-    "cpu.arch", "cpu.numcores", "cpu.frequency", "cpu.totalcompute", "memory.totalbytes", "kernel.name",
-    "kernel.version", "os.name", "os.version", "os.signals", "unique.hostname", "unique.network.ip-address",
-    "unique.storage.volume", "unique.storage.bytestotal", "unique.storage.bytesfree", "drover.version",
+    "cpu.arch",
+    "cpu.numcores",
+    "cpu.frequency",
+    "cpu.totalcompute",
+    "memory.totalbytes",
+    "kernel.name",
+    "kernel.version",
+    "os.name",
+    "os.version",
+    "os.signals",
+    "unique.hostname",
+    "unique.network.ip-address",
+    "unique.storage.volume",
+    "unique.storage.bytestotal",
+    "unique.storage.bytesfree",
+    "drover.version",
     "nomad.advertise.address",
   ]) {
     assert.ok((node.Attributes[key] ?? "") !== "", key);
   }
   assert.equal(node.Attributes["nomad.version"], "1.1.0");
   assert.equal(node.Attributes["driver.raw_exec"], "1");
-  assert.deepEqual(node.Drivers["raw_exec"]?.Attributes, { "driver.raw_exec": "true" });
+  assert.deepEqual(node.Drivers.raw_exec?.Attributes, { "driver.raw_exec": "true" });
   assert.match(node.ComputedClass, /^v1:\d+$/);
   assert.equal(node.NodeResources.Networks?.[0]?.CIDR, "127.0.0.1/32");
   assert.equal(node.NodeResources.NodeNetworks?.[0]?.MacAddress, "");
@@ -48,17 +86,25 @@ test("heartbeats keep the node, and one that the servers forgot registers again"
   await until("several heartbeats", () => link.heartbeats > 3);
   assert.deepEqual(agent.health(), { ok: true, message: "ok" });
   const before = link.nodes.length;
-  link.failNext = { method: "node.heartbeat", error: new RemoteError("unknown_node", "node is not registered") };
+  link.failNext = {
+    method: "node.heartbeat",
+    error: new RemoteError("unknown_node", "node is not registered"),
+  };
   await until("registered again", () => link.nodes.length > before);
-  assert.equal(agent.stats()["node_id"], agent.nodeId);
+  assert.equal(agent.stats().node_id, agent.nodeId);
 });
 
 test("updates of one moment go out together", async () => {
   const { link, reported } = await startAgent();
-  const allocations = Array.from({ length: 8 }, () => makeAllocation([shellTask("work", "true")], { type: "batch" }));
+  const allocations = Array.from({ length: 8 }, () =>
+    makeAllocation([shellTask("work", "true")], { type: "batch" }),
+  );
   await link.push(...allocations);
   for (const alloc of allocations) await reported(alloc.ID, "complete");
-  assert.ok(link.batches.some((size) => size > 1), `batches of ${link.batches.join()}`);
+  assert.ok(
+    link.batches.some((size) => size > 1),
+    `batches of ${link.batches.join()}`,
+  );
 });
 
 test("statistics have the recorded shape", async () => {
@@ -70,11 +116,18 @@ test("statistics have the recorded shape", async () => {
     Tasks: Record<string, { Pids: object; ResourceUsage: { MemoryStats: { RSS: number } } }>;
     ResourceUsage: { DeviceStats: unknown };
   };
-  assert.ok(Object.keys(usage.Tasks["server"]!.Pids).length >= 1);
-  assert.ok(usage.Tasks["server"]!.ResourceUsage.MemoryStats.RSS > 0);
+  assert.ok(Object.keys(usage.Tasks.server!.Pids).length >= 1);
+  assert.ok(usage.Tasks.server!.ResourceUsage.MemoryStats.RSS > 0);
   assert.deepEqual(usage.ResourceUsage.DeviceStats, []);
   const host = (await link.agent.handle("node.stats", {})) as Record<string, unknown>;
   assert.deepEqual(Object.keys(host).sort(), [
-    "AllocDirStats", "CPU", "CPUTicksConsumed", "DeviceStats", "DiskStats", "Memory", "Timestamp", "Uptime",
+    "AllocDirStats",
+    "CPU",
+    "CPUTicksConsumed",
+    "DeviceStats",
+    "DiskStats",
+    "Memory",
+    "Timestamp",
+    "Uptime",
   ]);
 });

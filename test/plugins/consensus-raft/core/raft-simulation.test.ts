@@ -24,7 +24,7 @@ const ROUGH = { drop: 0.1, duplicate: 0.05, crash: 0.002, partition: 0.002, memb
 describe("Raft core, simulated cluster", () => {
   for (const size of [1, 3, 5]) {
     it(`keeps its safety properties on ${size} servers under loss, reordering, duplication, partitions and crashes`, () => {
-      const coverage = explore(size, ROUGH, 30, 6000);
+      const coverage = explore(size, ROUGH, 100, 6000);
       assert.ok(coverage.elections > 30 && coverage.commits > 300 && coverage.crashes > 30, JSON.stringify(coverage));
       assert.ok(coverage.reads > 0, JSON.stringify(coverage));
       if (size > 1) assert.ok(coverage.installs > 0, JSON.stringify(coverage));
@@ -32,7 +32,7 @@ describe("Raft core, simulated cluster", () => {
   }
 
   it("keeps its safety properties while servers are added, demoted and removed one at a time", () => {
-    const coverage = explore(3, { ...ROUGH, membership: 0.01 }, 30, 6000);
+    const coverage = explore(3, { ...ROUGH, membership: 0.01 }, 150, 6000);
     assert.ok(coverage.changes > 30 && coverage.installs > 0, JSON.stringify(coverage));
   });
 

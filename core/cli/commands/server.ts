@@ -1,0 +1,89 @@
+import type { AgentMember, AgentMembersResponse } from "@drover/plugin-sdk";
+import type { Command } from "commander";
+import { columns, printJson } from "../format.js";
+import { attempt, messageOf, openSession, type Session, withApiFlags, withExamples } from "./session.js";
+
+interface MembersFlags {
+  readonly detailed?: boolean;
+  readonly json?: boolean;
+}
+
+/** `server members` */
+export function register(program: Command): void {
+  const server = program
+    .command("server")
+    .summary("look at servers")
+    .description("Everything about servers.");
+  const members = server
+    .command("members")
+    .summary("the servers and who leads")
+    .description("Lists the servers that the agent knows, and which of them leads its region.")
+    .option("--detailed", "each server's tags")
+    .option("--json", "the API's answer instead of a table")
+    .action((_flags: unknown, self: Command) => serverMembers(openSession(self), self.opts()));
+  withExamples(withApiFlags(members), ["drover server members", "who is there, who leads"]);
+}
+
+async function serverMembers(session: Session, flags: MembersFlags): Promise<void> {
+  const { client, io } = session;
+  const { value } = await attempt(
+    "Error querying servers",
+    client.get<AgentMembersResponse>("/v1/agent/members"),
+  );
+  const members = value.Members.toSorted((a, b) => (a.Name < b.Name ? -1 : 1));
+  if (flags.json === true) {
+    io.out(printJson(members));
+    return;
+  }
+  if (members.length === 0) {
+    io.out("The agent doesn't know about server members");
+    return;
+  }
+  if (flags.detailed === true) io.out(detailedTable(members));
+  else io.out(memberTable(members, await leaders(session, members)));
+}
+
+/** Leaders' addresses by region; a region that does not answer is told on standard error. */
+async function leaders({ client, io }: Session, members: readonly AgentMember[]): Promise<Set<string>> {
+  const found = new Set<string>();
+  for (const region of new Set(members.map((member) => member.Tags.region ?? ""))) {
+    try {
+      found.add((await client.get<string>("/v1/status/leader", { region })).value);
+    } catch (error) {
+      io.err(`Error determining the leader of region "${region}": ${messageOf(error)}`);
+    }
+  }
+  return found;
+}
+
+function memberTable(members: readonly AgentMember[], leading: ReadonlySet<string>): string {
+  return columns([
+    ["Name", "Address", "Port", "Status", "Leader", "Protocol", "Build", "Datacenter", "Region"],
+    ...members.map((member) => [
+      member.Name,
+      member.Addr,
+      String(member.Port),
+      member.Status,
+      String(leading.has(`${member.Tags.rpc_addr ?? member.Addr}:${member.Tags.port ?? ""}`)),
+      String(member.ProtocolCur),
+      member.Tags.build ?? "",
+      member.Tags.dc ?? "",
+      member.Tags.region ?? "",
+    ]),
+  ]);
+}
+
+function detailedTable(members: readonly AgentMember[]): string {
+  return columns([
+    ["Name", "Address", "Port", "Tags"],
+    ...members.map((member) => [
+      member.Name,
+      member.Addr,
+      String(member.Port),
+      Object.entries(member.Tags)
+        .sort(([a], [b]) => (a < b ? -1 : 1))
+        .map(([name, tag]) => `${name}=${tag}`)
+        .join(","),
+    ]),
+  ]);
+}
