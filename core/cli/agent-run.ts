@@ -1,9 +1,15 @@
 import { rmSync } from "node:fs";
+import type { AgentFlags } from "../config/index.js";
 import { reasonOf } from "../kernel/errors.js";
-import type { AgentOptions } from "./agent.js";
 import { type StopReason, StopRequest } from "./agent-stop.js";
 import { agentBanner } from "./banner.js";
 import { type Agent, boot } from "./boot.js";
+
+/** Options of `drover agent` as commander gives them. */
+export interface AgentOptions extends AgentFlags {
+  readonly dev?: boolean;
+  readonly config: readonly string[];
+}
 
 const out = (text: string): void => void process.stdout.write(text);
 const err = (text: string): void => void process.stderr.write(text);

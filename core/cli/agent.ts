@@ -1,11 +1,5 @@
 import type { Command } from "commander";
-import type { AgentFlags } from "../config/index.js";
-
-/** Options of `drover agent` as commander gives them. */
-export interface AgentOptions extends AgentFlags {
-  readonly dev?: boolean;
-  readonly config: readonly string[];
-}
+import type { AgentOptions } from "./agent-run.js";
 
 const several = (value: string, before: readonly string[]): string[] => [...before, value];
 

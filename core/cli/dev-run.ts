@@ -8,9 +8,14 @@ import { reasonOf } from "../kernel/errors.js";
 import { StopRequest } from "./agent-stop.js";
 import { type Agent, boot } from "./boot.js";
 import { ApiClient } from "./client.js";
-import type { DevOptions } from "./dev.js";
 import { runJob, type StartedJob, showFirstLines } from "./dev-job.js";
 import type { CommandIo } from "./io.js";
+
+export interface DevOptions {
+  readonly logLevel?: string;
+  readonly httpPort?: string;
+  readonly config: readonly string[];
+}
 
 const print = (line: string): void => void process.stdout.write(`${line}\n`);
 

@@ -1,11 +1,6 @@
 import type { Command } from "commander";
+import type { DevOptions } from "./dev-run.js";
 import { ioOf } from "./io.js";
-
-export interface DevOptions {
-  readonly logLevel?: string;
-  readonly httpPort?: string;
-  readonly config: readonly string[];
-}
 
 const several = (value: string, before: readonly string[]): string[] => [...before, value];
 

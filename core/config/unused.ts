@@ -10,7 +10,7 @@ interface Marks {
 export interface UnusedKeys {
   /** Keys that are set and change nothing yet, as dotted paths. */
   readonly unused: readonly string[];
-  /** Those of them that would protect something and are switched on. */
+  /** Of such keys those that would protect something and are switched on; not among `unused`. */
   readonly unprotected: readonly string[];
 }
 
@@ -27,8 +27,7 @@ export function unusedKeys(schema: z.ZodType, value: unknown): UnusedKeys {
       const marks = marksOf(child);
       if (marks.unused !== true) walk(child, below, name);
       else {
-        unused.push(name);
-        if (marks.protects === true && isOn(below)) unprotected.push(name);
+        (marks.protects === true && isOn(below) ? unprotected : unused).push(name);
       }
     }
   };
@@ -42,5 +41,5 @@ function marksOf(schema: z.ZodType): Marks {
 }
 
 function isOn(value: unknown): boolean {
-  return isObject(value) ? value["enabled"] === true : value !== false && value !== "";
+  return isObject(value) ? value.enabled === true : value !== false && value !== "";
 }

@@ -3,6 +3,7 @@ import type {
   AgentInfo,
   AgentTransport,
   Consensus,
+  EventSink,
   Logger,
   Metrics,
   SchedulerModule,
@@ -15,6 +16,7 @@ import { Operator } from "../rpc/endpoints/operator.js";
 import { Status } from "../rpc/endpoints/status.js";
 import { CommandType, StateFsm, type StateStore } from "../state/index.js";
 import { CommandLog, unixNanos } from "./command-log.js";
+import { EventPublisher } from "./events.js";
 import { BlockedEvals } from "./evaluations/blocked-evals.js";
 import { DEFAULT_BROKER_OPTIONS, EvalBroker } from "./evaluations/eval-broker.js";
 import { Leadership } from "./leader.js";
@@ -35,6 +37,7 @@ export interface ServerParts {
   readonly transport: AgentTransport;
   readonly state: StateStore;
   readonly hooks: readonly AdmissionHook[];
+  readonly sinks: readonly EventSink[];
   readonly schedulers: readonly SchedulerModule[];
   /** Job types that those schedulers handle. */
   readonly types: readonly string[];
@@ -144,7 +147,9 @@ export class Server {
   async start(): Promise<void> {
     const { consensus, state, transport } = this.#parts;
     this.#leadership.start();
-    await consensus.start(new StateFsm(state));
+    const events = new EventPublisher(state, this.#parts.sinks, this.#parts.log);
+    const listener = this.#parts.sinks.length > 0 ? events.applied.bind(events) : undefined;
+    await consensus.start(new StateFsm(state, listener));
     // A server that starts a cluster of its own leads at once; being asked before it could answer helps nobody.
     await consensus.barrier();
     await transport.serve(this.#agents);

@@ -49,8 +49,14 @@ class BatchUndone extends Error {
   }
 }
 
+/** Called after the batch is committed, in log order, for each command that was not refused. */
+export type AppliedListener = (index: number, command: Command) => void;
+
 export class StateFsm implements StateMachine {
-  constructor(private readonly store: StateStore) {}
+  constructor(
+    private readonly store: StateStore,
+    private readonly onApplied?: AppliedListener,
+  ) {}
 
   lastApplied(): number {
     return this.store.index();
@@ -74,13 +80,26 @@ export class StateFsm implements StateMachine {
     for (;;) {
       const commands = entries.map(decodeEntry);
       try {
-        return this.store.commit(last.index, (txn) =>
+        const results = this.store.commit(last.index, (txn) =>
           entries.map(({ index }, at) => applyOne(txn, index, commands[at], at, refused)),
         );
+        this.#tell(entries, commands, refused);
+        return results;
       } catch (error) {
         if (!(error instanceof BatchUndone)) throw error;
         refused.set(error.at, error.refusal);
       }
+    }
+  }
+
+  #tell(
+    entries: readonly LogEntry[],
+    commands: readonly (Command | undefined)[],
+    refused: ReadonlyMap<number, Error>,
+  ): void {
+    if (this.onApplied === undefined) return;
+    for (const [at, command] of commands.entries()) {
+      if (command !== undefined && !refused.has(at)) this.onApplied(entries[at]!.index, command);
     }
   }
 

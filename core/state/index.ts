@@ -10,7 +10,7 @@ export type { JobRegistered } from "./commands/jobs.js";
 export { computedClass } from "./commands/nodes.js";
 export { PLUGIN_KEY_LIMIT, PLUGIN_ROW_LIMIT } from "./commands/plugin-rows.js";
 export * from "./commands.js";
-export { StateFsm } from "./fsm.js";
+export { type AppliedListener, StateFsm } from "./fsm.js";
 export type { AgentKeyRow, JoinTokenRow } from "./read/schema.js";
 export { CommandRefused } from "./refusal.js";
 export { StateStore, type StateStoreOptions } from "./store.js";

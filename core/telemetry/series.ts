@@ -20,8 +20,8 @@ export class SeriesMap<Value> {
   ) {}
 
   at(name: string, labels: MetricLabels): Series<Value> {
-    let ofName = this.#names.get(name);
-    if (ofName === undefined) this.#names.set(name, (ofName = new Map()));
+    const ofName = this.#names.get(name) ?? new Map<string, Series<Value>>();
+    this.#names.set(name, ofName);
     const key = labelKey(labels);
     const known = ofName.get(key);
     if (known !== undefined) return known;
@@ -37,13 +37,6 @@ export class SeriesMap<Value> {
   /** In order of name. */
   *all(): Iterable<Series<Value>> {
     for (const name of [...this.#names.keys()].sort()) yield* this.#names.get(name)!.values();
-  }
-
-  removeWhere(remove: (series: Series<Value>) => boolean): void {
-    for (const [name, ofName] of this.#names) {
-      for (const [key, series] of ofName) if (remove(series)) ofName.delete(key);
-      if (ofName.size === 0) this.#names.delete(name);
-    }
   }
 }
 

@@ -1,3 +1,4 @@
+export * from "./agent-transport.js";
 export * from "./memory-state.js";
 export * from "./scan-placer.js";
 export * from "./scheduler.js";

@@ -86,9 +86,17 @@ test("an agent says what it is, logs after that, and ends with 0 when it is told
   await run.printed(/probing/);
   run.signal("SIGTERM");
   assert.equal(await run.ended, 0);
-  assert.match(
+  const parts = [
+    /==> Loaded configuration from .*agent\.hcl\n==> Drover agent configuration:\n\n/,
+    /Region: global \(DC: dc1\)/,
+    /==> Drover agent started! Log data will stream in below:\n\n/,
+    /\[INFO\] {2}probe: probing: answer=42\n/,
+    /==> Caught signal: terminated/,
+  ];
+  const places = parts.map((part) => run.output.search(part));
+  assert.ok(
+    places.every((place, i) => place > (places[i - 1] ?? -1)),
     run.output,
-    /==> Loaded configuration from .*agent\.hcl\n==> Drover agent configuration:\n\n[^]*Region: global \(DC: dc1\)[^]*==> Drover agent started! Log data will stream in below:\n\n[^]*\[INFO\] {2}probe: probing: answer=42\n[^]*==> Caught signal: terminated/,
   );
   assert.deepEqual(await readdir(join(folder, "data")), [], "the lock is released");
 });

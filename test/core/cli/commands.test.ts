@@ -193,7 +193,12 @@ fad13a9f-b2a2-86e1-1e6c-7fa1f3989821  5a70634f-6036-2d64-b64a-1de1f604a71a  c1fe
 });
 
 test("periodic and parameterized jobs show what they launch", async () => {
-  const base = { ...web(), SubmitTime: Date.parse("2026-11-23T14:48:52.4Z") * 1e6, Type: "batch", Status: "running" };
+  const base = {
+    ...web(),
+    SubmitTime: Date.parse("2026-11-23T14:48:52.4Z") * 1e6,
+    Type: "batch",
+    Status: "running",
+  };
   const Periodic = {
     Enabled: true,
     ProhibitOverlap: true,

@@ -7,9 +7,10 @@ import type {
   AgentInfo,
   AgentServerHandler,
   AgentTransport,
-  AllocationUpdate,
   Allocation,
+  AllocationUpdate,
   AssignmentDelta,
+  EventSink,
   Node,
 } from "@drover/plugin-sdk";
 import { Server } from "../../../core/server/server.js";
@@ -67,7 +68,7 @@ export class BenchServer {
   readonly state: StateStore;
   readonly server: Server;
 
-  constructor(hooks: readonly AdmissionHook[] = []) {
+  constructor(hooks: readonly AdmissionHook[] = [], sinks: readonly EventSink[] = []) {
     this.state = StateStore.open({ path: join(this.folder, "state") });
     const agent = {
       nodeName: "test",
@@ -97,6 +98,7 @@ export class BenchServer {
       transport: this.transport,
       state: this.state,
       hooks,
+      sinks,
       schedulers: [plugin("scheduler-service"), plugin("scheduler-batch")],
       types: ["service", "batch"],
       log: quietLogger,

@@ -171,3 +171,33 @@ test("leadership lost and found again: what was pending is worked on", async (t)
   bench.consensus.lead(true);
   await eventually("two placed", () => bench.live("web").length === 2);
 });
+
+test("event sinks are told of every change in log order; one that throws harms nobody", async (t) => {
+  const seen: { index: number; topic: string; type: string }[] = [];
+  const bench = new BenchServer(
+    [],
+    [
+      {
+        name: "broken",
+        publish() {
+          throw new Error("sink is broken");
+        },
+      },
+      {
+        name: "recorder",
+        publish: (index, events) => seen.push(...events.map(({ Topic, Type }) => ({ index, topic: Topic, type: Type }))),
+      },
+    ],
+  );
+  t.after(() => bench.stop());
+  await bench.start();
+  await bench.register(paperNode());
+  await bench.server.endpoints.jobs.register(registration(paperJob("web", 1)));
+  await eventually("an allocation", () => seen.some(({ topic }) => topic === "Allocation"));
+  const order = seen.map(({ index }) => index);
+  assert.deepEqual(order, [...order].sort((a, b) => a - b));
+  const types = new Set(seen.map(({ topic, type }) => `${topic}/${type}`));
+  for (const expected of ["Node/NodeRegistration", "Job/JobRegistered", "Evaluation/JobRegistered", "Allocation/PlanResult"]) {
+    assert.ok(types.has(expected), `${expected} in ${[...types].join(", ")}`);
+  }
+});

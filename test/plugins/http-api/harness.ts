@@ -22,6 +22,8 @@ type DeepPartial<T> = {
 
 export interface ApiOptions {
   readonly state?: FakeState;
+  /** In place of `state`: a store of its own. */
+  readonly reader?: StateReader;
   readonly endpoints?: DeepPartial<ServerEndpoints>;
   readonly client?: ClientStatus;
   readonly routes?: HttpRoutes;
@@ -134,7 +136,7 @@ export async function startApi(options: ApiOptions = {}): Promise<Api> {
         ...options.endpoints?.status,
       },
     };
-    child.register(StateReader, { useValue: state });
+    child.register(StateReader, { useValue: options.reader ?? state });
     child.register(ServerEndpoints, { useValue: endpoints });
   }
   if (options.client !== undefined) child.register(ClientStatus, { useValue: options.client });
