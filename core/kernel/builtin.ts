@@ -27,7 +27,7 @@ export const builtinPlugins: readonly BuiltinPlugin[] = [
   scheduler("scheduler-batch"),
   main("driver-raw-exec", ["client"], ["TaskDriver"], ["raw_exec"]),
   main("client-agent", ["client"], ["ClientStatus"]),
-  main("http-api", ["server"], []),
+  main("http-api", ["server", "client"], []),
 ];
 
 /** A built-in by its name or an alias. */
