@@ -140,7 +140,10 @@ plugin "mqtt" {
   const api = `http://127.0.0.1:${http}/v1`;
   const call = async (path: string, body?: object): Promise<unknown> => {
     if (failed !== undefined) throw failed;
-    const answer = await fetch(`${api}${path}`, body === undefined ? {} : { method: "POST", body: JSON.stringify(body) });
+    const answer = await fetch(
+      `${api}${path}`,
+      body === undefined ? {} : { method: "POST", body: JSON.stringify(body) },
+    );
     if (!answer.ok) throw new Error(`${path}: ${answer.status} ${await answer.text()}`);
     return answer.json();
   };
@@ -157,7 +160,9 @@ plugin "mqtt" {
     for (let at = 0; at < agents; at += ENROLLING) {
       const batch = tokens
         .slice(at, at + ENROLLING)
-        .map((token) => new PaperAgent(`mqtt://127.0.0.1:${broker}`, token, join(folder, "agents"), counters));
+        .map(
+          (token) => new PaperAgent(`mqtt://127.0.0.1:${broker}`, token, join(folder, "agents"), counters),
+        );
       running.push(...batch);
       await Promise.all(batch.map((agent) => agent.open()));
     }
@@ -174,9 +179,12 @@ plugin "mqtt" {
     await eventually(
       `${allocs} allocations reported running`,
       async () => {
-        const list = (await call("/jobs")) as { JobSummary: { Summary: Record<string, { Running: number }> } }[];
+        const list = (await call("/jobs")) as {
+          JobSummary: { Summary: Record<string, { Running: number }> };
+        }[];
         const sum = list.reduce(
-          (total, job) => total + Object.values(job.JobSummary.Summary).reduce((each, group) => each + group.Running, 0),
+          (total, job) =>
+            total + Object.values(job.JobSummary.Summary).reduce((each, group) => each + group.Running, 0),
           0,
         );
         return sum >= allocs;

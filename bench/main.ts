@@ -2,11 +2,18 @@
 const BENCHMARKS: Readonly<Record<string, { readonly module: string; readonly about: string }>> = {
   agents: {
     module: "./agents.js",
-    about: "agents over real MQTT connections enrol, receive and report allocations (--agents 500 --allocs 5000)",
+    about:
+      "agents over real MQTT connections enrol, receive and report allocations (--agents 500 --allocs 5000)",
   },
-  start: { module: "./start.js", about: "process start to ready, submit to running, idle memory, Ctrl-C (--runs 5)" },
+  start: {
+    module: "./start.js",
+    about: "process start to ready, submit to running, idle memory, Ctrl-C (--runs 5)",
+  },
   raft: { module: "./raft.js", about: "commands a second through the durable log" },
-  scheduling: { module: "./scheduling.js", about: "placements a second on the node columns (--nodes 5000 --allocs 10000)" },
+  scheduling: {
+    module: "./scheduling.js",
+    about: "placements a second on the node columns (--nodes 5000 --allocs 10000)",
+  },
   state: { module: "./state.js", about: "rows a second through the state machine (--rows 200000)" },
 };
 
@@ -15,7 +22,9 @@ const benchmark = BENCHMARKS[name];
 if (benchmark === undefined) {
   const width = Math.max(...Object.keys(BENCHMARKS).map((key) => key.length));
   process.stderr.write(
-    `${name === "" ? "" : `no benchmark "${name}"\n`}usage: npm run bench -- NAME [flags]\n\n${Object.entries(BENCHMARKS)
+    `${name === "" ? "" : `no benchmark "${name}"\n`}usage: npm run bench -- NAME [flags]\n\n${Object.entries(
+      BENCHMARKS,
+    )
       .map(([key, { about }]) => `  ${key.padEnd(width)}  ${about}`)
       .join("\n")}\n`,
   );

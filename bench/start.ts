@@ -14,7 +14,12 @@ const JOB = {
       Name: "g",
       Count: 1,
       Tasks: [
-        { Name: "t", Driver: "raw_exec", Config: { command: "/bin/sleep", args: ["3600"] }, Resources: { CPU: 50, MemoryMB: 32 } },
+        {
+          Name: "t",
+          Driver: "raw_exec",
+          Config: { command: "/bin/sleep", args: ["3600"] },
+          Resources: { CPU: 50, MemoryMB: 32 },
+        },
       ],
     },
   ],

@@ -24,7 +24,10 @@ export class EventPublisher {
         sink.publish(index, events);
       } catch (error) {
         const message = error instanceof Error ? error.message : String(error);
-        this.log.error({ sink: sink.name, index, error: message }, "event sink failed; its events of this index are lost");
+        this.log.error(
+          { sink: sink.name, index, error: message },
+          "event sink failed; its events of this index are lost",
+        );
       }
     }
   }

@@ -39,7 +39,8 @@ export async function collectGarbage(state: StateReader, commands: CommandLog, l
     const going = new Set(allocations);
     for (const node of snapshot.nodes()) {
       if (node.Status !== "down") continue;
-      if (snapshot.allocationsByNode(node.ID).every((allocation) => going.has(allocation.ID))) nodes.push(node.ID);
+      if (snapshot.allocationsByNode(node.ID).every((allocation) => going.has(allocation.ID)))
+        nodes.push(node.ID);
     }
   }
   for (let at = 0; at < Math.max(evaluations.length, allocations.length); at += BATCH) {
@@ -58,10 +59,19 @@ export async function collectGarbage(state: StateReader, commands: CommandLog, l
     });
   }
   if (nodes.length > 0) {
-    await commands.propose(CommandType.NodeDeregister, { NodeIDs: nodes, Evaluations: [], Time: unixNanos() });
+    await commands.propose(CommandType.NodeDeregister, {
+      NodeIDs: nodes,
+      Evaluations: [],
+      Time: unixNanos(),
+    });
   }
   log.info(
-    { evaluations: evaluations.length, allocations: allocations.length, jobs: jobs.length, nodes: nodes.length },
+    {
+      evaluations: evaluations.length,
+      allocations: allocations.length,
+      jobs: jobs.length,
+      nodes: nodes.length,
+    },
     "garbage collected",
   );
 }

@@ -31,7 +31,8 @@ export function serverComponent(options: ServerComponentOptions): Plugin {
   let server: Server | undefined;
   let state: StateStore | undefined;
   const started = <T>(value: T | undefined): T => {
-    if (value === undefined) throw new Error("the server has not started: require its token to be started after it");
+    if (value === undefined)
+      throw new Error("the server has not started: require its token to be started after it");
     return value;
   };
   return definePlugin({
@@ -49,7 +50,11 @@ export function serverComponent(options: ServerComponentOptions): Plugin {
     },
     async start({ container, log }) {
       const agent = container.resolve<AgentInfo>(AgentInfo);
-      state = await StateStore.open({ path: join(agent.dataDir, "server", "state"), region: agent.region, log });
+      state = await StateStore.open({
+        path: join(agent.dataDir, "server", "state"),
+        region: agent.region,
+        log,
+      });
       server = new Server({
         agent,
         consensus: container.resolve<Consensus>(Consensus),

@@ -141,7 +141,9 @@ export class Leadership {
       }
       case CommandType.AllocationClientUpdate: {
         this.#track(command.payload.Evaluations);
-        const ended = command.payload.Updates.filter((update) => clientTerminal(update)).map((update) => update.ID);
+        const ended = command.payload.Updates.filter((update) => clientTerminal(update)).map(
+          (update) => update.ID,
+        );
         if (ended.length > 0) this.#capacityOfAll(ended, index);
         break;
       }
@@ -209,11 +211,20 @@ export class Leadership {
   /** Gives up evaluations that were delivered too often, each with a follow-up that tries again later. */
   reapFailed(): void {
     const { broker, commands, log, metrics } = this.parts;
-    for (let held = broker.dequeue([FAILED_QUEUE]); held !== undefined; held = broker.dequeue([FAILED_QUEUE])) {
+    for (
+      let held = broker.dequeue([FAILED_QUEUE]);
+      held !== undefined;
+      held = broker.dequeue([FAILED_QUEUE])
+    ) {
       const { evaluation, token } = held;
       const wait = FAILED_FOLLOW_UP * (1 + Math.random());
       const followUp = newEvaluation(
-        { ID: evaluation.JobID, Namespace: evaluation.Namespace, Priority: evaluation.Priority, Type: evaluation.Type },
+        {
+          ID: evaluation.JobID,
+          Namespace: evaluation.Namespace,
+          Priority: evaluation.Priority,
+          Type: evaluation.Type,
+        },
         "failed-follow-up",
         {
           PreviousEval: evaluation.ID,
@@ -240,7 +251,9 @@ export class Leadership {
           () => broker.ack(evaluation.ID, token),
           (error: unknown) => broker.nack(evaluation.ID, token, text(error)),
         )
-        .catch((error: unknown) => log.error({ evaluation: evaluation.ID, error: text(error) }, "reaping failed"));
+        .catch((error: unknown) =>
+          log.error({ evaluation: evaluation.ID, error: text(error) }, "reaping failed"),
+        );
     }
   }
 
@@ -255,7 +268,10 @@ export class Leadership {
         Time: unixNanos(),
       })
       .catch((error: unknown) => {
-        this.parts.log.warn({ error: text(error) }, "obsolete evaluations were not cancelled; the next leader does");
+        this.parts.log.warn(
+          { error: text(error) },
+          "obsolete evaluations were not cancelled; the next leader does",
+        );
       });
   }
 }

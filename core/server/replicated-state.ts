@@ -21,11 +21,18 @@ export class PluginTables implements ReplicatedState {
         return [...snapshot.pluginRows(plugin, table, prefix)] as { key: string; value: Row }[];
       },
       async put(key, value) {
-        return (await log.propose(CommandType.PluginRowPut, { Plugin: plugin, Table: table, Key: key, Value: value }))
-          .index;
+        return (
+          await log.propose(CommandType.PluginRowPut, {
+            Plugin: plugin,
+            Table: table,
+            Key: key,
+            Value: value,
+          })
+        ).index;
       },
       async delete(key) {
-        return (await log.propose(CommandType.PluginRowDelete, { Plugin: plugin, Table: table, Key: key })).index;
+        return (await log.propose(CommandType.PluginRowDelete, { Plugin: plugin, Table: table, Key: key }))
+          .index;
       },
     };
   }

@@ -64,7 +64,9 @@ export class SchedulerPool {
       concurrentTasksPerWorker: TASKS_A_THREAD,
       resourceLimits: { maxOldGenerationSizeMb: 1024 },
     });
-    this.#pool.on("error", (error: Error) => this.log.error({ error: error.message }, "scheduling thread failed"));
+    this.#pool.on("error", (error: Error) =>
+      this.log.error({ error: error.message }, "scheduling thread failed"),
+    );
   }
 
   /** Takes what the broker has ready, up to what the threads can hold. */
@@ -75,7 +77,10 @@ export class SchedulerPool {
       this.#inFlight++;
       this.#run(delivery)
         .catch((error: unknown) =>
-          this.log.error({ evaluation: delivery.evaluation.ID, error: messageOf(error) }, "evaluation not settled"),
+          this.log.error(
+            { evaluation: delivery.evaluation.ID, error: messageOf(error) },
+            "evaluation not settled",
+          ),
         )
         .finally(() => {
           this.#inFlight--;
@@ -83,7 +88,6 @@ export class SchedulerPool {
         });
     }
   }
-
 
   async stop(): Promise<void> {
     this.#stopped = true;

@@ -16,9 +16,9 @@ import { Operator } from "../rpc/endpoints/operator.js";
 import { Status } from "../rpc/endpoints/status.js";
 import { CommandType, StateFsm, type StateStore } from "../state/index.js";
 import { CommandLog, unixNanos } from "./command-log.js";
-import { EventPublisher } from "./events.js";
 import { BlockedEvals } from "./evaluations/blocked-evals.js";
 import { DEFAULT_BROKER_OPTIONS, EvalBroker } from "./evaluations/eval-broker.js";
+import { EventPublisher } from "./events.js";
 import { Leadership } from "./leader.js";
 import { Agents } from "./nodes/agents.js";
 import { Assignments } from "./nodes/assignments.js";
@@ -62,7 +62,11 @@ export class Server {
     const config = agent.config.server;
     const commands = new CommandLog(consensus);
     const broker = new EvalBroker(
-      { ...DEFAULT_BROKER_OPTIONS, nackTimeout: config.eval_nack_timeout, deliveryLimit: config.eval_delivery_limit },
+      {
+        ...DEFAULT_BROKER_OPTIONS,
+        nackTimeout: config.eval_nack_timeout,
+        deliveryLimit: config.eval_delivery_limit,
+      },
       () => setImmediate(() => this.#evaluationReady()),
       (evaluation, why) => {
         metrics.increment("nomad.broker.nack");

@@ -1,6 +1,6 @@
 /** Transport between servers and client agents: requests both ways, streams down, over a carrier nobody has to trust. */
 import { createToken } from "../kernel/token.js";
-import type { AgentMethods, AgentStreams, ServerMethods, FileFrame } from "../protocol/messages.js";
+import type { AgentMethods, AgentStreams, FileFrame, ServerMethods } from "../protocol/messages.js";
 
 /** An error that the other side answered; `message` is for people, `code` for programs (`not_found`, `bad_request`). */
 export class RemoteError extends Error {
@@ -138,7 +138,9 @@ export function formatJoinToken(parts: JoinTokenParts): string {
 /** Throws an Error that does not contain the token. */
 export function parseJoinToken(text: string): JoinTokenParts {
   const token = text.trim();
-  const bytes = token.startsWith(PREFIX) ? Buffer.from(token.slice(PREFIX.length), "base64url") : Buffer.alloc(0);
+  const bytes = token.startsWith(PREFIX)
+    ? Buffer.from(token.slice(PREFIX.length), "base64url")
+    : Buffer.alloc(0);
   if (bytes.length !== 64) {
     throw new Error(`not a join token: it must be "${PREFIX}" followed by 86 base64url characters`);
   }

@@ -49,7 +49,9 @@ export type LeadershipListener = (leader: boolean, term: number) => void;
 export class NotLeaderError extends Error {
   override readonly name = "NotLeaderError";
   constructor(readonly leader: Peer | undefined) {
-    super(leader === undefined ? "No cluster leader" : `not the leader; ${leader.id} at ${leader.address} is`);
+    super(
+      leader === undefined ? "No cluster leader" : `not the leader; ${leader.id} at ${leader.address} is`,
+    );
   }
 }
 

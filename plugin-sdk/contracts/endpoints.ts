@@ -120,4 +120,3 @@ export interface ClientStatus {
   stats(): Readonly<Record<string, string>>;
 }
 export const ClientStatus = createToken<ClientStatus>("ClientStatus");
-

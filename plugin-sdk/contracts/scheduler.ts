@@ -168,4 +168,3 @@ export interface SchedulerModule {
   readonly module: string;
   readonly config: unknown;
 }
-

@@ -79,7 +79,11 @@ export interface StateSnapshot extends Disposable {
   schedulerConfiguration(): SchedulerConfiguration;
   /** A row of a plugin's own table. */
   pluginRow(plugin: string, table: string, key: string): unknown;
-  pluginRows(plugin: string, table: string, prefix?: string): Iterable<{ readonly key: string; readonly value: unknown }>;
+  pluginRows(
+    plugin: string,
+    table: string,
+    prefix?: string,
+  ): Iterable<{ readonly key: string; readonly value: unknown }>;
 
   close(): void;
 }

@@ -20,7 +20,8 @@ export interface TokenInfo {
 
 const registryKey = Symbol.for("drover.sdk.tokens");
 const globals = globalThis as { [registryKey]?: Map<symbol, TokenInfo> };
-const registry: Map<symbol, TokenInfo> = (globals[registryKey] ??= new Map<symbol, TokenInfo>());
+const registry: Map<symbol, TokenInfo> = globals[registryKey] ?? new Map<symbol, TokenInfo>();
+globals[registryKey] = registry;
 
 /**
  * Declares a token. Declaring the same name again gives the same token; declaring it with another cardinality throws,

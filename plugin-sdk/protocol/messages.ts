@@ -4,9 +4,9 @@
  * `agent` methods by the server.
  */
 import type {
+  Allocation,
   AllocDeploymentStatus,
   AllocFileInfo,
-  Allocation,
   Job,
   NetworkStatus,
   Node,
@@ -73,7 +73,10 @@ export type FileType = "stdout" | "stderr";
 export interface AgentMethods {
   /** Tells that the assignment changed, with the delta against what the agent last acknowledged. */
   "assignment.changed": { request: AssignmentDelta; answer: { readonly index: number } };
-  "fs.list": { request: { readonly allocId: string; readonly path: string }; answer: readonly AllocFileInfo[] };
+  "fs.list": {
+    request: { readonly allocId: string; readonly path: string };
+    answer: readonly AllocFileInfo[];
+  };
   "fs.stat": { request: { readonly allocId: string; readonly path: string }; answer: AllocFileInfo };
   "allocation.stats": { request: { readonly allocId: string; readonly task?: string }; answer: object };
   "allocation.restart": { request: { readonly allocId: string; readonly task?: string }; answer: object };
@@ -88,7 +91,12 @@ export interface AgentMethods {
 export interface AgentStreams {
   /** Bytes of a file from `offset`; ends at its end, or after `limit` bytes where it is above 0. */
   "fs.read": {
-    request: { readonly allocId: string; readonly path: string; readonly offset: number; readonly limit: number };
+    request: {
+      readonly allocId: string;
+      readonly path: string;
+      readonly offset: number;
+      readonly limit: number;
+    };
   };
   /** Bytes of a task's log over all its rotated files; goes on while `follow` and the task runs. */
   "fs.logs": {

@@ -11,11 +11,10 @@ import {
   type AgentServerHandler,
   type AgentTransport,
   type EnrollmentRequest,
-  type FileFrame,
   formatJoinToken,
   RemoteError,
 } from "../contracts/index.js";
-import type { ServerMethods } from "../protocol/messages.js";
+import type { FileFrame, ServerMethods } from "../protocol/messages.js";
 
 const DEADLINE_MS = 20_000;
 

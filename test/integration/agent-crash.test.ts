@@ -1,10 +1,12 @@
 import assert from "node:assert/strict";
+import { join } from "node:path";
 import { test } from "node:test";
 import { Cluster, sleepJob, uniqueSleep } from "./cluster.js";
 import { drover, eventually, processesWith } from "./process.js";
-import { join } from "node:path";
 
-test("kill -9 of the agent: tasks keep their pids, and are supervised again after its restart", { timeout: 120_000 }, async (t) => {
+test("kill -9 of the agent: tasks keep their pids, and are supervised again after its restart", {
+  timeout: 120_000,
+}, async (t) => {
   const cluster = await Cluster.create();
   const marker = uniqueSleep();
   const tasks = (): number[] => processesWith(`sleep\0${marker}`).sort((a, b) => a - b);

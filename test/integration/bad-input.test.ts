@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { connect, createServer } from "node:net";
-import { once } from "node:events";
 import { after, before, describe, test } from "node:test";
 import { Cluster } from "./cluster.js";
 import { drover, eventually, freePorts, run } from "./process.js";
@@ -18,7 +18,11 @@ function file(name: string, text: string): string {
 }
 
 /** A configuration of a server that would start, with `extra` in it. */
-async function serverConfig(name: string, extra: string, dataDir = join(folder, `${name}-data`)): Promise<string> {
+async function serverConfig(
+  name: string,
+  extra: string,
+  dataDir = join(folder, `${name}-data`),
+): Promise<string> {
   const [http, rpc, serf, mqtt] = await freePorts(4);
   return file(
     `${name}.hcl`,
@@ -167,7 +171,9 @@ describe("a running server", () => {
       Datacenters: ["dc1"],
       Type: "batch",
       Meta: { blob: "x".repeat(3 << 20) },
-      TaskGroups: [{ Name: "g", Count: 1, Tasks: [{ Name: "t", Driver: "raw_exec", Config: { command: "/bin/true" } }] }],
+      TaskGroups: [
+        { Name: "g", Count: 1, Tasks: [{ Name: "t", Driver: "raw_exec", Config: { command: "/bin/true" } }] },
+      ],
     };
     const answer = await fetch(`${cluster.api}/jobs`, { method: "POST", body: JSON.stringify({ Job: job }) });
     assert.ok(answer.status >= 400, String(answer.status));

@@ -24,7 +24,15 @@ export class Cluster {
   ) {}
 
   static async create(): Promise<Cluster> {
-    const [a, b, c, d, e, f, g] = (await freePorts(7)) as [number, number, number, number, number, number, number];
+    const [a, b, c, d, e, f, g] = (await freePorts(7)) as [
+      number,
+      number,
+      number,
+      number,
+      number,
+      number,
+      number,
+    ];
     return new Cluster({ http: a, rpc: b, serf: c }, { http: d, rpc: e, serf: f }, g);
   }
 
@@ -43,7 +51,10 @@ export class Cluster {
 
   async startServer(): Promise<Running> {
     const config = join(this.folder, "server.hcl");
-    writeFileSync(config, this.#config("server", this.serverPorts, `server {\n  enabled = true\n  bootstrap_expect = 1\n}`));
+    writeFileSync(
+      config,
+      this.#config("server", this.serverPorts, `server {\n  enabled = true\n  bootstrap_expect = 1\n}`),
+    );
     this.server = drover(["agent", "-config", config]);
     await this.ready();
     return this.server;

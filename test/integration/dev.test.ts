@@ -41,7 +41,9 @@ function alive(pid: number): boolean {
   }
 }
 
-test("drover dev runs a job file, shows it, and Ctrl-C leaves nothing behind", { timeout: 60_000 }, async (t) => {
+test("drover dev runs a job file, shows it, and Ctrl-C leaves nothing behind", {
+  timeout: 60_000,
+}, async (t) => {
   const before = new Set(readdirSync(tmpdir()).filter((name) => name.startsWith("drover")));
   const dev: Running = drover(["dev", "examples/hello.hcl"]);
   t.after(() => dev.kill("SIGKILL"));
@@ -51,13 +53,19 @@ test("drover dev runs a job file, shows it, and Ctrl-C leaves nothing behind", {
   }).catch((error: unknown) => {
     throw new Error(`${String(error)}\n${dev.output}`);
   });
-  const address = await eventually("the API address", () => /http:\/\/127\.0\.0\.1:\d+/.exec(dev.output)?.[0]);
+  const address = await eventually(
+    "the API address",
+    () => /http:\/\/127\.0\.0\.1:\d+/.exec(dev.output)?.[0],
+  );
   const jobs = (await (await fetch(`${address}/v1/jobs`)).json()) as { ID: string; Status: string }[];
   assert.deepEqual(
     jobs.map((job) => [job.ID, job.Status]),
     [["hello", "running"]],
   );
-  await eventually("three commands to try", () => (dev.output.match(/drover (job|alloc|node|status|eval)/g) ?? []).length >= 3);
+  await eventually(
+    "three commands to try",
+    () => (dev.output.match(/drover (job|alloc|node|status|eval)/g) ?? []).length >= 3,
+  );
   const children = family(dev.pid);
   assert.ok(children.length > 0, "no task process was seen");
   const { code } = await dev.kill("SIGINT");

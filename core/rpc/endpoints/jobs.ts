@@ -141,7 +141,10 @@ export class Jobs implements JobEndpoint {
     };
   }
 
-  async validate(request: { readonly job: unknown; readonly namespace: string }): Promise<JobValidateResponse> {
+  async validate(request: {
+    readonly job: unknown;
+    readonly namespace: string;
+  }): Promise<JobValidateResponse> {
     const job = this.#canonical(request.job, request.namespace);
     const { errors, warnings } = validateJob(job, { jobTypes: this.jobTypes });
     return {
@@ -157,7 +160,8 @@ export class Jobs implements JobEndpoint {
       const job = await parseJob(request.hcl, { filename: "input.hcl", allowFS: false });
       return request.canonicalize ? canonicalizeForApi(job) : job;
     } catch (error) {
-      if (error instanceof HclError || error instanceof EmptyJobError) throw new EndpointError(400, error.message);
+      if (error instanceof HclError || error instanceof EmptyJobError)
+        throw new EndpointError(400, error.message);
       throw error;
     }
   }
@@ -169,7 +173,9 @@ export class Jobs implements JobEndpoint {
     const warnings: string[] = [];
     for (const hook of this.#hooks) {
       const outcome = await withDeadline(
-        Promise.resolve().then(() => hook.admit({ job, existing, namespace: job.Namespace, operation: "register" })),
+        Promise.resolve().then(() =>
+          hook.admit({ job, existing, namespace: job.Namespace, operation: "register" }),
+        ),
       ).catch((error: unknown) => ({ errors: [`admission hook "${hook.name}": ${text(error)}`] }));
       if ("job" in outcome && outcome.job !== undefined) job = outcome.job;
       errors.push(...(outcome.errors ?? []));
@@ -221,7 +227,11 @@ export class Jobs implements JobEndpoint {
     using snapshot = this.state.snapshot();
     const transitions: Record<string, { ForceReschedule: true; Migrate: null; Reschedule: null }> = {};
     for (const allocation of snapshot.allocationsByJob(job.Namespace, job.ID)) {
-      if (allocation.ClientStatus === "failed" && allocation.DesiredStatus === "run" && !allocation.NextAllocation) {
+      if (
+        allocation.ClientStatus === "failed" &&
+        allocation.DesiredStatus === "run" &&
+        !allocation.NextAllocation
+      ) {
         transitions[allocation.ID] = { ForceReschedule: true, Migrate: null, Reschedule: null };
       }
     }
@@ -242,7 +252,10 @@ function runsOnItsOwn(job: Job): boolean {
 async function withDeadline<T>(work: Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`no answer within ${ADMISSION_DEADLINE} ms`)), ADMISSION_DEADLINE);
+    timer = setTimeout(
+      () => reject(new Error(`no answer within ${ADMISSION_DEADLINE} ms`)),
+      ADMISSION_DEADLINE,
+    );
   });
   try {
     return await Promise.race([work, late]);

@@ -30,7 +30,10 @@ export class Nodes implements NodeEndpoint {
     using snapshot = this.state.snapshot();
     const node = nodeOf(snapshot, nodeId);
     if (node.Drain && eligibility === "eligible") {
-      throw new EndpointError(500, "can not set node's scheduling eligibility to eligible while it is draining");
+      throw new EndpointError(
+        500,
+        "can not set node's scheduling eligibility to eligible while it is draining",
+      );
     }
     const evaluations = eligibility === "eligible" ? nodeEvaluations(snapshot, nodeId, node.ModifyIndex) : [];
     const message = `Node marked as ${eligibility} for scheduling`;
@@ -101,7 +104,8 @@ export class Nodes implements NodeEndpoint {
 }
 
 function nodeOf(snapshot: StateSnapshot, nodeId: string): Node {
-  if (!isUUID(nodeId)) throw new EndpointError(500, "node lookup failed: index error: UUID must be 36 characters");
+  if (!isUUID(nodeId))
+    throw new EndpointError(500, "node lookup failed: index error: UUID must be 36 characters");
   const node = snapshot.node(nodeId);
   if (node === null) throw new EndpointError(404, "node not found");
   return node;

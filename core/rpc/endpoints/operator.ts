@@ -1,4 +1,10 @@
-import type { JoinTokens, Logger, OperatorEndpoint, SchedulerConfiguration, StateReader } from "@drover/plugin-sdk";
+import type {
+  JoinTokens,
+  Logger,
+  OperatorEndpoint,
+  SchedulerConfiguration,
+  StateReader,
+} from "@drover/plugin-sdk";
 import { EndpointError } from "@drover/plugin-sdk";
 import { z } from "zod";
 import type { CommandLog } from "../../server/command-log.js";
@@ -36,11 +42,16 @@ export class Operator implements OperatorEndpoint {
     return snapshot.schedulerConfiguration();
   }
 
-  async setSchedulerConfiguration(config: unknown): Promise<{ readonly Index: number; readonly Updated: boolean }> {
+  async setSchedulerConfiguration(
+    config: unknown,
+  ): Promise<{ readonly Index: number; readonly Updated: boolean }> {
     const parsed = ConfigBody.safeParse(config);
     if (!parsed.success) {
       const issue = parsed.error.issues[0];
-      throw new EndpointError(400, `scheduler configuration: ${issue?.path.join(".") ?? ""}: ${issue?.message ?? ""}`);
+      throw new EndpointError(
+        400,
+        `scheduler configuration: ${issue?.path.join(".") ?? ""}: ${issue?.message ?? ""}`,
+      );
     }
     const body = parsed.data;
     const algorithm = Algorithm.safeParse(body.SchedulerAlgorithm || "binpack");

@@ -37,12 +37,19 @@ export class DelayQueue<T> {
     this.#timer = undefined;
     const next = this.#heap.peek();
     if (next === undefined) return;
-    this.#timer = setTimeout(() => this.#drain(), Math.min(Math.max(0, next.due - performance.now()), MAX_TIMER));
+    this.#timer = setTimeout(
+      () => this.#drain(),
+      Math.min(Math.max(0, next.due - performance.now()), MAX_TIMER),
+    );
     this.#timer.unref();
   }
 
   #drain(): void {
-    for (let next = this.#heap.peek(); next !== undefined && next.due <= performance.now(); next = this.#heap.peek()) {
+    for (
+      let next = this.#heap.peek();
+      next !== undefined && next.due <= performance.now();
+      next = this.#heap.peek()
+    ) {
       this.#heap.pop();
       this.release(next.item);
     }

@@ -243,7 +243,8 @@ export class EvalBroker {
   #held(evaluationId: string, token: string): Outstanding {
     const held = this.#outstanding.get(evaluationId);
     if (held === undefined) throw new Error(`evaluation ${evaluationId} is not outstanding`);
-    if (held.token !== token) throw new Error(`evaluation ${evaluationId} was delivered again: token does not match`);
+    if (held.token !== token)
+      throw new Error(`evaluation ${evaluationId} was delivered again: token does not match`);
     return held;
   }
 

@@ -77,9 +77,13 @@ export class Agents implements AgentServerHandler {
   }
 
   async #register(nodeId: string, node: Node): Promise<ServerMethods["node.register"]["answer"]> {
-    if (node.ID !== nodeId) throw new RemoteError("bad_request", `node ${nodeId} tried to register as ${node.ID}`);
-    const missing = (["Name", "Datacenter", "Attributes", "NodeResources"] as const).filter((key) => !node[key]);
-    if (missing.length > 0) throw new RemoteError("bad_request", `node registration lacks ${missing.join(", ")}`);
+    if (node.ID !== nodeId)
+      throw new RemoteError("bad_request", `node ${nodeId} tried to register as ${node.ID}`);
+    const missing = (["Name", "Datacenter", "Attributes", "NodeResources"] as const).filter(
+      (key) => !node[key],
+    );
+    if (missing.length > 0)
+      throw new RemoteError("bad_request", `node registration lacks ${missing.join(", ")}`);
     const heartbeatTTL = this.heartbeats.reset(nodeId);
     using snapshot = this.state.snapshot();
     const known = snapshot.node(nodeId);
@@ -145,7 +149,8 @@ export class Agents implements AgentServerHandler {
       // Removed meanwhile, or not this node's to report on; the agent is told by its next assignment.
       if (present === null || present.NodeID !== nodeId) continue;
       own.push({ ...update, NodeID: nodeId });
-      if (update.ClientStatus !== "failed" || present.ClientStatus === "failed" || serverTerminal(present)) continue;
+      if (update.ClientStatus !== "failed" || present.ClientStatus === "failed" || serverTerminal(present))
+        continue;
       const job = snapshot.job(present.Namespace, present.JobID);
       if (job === null || job.Stop || job.Type === "system" || job.Type === "sysbatch") continue;
       const key = `${job.Namespace}\0${job.ID}`;

@@ -42,7 +42,7 @@ export class Assignments {
     const delta = deltaOf(snapshot, nodeId, acknowledged);
     acknowledge(acknowledged, delta);
     const present = this.#nodes.get(nodeId);
-    if (present !== undefined && present.pushing) {
+    if (present?.pushing === true) {
       present.acknowledged = acknowledged;
       present.dirty = true;
     } else {

@@ -34,7 +34,10 @@ export class Heartbeats {
     this.#enabled = true;
     for (const node of nodes) this.#arm(node, this.options.failoverTTL);
     if (this.#timers.size > 0) {
-      this.log.info({ nodes: this.#timers.size, ttl_ms: this.options.failoverTTL }, "heartbeat timers restored");
+      this.log.info(
+        { nodes: this.#timers.size, ttl_ms: this.options.failoverTTL },
+        "heartbeat timers restored",
+      );
     }
   }
 

@@ -1,4 +1,4 @@
-import type { Evaluation, EvalTrigger, Job, StateSnapshot } from "@drover/plugin-sdk";
+import type { EvalTrigger, Evaluation, Job, StateSnapshot } from "@drover/plugin-sdk";
 import { EvalStatus, generateUUID } from "@drover/plugin-sdk";
 import { unixNanos } from "../command-log.js";
 

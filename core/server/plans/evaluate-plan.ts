@@ -72,7 +72,9 @@ function checkNode(state: StateSnapshot, plan: Plan, nodeId: string): string | u
   for (const list of [plan.NodeUpdate[nodeId], plan.NodePreemptions[nodeId], placed]) {
     for (const allocation of list ?? []) leaving.add(allocation.ID);
   }
-  const proposed = existing.filter((allocation) => !leaving.has(allocation.ID) && !allocIsTerminal(allocation));
+  const proposed = existing.filter(
+    (allocation) => !leaving.has(allocation.ID) && !allocIsTerminal(allocation),
+  );
   const fit = nodeFits(node, [...proposed, ...placed]);
   return fit.fits ? undefined : fit.dimension;
 }

@@ -45,7 +45,8 @@ export function changeConfiguration(
 ): Configuration | { refused: Refusal } {
   const id = change.type === "add" ? change.server.id : change.id;
   const others = configuration.servers.filter((server) => server.id !== id);
-  if (change.type === "remove" && others.length === configuration.servers.length) return { refused: "unknown-server" };
+  if (change.type === "remove" && others.length === configuration.servers.length)
+    return { refused: "unknown-server" };
   const changed = { servers: change.type === "add" ? [...others, change.server] : others };
   return voters(changed).length === 0 ? { refused: "last-voter" } : changed;
 }

@@ -162,6 +162,11 @@ export class RaftCore {
     return { index, term, configuration: known.configuration };
   }
 
+  /** Where to compact to after a snapshot at `index`, so that servers slightly behind still find their entries. */
+  compactionPoint(index: number, entries: number, bytes: number): number {
+    return this.#log.compactionPoint(index, entries, bytes);
+  }
+
   // --- inputs -------------------------------------------------------------------------------------------------------
 
   /** Time passes. A tick has no fixed length; the options count in it. */
@@ -477,7 +482,12 @@ export class RaftCore {
   }
 
   #requestVotes(pre: boolean, term: number): void {
-    const body = { type: "vote-request", pre, lastIndex: this.#log.lastIndex, lastTerm: this.#log.lastTerm } as const;
+    const body = {
+      type: "vote-request",
+      pre,
+      lastIndex: this.#log.lastIndex,
+      lastTerm: this.#log.lastTerm,
+    } as const;
     for (const id of voters(this.configuration)) {
       if (id === this.id) continue;
       this.#sendAfterPersist(id, body, term);
@@ -590,7 +600,8 @@ export class RaftCore {
     const prevIndex = progress.next - 1;
     const prevTerm = this.#log.term(prevIndex);
     if (prevTerm === undefined) {
-      if (this.#snapshot === null) throw new Error(`raft: no snapshot for ${id}, which needs entry ${progress.next}`);
+      if (this.#snapshot === null)
+        throw new Error(`raft: no snapshot for ${id}, which needs entry ${progress.next}`);
       progress.installing(this.#snapshot.index, this.options.electionTicks * 10);
       this.#send(id, { type: "install-snapshot", snapshot: this.#snapshot });
       return;
@@ -690,7 +701,12 @@ export class RaftCore {
       conflictIndex = prevIndex;
       while (conflictIndex - 1 > this.#commit && this.#log.term(conflictIndex - 1) === term) conflictIndex--;
     }
-    this.#sendAfterPersist(leader, { type: "append-rejected", prevIndex, conflictTerm: term ?? 0, conflictIndex });
+    this.#sendAfterPersist(leader, {
+      type: "append-rejected",
+      prevIndex,
+      conflictTerm: term ?? 0,
+      conflictIndex,
+    });
   }
 
   #handleHeartbeat(message: Message & { type: "heartbeat" }): void {

@@ -48,7 +48,8 @@ export class RaftLog {
   /** Entries from `from` to `to`, both included, up to `maxBytes` of data but at least one. */
   slice(from: number, to: number, maxBytes = Number.POSITIVE_INFINITY): Entry[] {
     const start = from - this.#baseIndex - 1;
-    if (start < 0) throw new Error(`raft log: entry ${from} was compacted, the log starts after ${this.#baseIndex}`);
+    if (start < 0)
+      throw new Error(`raft log: entry ${from} was compacted, the log starts after ${this.#baseIndex}`);
     const end = Math.min(to, this.lastIndex) - this.#baseIndex;
     if (maxBytes === Number.POSITIVE_INFINITY) return this.#entries.slice(start, end);
     const result: Entry[] = [];
@@ -86,6 +87,18 @@ export class RaftLog {
   /** The disk has everything up to this entry, unless a truncation replaced it since it was handed over. */
   markStable(index: number, term: number): void {
     if (index > this.#stable && this.term(index) === term) this.#stable = index;
+  }
+
+  /** Where to compact to so that at most `entries` entries and `bytes` of data stay before `index`. */
+  compactionPoint(index: number, entries: number, bytes: number): number {
+    let point = index;
+    let kept = 0;
+    while (point > this.#baseIndex && index - point < entries) {
+      kept += this.#entries[point - this.#baseIndex - 1]!.data.length;
+      if (kept > bytes) break;
+      point--;
+    }
+    return point;
   }
 
   /** Drops entries up to `index`, which a snapshot covers. */

@@ -37,7 +37,12 @@ export interface SnapshotMeta {
 }
 
 export type MessageBody =
-  | { readonly type: "vote-request"; readonly pre: boolean; readonly lastIndex: number; readonly lastTerm: number }
+  | {
+      readonly type: "vote-request";
+      readonly pre: boolean;
+      readonly lastIndex: number;
+      readonly lastTerm: number;
+    }
   | { readonly type: "vote-response"; readonly pre: boolean; readonly granted: boolean }
   | {
       readonly type: "append";
@@ -103,6 +108,13 @@ export type ConfigurationChange =
   | { readonly type: "remove"; readonly id: string };
 
 /** Why a proposal was not taken. */
-export type Refusal = "not-leader" | "change-pending" | "term-not-committed" | "unknown-server" | "last-voter";
+export type Refusal =
+  | "not-leader"
+  | "change-pending"
+  | "term-not-committed"
+  | "unknown-server"
+  | "last-voter";
 
-export type ProposalOutcome = { readonly index: number; readonly term: number } | { readonly refused: Refusal };
+export type ProposalOutcome =
+  | { readonly index: number; readonly term: number }
+  | { readonly refused: Refusal };

@@ -1,6 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { AgentTransport, Allocation, AssignmentDelta, Job, StateReader, StateSnapshot } from "@drover/plugin-sdk";
+import type {
+  AgentTransport,
+  Allocation,
+  AssignmentDelta,
+  Job,
+  StateReader,
+  StateSnapshot,
+} from "@drover/plugin-sdk";
 import { RemoteError } from "@drover/plugin-sdk";
 import { Assignments } from "../../../core/server/nodes/assignments.js";
 import { eventually } from "../../integration/process.js";
@@ -131,5 +138,8 @@ test("a push that fails while the node is connected is tried again", async () =>
   made.rows.push(allocation("a", 1));
   made.assignments.changed(["n1"]);
   await eventually("a second try", () => made.sent.length === 2);
-  assert.deepEqual(made.sent[1]?.upserts.map((each) => each.ID), ["a"]);
+  assert.deepEqual(
+    made.sent[1]?.upserts.map((each) => each.ID),
+    ["a"],
+  );
 });

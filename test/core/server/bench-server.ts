@@ -129,7 +129,9 @@ export class BenchServer {
     using snapshot = this.state.snapshot();
     return snapshot
       .allocationsByJob("default", job)
-      .filter((each) => each.DesiredStatus === "run" && !["complete", "failed", "lost"].includes(each.ClientStatus));
+      .filter(
+        (each) => each.DesiredStatus === "run" && !["complete", "failed", "lost"].includes(each.ClientStatus),
+      );
   }
 
   async report(allocation: Allocation, ClientStatus: Allocation["ClientStatus"]): Promise<void> {
@@ -160,7 +162,13 @@ export function paperNode(extra: Partial<Node> = {}): Node {
     Attributes: { "kernel.name": "linux", "driver.raw_exec": "1" },
     Meta: {},
     Drivers: {
-      raw_exec: { Attributes: null, Detected: true, Healthy: true, HealthDescription: "Healthy", UpdateTime: "" },
+      raw_exec: {
+        Attributes: null,
+        Detected: true,
+        Healthy: true,
+        HealthDescription: "Healthy",
+        UpdateTime: "",
+      },
     },
     NodeResources: {
       Cpu: { CpuShares: 4_000, TotalCpuCores: 2, ReservableCpuCores: [0, 1] },
@@ -168,7 +176,16 @@ export function paperNode(extra: Partial<Node> = {}): Node {
       Disk: { DiskMB: 50_000 },
       Devices: null,
       Networks: [
-        { CIDR: `${address}/32`, DNS: null, Device: "eth0", DynamicPorts: null, IP: address, MBits: 1000, Mode: "host", ReservedPorts: null },
+        {
+          CIDR: `${address}/32`,
+          DNS: null,
+          Device: "eth0",
+          DynamicPorts: null,
+          IP: address,
+          MBits: 1000,
+          Mode: "host",
+          ReservedPorts: null,
+        },
       ],
       NodeNetworks: [
         {
@@ -222,7 +239,12 @@ export function paperJob(id: string, count: number, cpu = 100, extra: object = {
         Name: "g",
         Count: count,
         Tasks: [
-          { Name: "t", Driver: "raw_exec", Config: { command: "/bin/true" }, Resources: { CPU: cpu, MemoryMB: 32 } },
+          {
+            Name: "t",
+            Driver: "raw_exec",
+            Config: { command: "/bin/true" },
+            Resources: { CPU: cpu, MemoryMB: 32 },
+          },
         ],
       },
     ],

@@ -84,7 +84,8 @@ test("a change between the scheduler's snapshot and the block is never missed", 
         blocked.block(blockedEvaluation({ SnapshotIndex, ClassEligibility, EscapedComputedClass }));
         const concerned = ordered.some(
           (change) =>
-            change.index > SnapshotIndex && (EscapedComputedClass || ClassEligibility[change.class] !== false),
+            change.index > SnapshotIndex &&
+            (EscapedComputedClass || ClassEligibility[change.class] !== false),
         );
         assert.equal(woken.length === 1, concerned);
       },

@@ -187,7 +187,11 @@ test("disabling forgets everything", () => {
 test("whatever the order of enqueue, dequeue, ack and nack: a job is held once and nothing is lost", () => {
   const actions = fc.array(
     fc.oneof(
-      fc.record({ do: fc.constant("enqueue" as const), job: fc.nat(3), priority: fc.integer({ min: 1, max: 100 }) }),
+      fc.record({
+        do: fc.constant("enqueue" as const),
+        job: fc.nat(3),
+        priority: fc.integer({ min: 1, max: 100 }),
+      }),
       fc.record({ do: fc.constant("dequeue" as const) }),
       fc.record({ do: fc.constant("ack" as const), pick: fc.nat() }),
       fc.record({ do: fc.constant("nack" as const), pick: fc.nat() }),
@@ -228,7 +232,11 @@ test("whatever the order of enqueue, dequeue, ack and nack: a job is held once a
           queue.ack(one.id, one.token);
           open.delete(one.id);
         }
-        for (let got = queue.dequeue(["service", FAILED_QUEUE]); got; got = queue.dequeue(["service", FAILED_QUEUE])) {
+        for (
+          let got = queue.dequeue(["service", FAILED_QUEUE]);
+          got;
+          got = queue.dequeue(["service", FAILED_QUEUE])
+        ) {
           queue.ack(got.evaluation.ID, got.token);
           open.delete(got.evaluation.ID);
           now += 1;

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { describe, test, type TestContext } from "node:test";
+import { describe, type TestContext, test } from "node:test";
 import type { AdmissionHook, JobRegistration } from "@drover/plugin-sdk";
 import { eventually } from "../../integration/process.js";
 import { BenchServer, paperJob, paperNode } from "./bench-server.js";
@@ -117,7 +117,8 @@ describe("refusals", () => {
     const before = bench.state.index();
     await assert.rejects(
       bench.server.endpoints.jobs.register(registration({ ID: "x", Type: "service", TaskGroups: [] })),
-      (error: Error & { status: number }) => error.status === 500 && /Missing job datacenters/.test(error.message),
+      (error: Error & { status: number }) =>
+        error.status === 500 && /Missing job datacenters/.test(error.message),
     );
     assert.equal(bench.state.index(), before);
   });
@@ -126,8 +127,12 @@ describe("refusals", () => {
     const bench = await started(t);
     const { JobModifyIndex } = await bench.server.endpoints.jobs.register(registration(paperJob("web", 1)));
     await assert.rejects(
-      bench.server.endpoints.jobs.register(registration(paperJob("web", 2), { enforceIndex: true, jobModifyIndex: 77 })),
-      new RegExp(`Enforcing job modify index 77: job exists with conflicting job modify index: ${JobModifyIndex}`),
+      bench.server.endpoints.jobs.register(
+        registration(paperJob("web", 2), { enforceIndex: true, jobModifyIndex: 77 }),
+      ),
+      new RegExp(
+        `Enforcing job modify index 77: job exists with conflicting job modify index: ${JobModifyIndex}`,
+      ),
     );
   });
 
@@ -142,11 +147,14 @@ describe("refusals", () => {
         },
       },
     ]);
-    await assert.rejects(bench.server.endpoints.jobs.register(registration(paperJob("web", 1))), (error: Error) => {
-      assert.match(error.message, /\* no/);
-      assert.match(error.message, /admission hook "broken": out of order/);
-      return true;
-    });
+    await assert.rejects(
+      bench.server.endpoints.jobs.register(registration(paperJob("web", 1))),
+      (error: Error) => {
+        assert.match(error.message, /\* no/);
+        assert.match(error.message, /admission hook "broken": out of order/);
+        return true;
+      },
+    );
   });
 
   test("a node can't report another node's allocation", async (t) => {
@@ -185,7 +193,8 @@ test("event sinks are told of every change in log order; one that throws harms n
       },
       {
         name: "recorder",
-        publish: (index, events) => seen.push(...events.map(({ Topic, Type }) => ({ index, topic: Topic, type: Type }))),
+        publish: (index, events) =>
+          seen.push(...events.map(({ Topic, Type }) => ({ index, topic: Topic, type: Type }))),
       },
     ],
   );
@@ -195,9 +204,17 @@ test("event sinks are told of every change in log order; one that throws harms n
   await bench.server.endpoints.jobs.register(registration(paperJob("web", 1)));
   await eventually("an allocation", () => seen.some(({ topic }) => topic === "Allocation"));
   const order = seen.map(({ index }) => index);
-  assert.deepEqual(order, [...order].sort((a, b) => a - b));
+  assert.deepEqual(
+    order,
+    [...order].sort((a, b) => a - b),
+  );
   const types = new Set(seen.map(({ topic, type }) => `${topic}/${type}`));
-  for (const expected of ["Node/NodeRegistration", "Job/JobRegistered", "Evaluation/JobRegistered", "Allocation/PlanResult"]) {
+  for (const expected of [
+    "Node/NodeRegistration",
+    "Job/JobRegistered",
+    "Evaluation/JobRegistered",
+    "Allocation/PlanResult",
+  ]) {
     assert.ok(types.has(expected), `${expected} in ${[...types].join(", ")}`);
   }
 });

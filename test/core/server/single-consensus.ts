@@ -1,4 +1,11 @@
-import type { Consensus, LeadershipListener, LogEntry, Peer, Proposed, StateMachine } from "@drover/plugin-sdk";
+import type {
+  Consensus,
+  LeadershipListener,
+  LogEntry,
+  Peer,
+  Proposed,
+  StateMachine,
+} from "@drover/plugin-sdk";
 
 interface Waiting {
   readonly data: Uint8Array;

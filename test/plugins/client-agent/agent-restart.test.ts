@@ -154,7 +154,7 @@ test("an agent that is stopped leaves its tasks; in development mode it takes th
 
 test("tasks keep running while the servers are away, and every report arrives afterwards", async () => {
   const { link, reported } = await startAgent();
-  const steady = makeAllocation([shellTask("server", "sleep 600")]);
+  const steady = makeAllocation([shellTask("server", "exec sleep 600")]);
   const short = makeAllocation([shellTask("work", "while [ ! -e go ]; do sleep 0.02; done")], {
     type: "batch",
   });

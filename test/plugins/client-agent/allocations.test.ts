@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, readFileSync, statSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { RemoteError } from "@drover/plugin-sdk";
@@ -113,7 +113,7 @@ test("a failing task is restarted as its policy says, and then fails the allocat
   const RestartPolicy = { Attempts: 2, Delay: 1e6, Interval: 600e9, Mode: "fail" as const };
   const alloc = makeAllocation([
     shellTask("server", "exit 3", { RestartPolicy }),
-    shellTask("other", "sleep 60"),
+    shellTask("other", "exec sleep 60"),
   ]);
   await link.push(alloc);
   await reported(alloc.ID, "failed");
@@ -142,7 +142,7 @@ test("tasks start in the order of their lifecycle, and poststop runs at the end"
       shellTask("main", `${log("main")}; while [ ! -e $NOMAD_ALLOC_DIR/data/after ]; do sleep 0.02; done`),
       shellTask("after", `${log("poststart")}; touch $NOMAD_ALLOC_DIR/data/after`, hook("poststart")),
       shellTask("before", log("prestart"), hook("prestart")),
-      shellTask("beside", "sleep 600", hook("prestart", true)),
+      shellTask("beside", "exec sleep 600", hook("prestart", true)),
     ],
     { type: "batch" },
   );
@@ -158,7 +158,7 @@ test("tasks start in the order of their lifecycle, and poststop runs at the end"
 test("the end of the leader ends the others", async () => {
   const { link, reported } = await startAgent();
   const alloc = makeAllocation(
-    [shellTask("lead", "exit 0", { Leader: true }), shellTask("follow", "sleep 600")],
+    [shellTask("lead", "exit 0", { Leader: true }), shellTask("follow", "exec sleep 600")],
     { type: "batch" },
   );
   await link.push(alloc);
@@ -216,7 +216,7 @@ test("what can't be run says so in the task's events", async () => {
 });
 
 test("templates, dispatch payload and interpolation reach the task", async () => {
-  const { link, reported, dataDir } = await startAgent();
+  const { link, reported, dataDir } = await startAgent({ client: { meta: { file: "input.txt" } } });
   const task = shellTask("work", "", {
     Config: {
       command: "/bin/cat",
@@ -241,16 +241,14 @@ test("templates, dispatch payload and interpolation reach the task", async () =>
       VaultGrace: 0,
     })),
   });
-  const harness = await startAgent({ client: { meta: { file: "input.txt" } } });
-  assert.ok(link !== harness.link && reported !== harness.reported && dataDir !== harness.dataDir);
   const alloc = makeAllocation([task], {
     type: "batch",
     job: { Payload: Buffer.from("payload\n").toString("base64") },
   });
-  await harness.link.push(alloc);
-  await harness.reported(alloc.ID, "complete");
+  await link.push(alloc);
+  await reported(alloc.ID, "complete");
   assert.equal(
-    readFileSync(join(harness.dataDir, "alloc", alloc.ID, "alloc/logs/work.stdout.0"), "utf8"),
+    readFileSync(join(dataDir, "alloc", alloc.ID, "alloc/logs/work.stdout.0"), "utf8"),
     `alloc ${alloc.ID}\npayload\ndc1-linux-${"${not.known}"}\n`,
   );
 });
@@ -292,7 +290,7 @@ test("an allocation of a deployment becomes healthy after min_healthy_time, or u
     Stagger: 0,
   };
   const allocation = { DeploymentID: "2b36078f-f65f-45c8-80a0-f6496aa6e829" };
-  const good = makeAllocation([shellTask("server", "sleep 600")], { group: { Update }, allocation });
+  const good = makeAllocation([shellTask("server", "exec sleep 600")], { group: { Update }, allocation });
   const bad = makeAllocation([shellTask("server", "exit 1")], { group: { Update }, allocation });
   await link.push(good, bad);
   await until("a verdict on the first", () => link.last(good.ID)?.DeploymentStatus?.Healthy === true);
@@ -302,7 +300,7 @@ test("an allocation of a deployment becomes healthy after min_healthy_time, or u
 
 test("what the servers no longer know is stopped and removed", async () => {
   const { link, reported, dataDir } = await startAgent();
-  const alloc = makeAllocation([shellTask("server", "sleep 600")]);
+  const alloc = makeAllocation([shellTask("server", "exec sleep 600")]);
   await link.push(alloc);
   await reported(alloc.ID, "running");
   await link.remove(alloc.ID);
@@ -331,7 +329,6 @@ test("a folder that can't be made is an event, and the others go on", async () =
   const { link, reported, dataDir } = await startAgent();
   const blocked = makeAllocation([shellTask("server", "true")], { type: "batch" });
   mkdirSync(join(dataDir, "alloc", blocked.ID), { recursive: true });
-  const { writeFileSync } = await import("node:fs");
   writeFileSync(join(dataDir, "alloc", blocked.ID, "server"), "in the way");
   const fine = makeAllocation([shellTask("server", "true")], { type: "batch" });
   await link.push(blocked, fine);

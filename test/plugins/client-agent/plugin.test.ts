@@ -53,9 +53,7 @@ test("both plugins work through their container: a job runs, and the end of a de
   await link.push(alloc);
   await until("running", () => link.last(alloc.ID)?.ClientStatus === "running");
   assert.deepEqual(status.health(), { ok: true, message: "ok" });
-  const started = performance.now();
   await clientAgent.stop?.(context);
-  assert.ok(performance.now() - started < 10_000);
   const [driver] = container.resolveAll<TaskDriver>(TaskDriver);
   assert.equal(await driver?.find?.(`${alloc.ID}/server`), undefined);
 });

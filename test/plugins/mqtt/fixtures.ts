@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { formatJoinToken, type Logger, type Metrics } from "@drover/plugin-sdk";
 import { eventually, MemoryAgentClient, MemoryAgentServer } from "@drover/plugin-sdk/testing";
 import { MqttAgentLink } from "../../../plugins/mqtt/agent-link.js";
+import type { Carrier, CarrierEvents } from "../../../plugins/mqtt/carrier.js";
 import { type BrokerConfig, MqttConfig } from "../../../plugins/mqtt/config.js";
 import { EmbeddedBroker } from "../../../plugins/mqtt/embedded-broker.js";
 import type { KeyPair } from "../../../plugins/mqtt/envelope.js";
@@ -61,6 +62,49 @@ export async function freePort(): Promise<number> {
   return port;
 }
 
+/** A broker between gateway and agents that remembers everything and sends what it likes, as a hostile one would. */
+export class HostileCarrier implements Carrier {
+  readonly up: { readonly topic: string; readonly payload: Buffer }[] = [];
+  readonly down: { readonly nodeId: string; readonly payload: Buffer }[] = [];
+  private events: CarrierEvents | undefined;
+
+  constructor(private readonly inner: Carrier) {}
+
+  serve(events: CarrierEvents): Promise<void> {
+    this.events = events;
+    return this.inner.serve({
+      message: (topic, payload, retained) => {
+        this.up.push({ topic, payload: Buffer.from(payload) });
+        events.message(topic, payload, retained);
+      },
+      disconnected: (nodeId) => events.disconnected(nodeId),
+    });
+  }
+
+  publish(nodeId: string, payload: Buffer): void {
+    this.down.push({ nodeId, payload: Buffer.from(payload) });
+    this.inner.publish(nodeId, payload);
+  }
+
+  /** To the server, as if an agent had published it. */
+  inject(topic: string, payload: Buffer, retained = false): void {
+    this.events?.message(topic, payload, retained);
+  }
+
+  /** To an agent, as if the server had published it. */
+  injectDown(nodeId: string, payload: Buffer): void {
+    this.inner.publish(nodeId, payload);
+  }
+
+  urls(): readonly string[] {
+    return this.inner.urls();
+  }
+
+  close(): Promise<void> {
+    return this.inner.close();
+  }
+}
+
 export interface ServerOptions {
   readonly port?: number;
   readonly broker?: object;
@@ -73,6 +117,7 @@ export interface ServerOptions {
 export class TestServer {
   private constructor(
     readonly gateway: Gateway,
+    readonly carrier: HostileCarrier,
     readonly handler: MemoryAgentServer,
     readonly clusterKey: KeyPair,
     readonly log: ReturnType<typeof recordingLog>,
@@ -92,11 +137,12 @@ export class TestServer {
     const shared = { config, topics, log };
     const host = "127.0.0.1";
     const embedded = { ...shared, host, port: options.port ?? 0, advertiseHost: host, refusals };
-    const carrier =
+    const broker =
       config.url === undefined ? new EmbeddedBroker(embedded) : new ExternalBroker({ ...shared, url: config.url });
-    if (carrier instanceof EmbeddedBroker) await carrier.listen();
+    if (broker instanceof EmbeddedBroker) await broker.listen();
+    const carrier = new HostileCarrier(broker);
     const gateway = new Gateway({ carrier, topics, clusterKey, log, metrics: noMetrics, refusals });
-    return new TestServer(gateway, options.handler ?? new MemoryAgentServer(), clusterKey, log);
+    return new TestServer(gateway, carrier, options.handler ?? new MemoryAgentServer(), clusterKey, log);
   }
 
   get url(): string {

@@ -25,7 +25,10 @@ describe("Raft core, simulated cluster", () => {
   for (const size of [1, 3, 5]) {
     it(`keeps its safety properties on ${size} servers under loss, reordering, duplication, partitions and crashes`, () => {
       const coverage = explore(size, ROUGH, 100, 6000);
-      assert.ok(coverage.elections > 30 && coverage.commits > 300 && coverage.crashes > 30, JSON.stringify(coverage));
+      assert.ok(
+        coverage.elections > 30 && coverage.commits > 300 && coverage.crashes > 30,
+        JSON.stringify(coverage),
+      );
       assert.ok(coverage.reads > 0, JSON.stringify(coverage));
       if (size > 1) assert.ok(coverage.installs > 0, JSON.stringify(coverage));
     });

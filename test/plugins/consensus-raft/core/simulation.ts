@@ -85,7 +85,10 @@ export class Simulation {
     private readonly faults: Faults,
   ) {
     this.#random = generator(seed);
-    const ids = Array.from({ length: size + (faults.membership > 0 ? 2 : 0) }, (_, position) => `s${position}`);
+    const ids = Array.from(
+      { length: size + (faults.membership > 0 ? 2 : 0) },
+      (_, position) => `s${position}`,
+    );
     const first: Configuration = {
       servers: ids.slice(0, size).map((id) => ({ id, address: `${id}:4647`, voter: true })),
     };
@@ -147,7 +150,8 @@ export class Simulation {
   #leader(): Node | undefined {
     let found: Node | undefined;
     for (const node of this.#nodes.values()) {
-      if (node.core?.role === "leader" && (found === undefined || node.core.term > found.core!.term)) found = node;
+      if (node.core?.role === "leader" && (found === undefined || node.core.term > found.core!.term))
+        found = node;
     }
     return found;
   }
@@ -180,7 +184,10 @@ export class Simulation {
   #start(node: Node): void {
     const { disk } = node;
     if (node.applied < disk.base.index) {
-      assert.ok(disk.snapshot !== null && disk.snapshot.index >= disk.base.index, "a compacted log has its snapshot");
+      assert.ok(
+        disk.snapshot !== null && disk.snapshot.index >= disk.base.index,
+        "a compacted log has its snapshot",
+      );
       node.applied = disk.snapshot.index;
     }
     node.inflight = null;
@@ -358,14 +365,18 @@ export class Simulation {
       for (const [index, term] of this.#committedIn) {
         if (term >= core.term || index <= core.baseIndex) continue;
         const entry = this.#applied.get(index);
-        assert.ok(core.entryTerm(index) !== undefined, `leader ${core.id} of term ${core.term} lacks entry ${index}`);
+        assert.ok(
+          core.entryTerm(index) !== undefined,
+          `leader ${core.id} of term ${core.term} lacks entry ${index}`,
+        );
         if (entry !== undefined) assert.equal(String(core.entryTerm(index)), entry.split(":")[0]);
       }
     } else {
       assert.equal(core.id, known, `term ${core.term} has one leader`);
     }
     // What it committed itself; an older leader's commit index may only lag behind.
-    for (let index = this.#maxCommit + 1; index <= core.commit; index++) this.#committedIn.set(index, core.term);
+    for (let index = this.#maxCommit + 1; index <= core.commit; index++)
+      this.#committedIn.set(index, core.term);
     this.#maxCommit = Math.max(this.#maxCommit, core.commit);
   }
 }

@@ -1,0 +1,32 @@
+import type { Entry, HardState, SnapshotMeta } from "./core/types.js";
+
+/** What a log holds when it is opened. */
+export interface StoredLog {
+  readonly hardState: HardState;
+  /** Where the log starts: everything up to `base.index` is in a snapshot. */
+  readonly base: SnapshotMeta;
+  readonly entries: readonly Entry[];
+}
+
+/** One atomic change of the log. */
+export interface LogWrite {
+  readonly hardState: HardState | null;
+  /** Replace everything from the first one's index on. */
+  readonly entries: readonly Entry[];
+  /** New start of the log; entries up to it are dropped. */
+  readonly base: SnapshotMeta | null;
+}
+
+/** Where a server keeps its log. Writes come one at a time: the next one after the last one's promise. */
+export interface LogStore {
+  /** Folder or name, for errors. */
+  readonly location: string;
+  /** Reads everything back; a new log starts at `first`. Rejects with `LogDamagedError` for anything unreadable. */
+  open(first: SnapshotMeta): Promise<StoredLog>;
+  /**
+   * Resolves once the change is durable. Rejects with `DiskFullError` when nothing was written for want of space; after
+   * any other error the store must not be used again.
+   */
+  write(change: LogWrite): Promise<void>;
+  close(): Promise<void>;
+}
