@@ -1,5 +1,7 @@
-# A client: runs tasks. It needs one outgoing connection, to the MQTT broker.
+# A client: runs tasks. It needs one outgoing connection, to the MQTT broker, and at its first
+# start a join token, which a server makes for one node:
 #
+#   export DROVER_JOIN_TOKEN=$(drover node join-token)
 #   drover agent -config examples/agent/client.hcl
 
 region     = "global"
@@ -10,13 +12,12 @@ bind_addr  = "127.0.0.1"
 # Another port than the server's, so that both can run on one machine.
 ports {
   http = 5656
+  rpc  = 5657
+  serf = 5658
 }
 
 client {
   enabled = true
-
-  # Where the servers are.
-  servers = ["127.0.0.1:4647"]
 
   # Facts about this node for constraints: ${meta.rack}.
   meta {
@@ -40,5 +41,9 @@ plugin "raw_exec" {
 
 # The way to the servers.
 plugin "mqtt" {
-  enabled = true
+  config {
+    broker {
+      url = "mqtt://127.0.0.1:1883"
+    }
+  }
 }

@@ -28,5 +28,9 @@ server {
 # Agents are reached through an MQTT broker. This plugin brings one along; its README says
 # how to use a broker of your own instead.
 plugin "mqtt" {
-  enabled = true
+  config {
+    broker {
+      listen = "127.0.0.1:1883"
+    }
+  }
 }

@@ -66,8 +66,13 @@ export interface Consensus {
   start(machine: StateMachine): Promise<void>;
   stop(): Promise<void>;
   /**
-   * Appends a command and waits until it is durable on a majority and applied here. Rejects with `NotLeaderError`, or,
-   * when the outcome is not known (leadership lost on the way), with an error whose `code` is `ERR_OUTCOME_UNKNOWN`.
+   * Appends a command and waits until it is durable on a majority and applied here. The bytes are not copied: leave them
+   * alone until the promise settles. Rejects
+   * - with the machine's own `Error` when that is the command's result (the command is in the log all the same);
+   * - with `NotLeaderError`; nothing was written;
+   * - with an error whose `code` is `ERR_CONSENSUS_BUSY` (too much under way), `ERR_COMMAND_TOO_LARGE` or `ERR_DISK_FULL`;
+   *   nothing was written, and the same command may be proposed again;
+   * - with `code` `ERR_OUTCOME_UNKNOWN` when leadership or the server was lost on the way.
    */
   propose(command: Uint8Array): Promise<Proposed>;
   /** Resolves once everything committed before the call is applied here (Raft dissertation, section 6.4). */

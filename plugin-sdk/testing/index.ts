@@ -4,3 +4,4 @@ export * from "./scan-placer.js";
 export * from "./scheduler.js";
 export * from "./scheduler-fixtures.js";
 export * from "./task-driver.js";
+export * from "./consensus.js";

@@ -77,6 +77,8 @@ export class RaftConsensus implements Consensus {
   #readContext = 0;
   /** Answered reads whose index is not applied yet. */
   #applyWaiters: { readonly index: number; readonly waiter: Waiter }[] = [];
+  /** `start`, until this server leads. */
+  #leadWaiter: Waiter | undefined;
   #leading = false;
   #diskFull = false;
 
@@ -133,7 +135,7 @@ export class RaftConsensus implements Consensus {
         },
         { ...stored, snapshot: this.#snapshot, applied },
       );
-      this.#refuseOthers(core, store);
+      this.#checkConfiguration(core, store);
       for (const entry of stored.entries) {
         if (entry.index > (this.#snapshot?.index ?? 0) && entry.index <= applied) this.#countApplied(entry);
       }
@@ -143,6 +145,11 @@ export class RaftConsensus implements Consensus {
       this.#running = { machine, core, store, ticks };
       // Nobody else can lead, so there is no election timeout to wait for.
       core.campaign();
+      const led = new Promise<number>((resolve, reject) => {
+        this.#leadWaiter = { resolve, reject };
+      });
+      this.#wake();
+      await led;
       await this.barrier();
       log.info(
         { id: this.id, term: core.term, index: core.commit },
@@ -267,11 +274,13 @@ export class RaftConsensus implements Consensus {
     return new LmdbLogStore({ folder: join(this.#folder, "raft"), minFreeBytes: config.min_free_bytes });
   }
 
-  #refuseOthers(core: RaftCore, store: LogStore): void {
-    const others = core.configuration.servers.filter((server) => server.id !== this.id);
-    if (others.length === 0) return;
+  /** The log must be this server's own: alone in its configuration, with a vote. */
+  #checkConfiguration(core: RaftCore, store: LogStore): void {
+    const { servers } = core.configuration;
+    if (servers.length === 1 && servers[0]!.id === this.id && servers[0]!.voter) return;
+    const names = servers.map((server) => server.id).join(", ") || "nobody";
     throw new LogDamagedError(
-      `the raft log in ${store.location} belongs to ${others.map((server) => server.id).join(", ")}, and this server is ${this.id} (${join(this.#folder, "node-id")}); restore the node-id that belongs to the log`,
+      `the raft log in ${store.location} belongs to ${names}, and this server is ${this.id} (${join(this.#folder, "node-id")}); restore the node-id that belongs to the log`,
     );
   }
 
@@ -294,18 +303,20 @@ export class RaftConsensus implements Consensus {
   /** Runs the loop unless it runs already; proposals of one turn of the event loop go into one write. */
   #wake(): void {
     if (this.#pump !== undefined || this.#failure !== undefined || this.#running === undefined) return;
-    const running = this.#running;
-    this.#pump = Promise.resolve()
-      .then(async () => {
-        while (this.#hasWork()) await this.#turn(running);
-      })
-      .catch((error: Error) => {
-        if (error instanceof DiskFullError) this.#onDiskFull(running, error);
-        else this.#fail(error);
-      })
-      .finally(() => {
-        this.#pump = undefined;
-      });
+    this.#pump = this.#loop(this.#running);
+  }
+
+  async #loop(running: Running): Promise<void> {
+    try {
+      await Promise.resolve();
+      while (this.#hasWork()) await this.#turn(running);
+    } catch (error) {
+      if (error instanceof DiskFullError) this.#onDiskFull(running, error);
+      else this.#fail(error as Error);
+    } finally {
+      // In the same step as the last look for work, so that nothing can be proposed in between and wait for a tick.
+      this.#pump = undefined;
+    }
   }
 
   /** One round: the disk writes the new entries while the machine applies what the last round made durable. */
@@ -326,11 +337,12 @@ export class RaftConsensus implements Consensus {
       }
       for (const { context, index } of effects.reads) this.#answerRead(running, context, index);
     } finally {
-      // Never leave a write behind: the log is only used by one at a time.
-      const error = await written;
-      if (error === undefined) core.persisted();
-      else if (this.#failure === undefined) throw error;
+      // Never leave a write behind: the log is used by one at a time.
+      await written;
     }
+    const error = await written;
+    if (error !== undefined) throw error;
+    core.persisted();
     this.#considerSnapshot(running);
   }
 
@@ -396,6 +408,10 @@ export class RaftConsensus implements Consensus {
   #setLeading(leading: boolean, term: number): void {
     if (leading === this.#leading) return;
     this.#leading = leading;
+    if (leading) {
+      this.#leadWaiter?.resolve(term);
+      this.#leadWaiter = undefined;
+    }
     this.deps.metrics.increment(leading ? "nomad.raft.state.leader" : "nomad.raft.state.follower");
     for (const listener of [...this.#listeners]) this.#notify(listener, leading, term);
   }
@@ -441,6 +457,8 @@ export class RaftConsensus implements Consensus {
     const waiters = [...this.#reads.values(), ...this.#applyWaiters.map(({ waiter }) => waiter)];
     this.#reads.clear();
     this.#applyWaiters = [];
+    if (this.#leadWaiter !== undefined) waiters.push(this.#leadWaiter);
+    this.#leadWaiter = undefined;
     for (const waiter of waiters) waiter.reject(error);
   }
 

@@ -31,7 +31,7 @@ export class LmdbLogStore implements LogStore {
   #root: RootDatabase<Buffer, string> | undefined;
   #meta!: Database<Buffer, string>;
   #log!: Database<Buffer, number>;
-  #space!: SpaceReservation;
+  #space: SpaceReservation | undefined;
   /** First and last key in the log; the first may be a compacted entry whose removal is still due. */
   #first = 1;
   #last = 0;
@@ -69,6 +69,10 @@ export class LmdbLogStore implements LogStore {
     );
     const stored = this.#read(first);
     this.#base = stored.base.index;
+    // A new log says at once whose it is.
+    if (this.#meta.get("base") === undefined) {
+      await this.write({ hardState: null, entries: [], base: stored.base });
+    }
     return stored;
   }
 
@@ -77,7 +81,7 @@ export class LmdbLogStore implements LogStore {
       (sum, { data }) => sum + 2 * (data.length + 128) + (data.length > 1500 ? PAGE : 0),
       0,
     );
-    await this.#space.ensure(this.#usedBytes(), bytes + PAGES_OF_A_WRITE);
+    await this.#space!.ensure(this.#usedBytes(), bytes + PAGES_OF_A_WRITE);
     // lmdb-js puts everything of one turn of the event loop into one transaction (eventTurnBatching, its default).
     const puts: Promise<boolean>[] = [];
     if (change.hardState !== null) puts.push(this.#meta.put("hard-state", encodeMeta(change.hardState)));
@@ -99,7 +103,8 @@ export class LmdbLogStore implements LogStore {
 
   async close(): Promise<void> {
     if (this.#root === undefined) return;
-    await this.#space.close();
+    await this.#space?.close();
+    this.#space = undefined;
     await this.#root.close();
     this.#root = undefined;
   }

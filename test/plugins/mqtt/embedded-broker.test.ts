@@ -22,6 +22,11 @@ function client(server: TestServer, clientId: string, options: object = {}): Mqt
   return client;
 }
 
+/** mqtt types its events more narrowly than `once` of node:events takes. */
+function event(client: MqttClient, name: "connect" | "close"): Promise<void> {
+  return new Promise((resolve) => client.once(name, () => resolve()));
+}
+
 async function rawSocket(server: TestServer): Promise<Socket> {
   const socket = connectTcp(server.port, "127.0.0.1");
   socket.on("error", () => undefined);
@@ -49,9 +54,9 @@ describe("the embedded broker", () => {
     const server = await fixtures.server();
     const mine = randomUUID();
     const sender = client(server, mine);
-    await once(sender, "connect");
+    await event(sender, "connect");
     sender.stream.write(Buffer.from("30ffffff7f", "hex"));
-    await once(sender, "close");
+    await event(sender, "close");
     await eventually("the count", () => server.refused("denied") === 1);
   });
 
@@ -60,13 +65,13 @@ describe("the embedded broker", () => {
     const [mine, other] = [randomUUID(), randomUUID()];
     for (const topic of [topics.up(other), topics.down(mine), `${topics.stream(other, 1)}`, "elsewhere", "$SYS/x"]) {
       const sender = client(server, mine);
-      await once(sender, "connect");
+      await event(sender, "connect");
       sender.publish(topic, "x");
-      await once(sender, "close");
+      await event(sender, "close");
     }
     assert.equal(server.carrier.up.length, 0);
     const reader = client(server, mine);
-    await once(reader, "connect");
+    await event(reader, "connect");
     for (const filter of ["#", "drover/v1/global/#", topics.down(other), "drover/v1/global/down/+", topics.up(mine), "$SYS/#"]) {
       const granted = await reader.subscribeAsync(filter).catch((error: Error) => error);
       if (granted instanceof Error) assert.match(granted.message, /Unspecified error|refused|128/i);
@@ -81,7 +86,7 @@ describe("the embedded broker", () => {
     const server = await fixtures.server();
     const will = { topic: topics.status("other"), payload: Buffer.from("x"), qos: 1 as const, retain: false };
     for (const attempt of [client(server, "mine", { will }), client(server, "a/b"), client(server, "#")]) {
-      await once(attempt, "close");
+      await event(attempt, "close");
       assert.equal(attempt.connected, false);
     }
   });
@@ -104,7 +109,7 @@ describe("the embedded broker", () => {
     const agent = await fixtures.connected(server);
     const mine = randomUUID();
     const flood = client(server, mine);
-    await once(flood, "connect");
+    await event(flood, "connect");
     for (let count = 0; count < 250; count++) flood.publish(topics.up(mine), `${count}`, { qos: 1 });
     await agent.link.call("node.heartbeat", { status: "ready" });
     const arrived = (): number => server.carrier.up.filter((message) => message.topic === topics.up(mine)).length;
@@ -114,8 +119,8 @@ describe("the embedded broker", () => {
 
   it("takes no more connections than it may", async () => {
     const server = await fixtures.server({ broker: { max_connections: 2 } });
-    await Promise.all([once(client(server, "a"), "connect"), once(client(server, "b"), "connect")]);
-    await once(client(server, "c"), "close");
+    await Promise.all([event(client(server, "a"), "connect"), event(client(server, "b"), "connect")]);
+    await event(client(server, "c"), "close");
     await eventually("the count", () => server.refused("too_many_connections") > 0);
   });
 

@@ -1,0 +1,108 @@
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { LogEntry, Logger, Metrics, StateMachine } from "@drover/plugin-sdk";
+import { RaftConfig } from "../../../plugins/consensus-raft/config.js";
+import { RaftConsensus, type RaftDependencies } from "../../../plugins/consensus-raft/consensus.js";
+
+export const encode = (text: string): Uint8Array => new TextEncoder().encode(text);
+const decode = (data: Uint8Array): string => new TextDecoder().decode(data);
+
+export async function temporaryFolder(): Promise<{ path: string; remove: () => Promise<void> }> {
+  const path = await mkdtemp(join(tmpdir(), "drover-raft-"));
+  return { path, remove: () => rm(path, { recursive: true, force: true }) };
+}
+
+/** Keeps the messages, for tests that look at them. */
+export class ListLogger implements Logger {
+  readonly lines: string[] = [];
+  readonly trace = (_fields: object, message: string) => void this.lines.push(message);
+  readonly debug = this.trace;
+  readonly info = this.trace;
+  readonly warn = this.trace;
+  readonly error = this.trace;
+  child(): Logger {
+    return this;
+  }
+}
+
+export const noMetrics: Metrics = {
+  increment: () => undefined,
+  gauge: () => undefined,
+  sample: () => undefined,
+  onCollect: () => () => undefined,
+  toJSON: () => ({ Counters: [], Gauges: [], Points: [], Samples: [], Timestamp: "" }),
+  toPrometheus: () => Promise.resolve(""),
+};
+
+export interface TestServer {
+  readonly consensus: RaftConsensus;
+  readonly log: ListLogger;
+  /** What was reported as fatal. */
+  readonly failures: Error[];
+}
+
+/** A server over `dataDir`, prepared as its plugin would. No free space is asked for unless the test wants it. */
+export async function server(
+  dataDir: string,
+  config: Partial<RaftConfig> = {},
+  more: Partial<RaftDependencies> = {},
+): Promise<TestServer> {
+  const log = new ListLogger();
+  const failures: Error[] = [];
+  const consensus = new RaftConsensus({
+    agent: { dataDir, devMode: false, advertise: { http: "", rpc: "127.0.0.1:4647", serf: "" } },
+    log,
+    metrics: noMetrics,
+    config: RaftConfig.parse({ min_free_bytes: 0, ...config }),
+    ...more,
+  });
+  await consensus.prepare((error) => failures.push(error));
+  return { consensus, log, failures };
+}
+
+/** A machine with snapshots: every command it applied, in order. */
+export class ListMachine implements StateMachine {
+  commands: string[] = [];
+  restores = 0;
+  snapshots = 0;
+  #applied = 0;
+
+  lastApplied(): number {
+    return this.#applied;
+  }
+
+  apply(entries: readonly LogEntry[]): readonly unknown[] {
+    return entries.map(({ index, data }) => {
+      if (index !== this.#applied + 1) throw new Error(`entry ${index} came after ${this.#applied}`);
+      this.#applied = index;
+      if (data.length > 0) this.commands.push(decode(data));
+      return index;
+    });
+  }
+
+  async snapshot(folder: string): Promise<number> {
+    this.snapshots++;
+    const index = this.#applied;
+    const text = JSON.stringify({ index, commands: this.commands });
+    await mkdir(join(folder, "inner"));
+    await writeFile(join(folder, "inner", "state.json"), text);
+    return index;
+  }
+
+  async restore(folder: string): Promise<void> {
+    this.restores++;
+    const text = await readFile(join(folder, "inner", "state.json"), "utf8");
+    const state = JSON.parse(text) as { index: number; commands: string[] };
+    this.#applied = state.index;
+    this.commands = state.commands;
+  }
+}
+
+export async function until(condition: () => boolean, what: string, milliseconds = 10_000): Promise<void> {
+  const deadline = performance.now() + milliseconds;
+  while (!condition()) {
+    if (performance.now() > deadline) throw new Error(`waited ${milliseconds} ms in vain for ${what}`);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}
