@@ -53,7 +53,10 @@ function isAlive({ pid, started }: Holder): boolean {
   return startOf(pid) === started;
 }
 
-/** Start time of a process in ticks since boot, with the boot's id; empty where the system does not tell (not Linux). */
+/**
+ * Start time of a process in ticks since boot, with the boot's id; empty for one that ended, and where the system does not
+ * tell (not Linux).
+ */
 function startOf(pid: number): string {
   try {
     const boot = readFileSync("/proc/sys/kernel/random/boot_id", "utf8").replaceAll("-", "").trim();
@@ -61,6 +64,8 @@ function startOf(pid: number): string {
     const fields = readFileSync(`/proc/${pid}/stat`, "utf8")
       .replace(/^.*\) /s, "")
       .split(" ");
+    // A killed agent that nobody has reaped yet holds nothing any more.
+    if (fields[0] === "Z" || fields[0] === "X") return "";
     return `${boot}_${fields[19]}`;
   } catch (error) {
     if (

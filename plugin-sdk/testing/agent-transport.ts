@@ -89,8 +89,12 @@ export class MemoryAgentServer implements AgentServerHandler {
 export class MemoryAgentClient implements AgentClientHandler {
   connected = false;
   readonly changes: boolean[] = [];
-  answer: (method: string, request: object) => Promise<unknown> = async (method, request) => ({ method, request });
-  frames: (method: string, request: object, signal: AbortSignal) => AsyncIterable<FileFrame> = async function* () {};
+  answer: (method: string, request: object) => Promise<unknown> = async (method, request) => ({
+    method,
+    request,
+  });
+  frames: (method: string, request: object, signal: AbortSignal) => AsyncIterable<FileFrame> =
+    async function* () {};
 
   async handle(method: string, request: object): Promise<never> {
     return (await this.answer(method, request)) as never;
@@ -130,7 +134,10 @@ export function testAgentTransport(name: string, subject: AgentTransportSubject)
       const handler = options.handler ?? new MemoryAgentClient();
       const nodeId = options.nodeId ?? randomUUID();
       const secret = options.secret ?? server.issue();
-      const link = await subject.link(transport, formatJoinToken({ clusterKey: transport.clusterKey(), secret }));
+      const link = await subject.link(
+        transport,
+        formatJoinToken({ clusterKey: transport.clusterKey(), secret }),
+      );
       links.push(link);
       await link.open({ nodeId, stateDir: join(folder, randomUUID()), region: "global", handler });
       return { link, handler, nodeId };
@@ -138,7 +145,10 @@ export function testAgentTransport(name: string, subject: AgentTransportSubject)
 
     async function openUp(handler?: MemoryAgentClient) {
       const opened = await open(handler === undefined ? {} : { handler });
-      await eventually("the link to come up", () => opened.handler.connected && transport.isConnected(opened.nodeId));
+      await eventually(
+        "the link to come up",
+        () => opened.handler.connected && transport.isConnected(opened.nodeId),
+      );
       return opened;
     }
 
@@ -150,7 +160,10 @@ export function testAgentTransport(name: string, subject: AgentTransportSubject)
       await link.close();
       await eventually("the server to notice", () => !transport.isConnected(nodeId));
       const changes = server.connections.filter((change) => change.nodeId === nodeId);
-      assert.deepEqual(changes.map((change) => change.connected), [true, false]);
+      assert.deepEqual(
+        changes.map((change) => change.connected),
+        [true, false],
+      );
     });
 
     it("doesn't connect a node whose join token is unknown or was used by another node", async () => {
@@ -198,7 +211,10 @@ export function testAgentTransport(name: string, subject: AgentTransportSubject)
         throw new RemoteError("unavailable", "no leader");
       };
       try {
-        await assert.rejects(link.call("node.heartbeat", { status: "ready" }), { code: "unavailable", message: "no leader" });
+        await assert.rejects(link.call("node.heartbeat", { status: "ready" }), {
+          code: "unavailable",
+          message: "no leader",
+        });
       } finally {
         server.answer = undefined;
       }
@@ -207,7 +223,11 @@ export function testAgentTransport(name: string, subject: AgentTransportSubject)
     it("carries bodies of megabytes whole", async () => {
       const { nodeId } = await openUp();
       const removed = Array.from({ length: 60_000 }, () => randomUUID());
-      const answer: unknown = await transport.call(nodeId, "assignment.changed", { index: 1, upserts: [], removed });
+      const answer: unknown = await transport.call(nodeId, "assignment.changed", {
+        index: 1,
+        upserts: [],
+        removed,
+      });
       assert.deepEqual(answer, { method: "assignment.changed", request: { index: 1, upserts: [], removed } });
     });
 
@@ -217,7 +237,10 @@ export function testAgentTransport(name: string, subject: AgentTransportSubject)
       const answers = (await Promise.all(
         paths.map((path) => transport.call(nodeId, "fs.list", { allocId: "a", path })),
       )) as unknown as { request: { path: string } }[];
-      assert.deepEqual(answers.map((answer) => answer.request.path), paths);
+      assert.deepEqual(
+        answers.map((answer) => answer.request.path),
+        paths,
+      );
     });
 
     it("rejects a call after its deadline, and one whose signal is aborted", async () => {
@@ -267,7 +290,9 @@ export function testAgentTransport(name: string, subject: AgentTransportSubject)
         for (; produced < 500; produced++) yield { File: "/a", Offset: produced, Data: Buffer.alloc(1_000) };
       };
       const { nodeId } = await openUp(handler);
-      const frames = transport.stream(nodeId, "fs.read", read, new AbortController().signal)[Symbol.asyncIterator]();
+      const frames = transport
+        .stream(nodeId, "fs.read", read, new AbortController().signal)
+        [Symbol.asyncIterator]();
       let taken = 0;
       while (taken < 20) {
         assert.equal((await frames.next()).done, false);
@@ -335,7 +360,9 @@ export function testAgentTransport(name: string, subject: AgentTransportSubject)
         await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
       };
       const { link, nodeId } = await openUp(handler);
-      const frames = transport.stream(nodeId, "fs.read", read, new AbortController().signal)[Symbol.asyncIterator]();
+      const frames = transport
+        .stream(nodeId, "fs.read", read, new AbortController().signal)
+        [Symbol.asyncIterator]();
       await frames.next();
       const next = assert.rejects(frames.next(), { code: "unreachable" });
       const call = assert.rejects(transport.call(nodeId, "node.stats", {}), { code: "unreachable" });

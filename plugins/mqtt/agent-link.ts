@@ -14,8 +14,8 @@ import {
 import { Backoff } from "./backoff.js";
 import type { BrokerConfig } from "./config.js";
 import type { Conversation } from "./conversation.js";
-import { type AgentKeys, createKeyPair, loadAgentKeys, saveAgentKeys } from "./keys.js";
 import type { JoinTokenSource } from "./join-token.js";
+import { type AgentKeys, createKeyPair, loadAgentKeys, saveAgentKeys } from "./keys.js";
 import { LinkConnection } from "./link-connection.js";
 import { agentMethods, agentStreams, checkRequest } from "./methods.js";
 import { brokerLogin } from "./mqtt-client.js";
@@ -58,7 +58,9 @@ export class MqttAgentLink implements AgentLink {
     const keys = await this.loadKeys(file, options.nodeId);
     const login = await brokerLogin(this.options.config);
     if (this.options.urls().length === 0) {
-      throw new Error('no MQTT broker is known: set broker { url = "mqtt://HOST:1883" } in plugin "mqtt" { config { … } }');
+      throw new Error(
+        'no MQTT broker is known: set broker { url = "mqtt://HOST:1883" } in plugin "mqtt" { config { … } }',
+      );
     }
     this.running = this.run(options, topics, keys, login, file);
   }
@@ -88,7 +90,9 @@ export class MqttAgentLink implements AgentLink {
     const { joinToken, log } = this.options;
     const known = await loadAgentKeys(file, log);
     if (known !== undefined && known.nodeId !== nodeId) {
-      throw new Error(`${file} belongs to node ${known.nodeId}, not ${nodeId}: remove it to enrol as ${nodeId}`);
+      throw new Error(
+        `${file} belongs to node ${known.nodeId}, not ${nodeId}: remove it to enrol as ${nodeId}`,
+      );
     }
     if (known?.clusterKey !== undefined) return known;
     if (!joinToken.available) {
@@ -155,7 +159,8 @@ export class MqttAgentLink implements AgentLink {
         }
         const problem = (error as Error).message;
         // The same problem again and again is one line.
-        if (problem !== lastProblem) log.warn({ url, error: problem }, `no link to the servers at ${url}: ${problem}`);
+        if (problem !== lastProblem)
+          log.warn({ url, error: problem }, `no link to the servers at ${url}: ${problem}`);
         lastProblem = problem;
       }
       if (upSince !== undefined && performance.now() - upSince > STABLE_MS) backoff.reset();

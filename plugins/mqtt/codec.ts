@@ -78,7 +78,14 @@ const frames = {
     version,
     z.literal(FrameType.fragment),
     id,
-    z.tuple([sequence, z.number().int().min(2).max(MAX_MESSAGE_BYTES / CHUNK_BYTES + 1)]),
+    z.tuple([
+      sequence,
+      z
+        .number()
+        .int()
+        .min(2)
+        .max(MAX_MESSAGE_BYTES / CHUNK_BYTES + 1),
+    ]),
     bytes,
   ]),
 } as const;
@@ -99,7 +106,10 @@ export function decodeFrame(packed: Buffer): Frame {
   const parsed = schema.safeParse(value);
   if (!parsed.success) {
     const issue = parsed.error.issues[0];
-    throw new RefusedPayload("malformed", `not a frame: ${issue?.message ?? ""} at ${issue?.path.join(".") || "root"}`);
+    throw new RefusedPayload(
+      "malformed",
+      `not a frame: ${issue?.message ?? ""} at ${issue?.path.join(".") || "root"}`,
+    );
   }
   return parsed.data;
 }
@@ -130,7 +140,10 @@ export function decodeBody<T>(schema: z.ZodType<T>, packed: Buffer): T {
   const parsed = schema.safeParse(unpack(packed));
   if (!parsed.success) {
     const issue = parsed.error.issues[0];
-    throw new RefusedPayload("malformed", `${issue?.message ?? "bad body"} at ${issue?.path.join(".") || "root"}`);
+    throw new RefusedPayload(
+      "malformed",
+      `${issue?.message ?? "bad body"} at ${issue?.path.join(".") || "root"}`,
+    );
   }
   return parsed.data;
 }

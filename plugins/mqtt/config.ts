@@ -1,6 +1,7 @@
 /** The operator's `plugin "mqtt" { config { … } }` block. */
-import { isIP } from "node:net";
+
 import { readFile } from "node:fs/promises";
+import { isIP } from "node:net";
 import type { TlsOptions } from "node:tls";
 import { z } from "zod";
 import { CHUNK_BYTES } from "./codec.js";
@@ -52,7 +53,12 @@ const Broker = z
     password_file: z.string().optional(),
     tls: block(Tls).optional(),
     /** Largest MQTT packet the embedded broker takes, bytes. */
-    max_payload: z.number().int().min(SMALLEST_PACKET).max(16 * 1024 * 1024).default(1024 * 1024),
+    max_payload: z
+      .number()
+      .int()
+      .min(SMALLEST_PACKET)
+      .max(16 * 1024 * 1024)
+      .default(1024 * 1024),
     max_connections: z.number().int().min(1).max(1_000_000).default(10_000),
     /** Rate above which the embedded broker slows one client down. */
     max_messages_per_second: z.number().int().min(10).max(1_000_000).default(2_000),
@@ -110,6 +116,7 @@ export async function readTls(
 export async function readPassword(config: BrokerConfig): Promise<string | undefined> {
   if (config.password_file === undefined) return undefined;
   const password = (await readNamed("password_file", config.password_file)).toString("utf8").trim();
-  if (password === "") throw new Error(`plugin "mqtt": broker.password_file: ${config.password_file} is empty`);
+  if (password === "")
+    throw new Error(`plugin "mqtt": broker.password_file: ${config.password_file} is empty`);
   return password;
 }

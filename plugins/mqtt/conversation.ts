@@ -1,6 +1,13 @@
 /** Requests, answers and streams of one session, the same code on both sides. */
 import { type FileFrame, type Logger, RemoteError } from "@drover/plugin-sdk";
-import { decodeFrame, encodeFrame, type Frame, FRAME_VERSION, FrameType, MAX_MESSAGE_BYTES } from "./codec.js";
+import {
+  decodeFrame,
+  encodeFrame,
+  FRAME_VERSION,
+  type Frame,
+  FrameType,
+  MAX_MESSAGE_BYTES,
+} from "./codec.js";
 import { RefusedPayload } from "./envelope.js";
 import { FragmentAssembly, fragmentsOf } from "./fragments.js";
 import { STREAM_WINDOW, StreamReader, StreamWriter } from "./streams.js";
@@ -90,7 +97,11 @@ export class Conversation {
   }
 
   /** Opens a stream on the other side; leaving the loop or aborting closes it there. */
-  async *stream(method: string, body: object, signal: AbortSignal): AsyncGenerator<FileFrame, void, undefined> {
+  async *stream(
+    method: string,
+    body: object,
+    signal: AbortSignal,
+  ): AsyncGenerator<FileFrame, void, undefined> {
     signal.throwIfAborted();
     if (this.ended !== undefined) throw this.ended;
     const id = ++this.lastId;
@@ -163,7 +174,8 @@ export class Conversation {
     const whole = this.assembly.add(frame);
     if (whole === undefined) return;
     const assembled = decodeFrame(whole);
-    if (assembled[1] === FrameType.fragment) throw new RefusedPayload("malformed", "fragments inside a fragment");
+    if (assembled[1] === FrameType.fragment)
+      throw new RefusedPayload("malformed", "fragments inside a fragment");
     this.take(assembled);
   }
 
@@ -210,7 +222,10 @@ export class Conversation {
 
   private async answer(id: number, method: string, body: object): Promise<void> {
     if (this.working >= this.options.maxConcurrent) {
-      this.answerError(id, new RemoteError("busy", `${this.working} requests are being worked on: try again later`));
+      this.answerError(
+        id,
+        new RemoteError("busy", `${this.working} requests are being worked on: try again later`),
+      );
       return;
     }
     this.working++;
@@ -228,7 +243,8 @@ export class Conversation {
     const { stream } = this.options;
     let writer: StreamWriter | undefined;
     try {
-      if (stream === undefined) throw new RemoteError("unknown_method", `no streams can be opened here (${method})`);
+      if (stream === undefined)
+        throw new RemoteError("unknown_method", `no streams can be opened here (${method})`);
       if (this.writers.has(id)) throw new RemoteError("bad_request", `stream ${id} is open already`);
       if (this.writers.size >= MAX_OPEN_STREAMS) {
         throw new RemoteError("busy", `${MAX_OPEN_STREAMS} streams are open: close one first`);
@@ -265,7 +281,10 @@ export class Conversation {
     if (this.ended !== undefined) throw this.ended;
     const bytes = encodeFrame(frame);
     if (bytes.length > MAX_MESSAGE_BYTES) {
-      throw new RemoteError("too_large", `message of ${bytes.length} bytes is above ${MAX_MESSAGE_BYTES} bytes`);
+      throw new RemoteError(
+        "too_large",
+        `message of ${bytes.length} bytes is above ${MAX_MESSAGE_BYTES} bytes`,
+      );
     }
     this.lastMessage++;
     for (const piece of fragmentsOf(bytes, this.lastMessage)) this.options.send(piece, streamId);

@@ -1,6 +1,6 @@
 /** The MQTT broker inside a server's process: aedes behind limits and an access list. */
 import { createHash, timingSafeEqual } from "node:crypto";
-import { createServer, type AddressInfo, type Server, type Socket } from "node:net";
+import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import { createServer as createTlsServer } from "node:tls";
 import { type Logger, RemoteError } from "@drover/plugin-sdk";
 import { Aedes, type Client } from "aedes";
@@ -61,7 +61,9 @@ export class EmbeddedBroker implements Carrier {
         else this.waiting.push(() => done(null, true));
       },
       authenticate: (client, _username, password, done) => {
-        const shown = createHash("sha256").update(password ?? "").digest();
+        const shown = createHash("sha256")
+          .update(password ?? "")
+          .digest();
         if (this.passwordHash === undefined || timingSafeEqual(shown, this.passwordHash)) {
           done(null, true);
           return;
@@ -107,11 +109,18 @@ export class EmbeddedBroker implements Carrier {
     const listener =
       tls === undefined
         ? createServer({ noDelay: true }, accept)
-        : createTlsServer({ ...tls, noDelay: true, requestCert: tls.ca !== undefined, minVersion: "TLSv1.2" }, accept);
+        : createTlsServer(
+            { ...tls, noDelay: true, requestCert: tls.ca !== undefined, minVersion: "TLSv1.2" },
+            accept,
+          );
     listener.maxConnections = config.max_connections;
     listener.on("drop", (dropped) => {
       const from = dropped?.remoteAddress ?? "unknown";
-      this.options.refusals.refuse("too_many_connections", from, `max_connections is ${config.max_connections}`);
+      this.options.refusals.refuse(
+        "too_many_connections",
+        from,
+        `max_connections is ${config.max_connections}`,
+      );
     });
     listener.on("tlsClientError", (error: Error, socket: Socket) => {
       this.options.refusals.refuse("tls", socket.remoteAddress ?? "unknown", error.message);
@@ -194,14 +203,18 @@ export class EmbeddedBroker implements Carrier {
     });
   }
 
-  private refuseConnect(packet: { clientId: string; will?: { topic: string; payload: unknown } | undefined }):
-    | string
-    | undefined {
+  private refuseConnect(packet: {
+    clientId: string;
+    will?: { topic: string; payload: unknown } | undefined;
+  }): string | undefined {
     const { clientId, will } = packet;
     if (!isNodeId(clientId)) return "the client id must be a node id";
     if (will === undefined || will === null) return undefined;
-    if (will.topic !== this.options.topics.status(clientId)) return "the last will must be on the node's status topic";
-    return asBuffer(will.payload).length > MAX_WILL_BYTES ? `the last will is above ${MAX_WILL_BYTES} bytes` : undefined;
+    if (will.topic !== this.options.topics.status(clientId))
+      return "the last will must be on the node's status topic";
+    return asBuffer(will.payload).length > MAX_WILL_BYTES
+      ? `the last will is above ${MAX_WILL_BYTES} bytes`
+      : undefined;
   }
 
   private authorizePublish(
@@ -250,7 +263,11 @@ export class EmbeddedBroker implements Carrier {
       this.options.log.debug({ from: who, error: error.message }, "MQTT connection ended");
       return;
     }
-    this.options.refusals.refuse(client.id === null ? "not_mqtt" : "denied", who, `connection closed: ${error.message}`);
+    this.options.refusals.refuse(
+      client.id === null ? "not_mqtt" : "denied",
+      who,
+      `connection closed: ${error.message}`,
+    );
   }
 }
 

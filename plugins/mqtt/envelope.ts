@@ -130,7 +130,12 @@ function readPlaintext(topic: string, plain: Buffer): Opened {
 }
 
 /** Seals with the precomputed key of a pair of peers. */
-export function sealBox(sharedKey: Uint8Array, topic: string, header: SealedHeader, body: Uint8Array): Buffer {
+export function sealBox(
+  sharedKey: Uint8Array,
+  topic: string,
+  header: SealedHeader,
+  body: Uint8Array,
+): Buffer {
   const nonce = randomBytes(NONCE_BYTES);
   const box = nacl.box.after(plaintext(topic, header, body), nonce, sharedKey);
   return Buffer.concat([Uint8Array.of(ENVELOPE_VERSION, Suite.box), nonce, box]);
@@ -174,7 +179,9 @@ export function sealBulk(key: Uint8Array, topic: string, header: SealedHeader, b
   prefix.set(header.agentSession, 2);
   prefix.set(header.serverSession, 18);
   writeCounter(prefix, header.counter, 34);
-  const cipher = createCipheriv("chacha20-poly1305", key, bulkNonce(prefix.subarray(34)), { authTagLength: TAG_BYTES });
+  const cipher = createCipheriv("chacha20-poly1305", key, bulkNonce(prefix.subarray(34)), {
+    authTagLength: TAG_BYTES,
+  });
   cipher.setAAD(Buffer.concat([prefix, topicHash(topic)]), { plaintextLength: 1 + body.length });
   const parts = [prefix, cipher.update(Uint8Array.of(header.kind)), cipher.update(body), cipher.final()];
   return Buffer.concat([...parts, cipher.getAuthTag()]);
@@ -222,7 +229,10 @@ function openBulk(sharedKey: Uint8Array, direction: Direction, topic: string, pa
   try {
     decipher.final();
   } catch (error) {
-    throw new RefusedPayload("forged", `seal is broken or made with another key (${(error as Error).message})`);
+    throw new RefusedPayload(
+      "forged",
+      `seal is broken or made with another key (${(error as Error).message})`,
+    );
   }
   const kind = plain[0]!;
   if (kind !== Kind.frame) throw new RefusedPayload("malformed", `kind ${kind} in a bulk payload`);
@@ -230,10 +240,20 @@ function openBulk(sharedKey: Uint8Array, direction: Direction, topic: string, pa
 }
 
 /** Opens a payload of a known peer; `direction` is the sender's. Throws a `RefusedPayload`. */
-export function openPayload(sharedKey: Uint8Array, direction: Direction, topic: string, payload: Buffer): Opened {
+export function openPayload(
+  sharedKey: Uint8Array,
+  direction: Direction,
+  topic: string,
+  payload: Buffer,
+): Opened {
   switch (suiteOf(payload)) {
     case Suite.box:
-      return openBox(sharedKey, topic, payload.subarray(2, 2 + NONCE_BYTES), payload.subarray(2 + NONCE_BYTES));
+      return openBox(
+        sharedKey,
+        topic,
+        payload.subarray(2, 2 + NONCE_BYTES),
+        payload.subarray(2 + NONCE_BYTES),
+      );
     case Suite.bulk:
       return openBulk(sharedKey, direction, topic, payload);
     default:
@@ -253,6 +273,11 @@ export function openIntroduction(
   const publicKey = Uint8Array.from(payload.subarray(2, 2 + KEY_BYTES));
   const nonceEnd = 2 + KEY_BYTES + NONCE_BYTES;
   const sharedKey = shared(publicKey);
-  const opened = openBox(sharedKey, topic, payload.subarray(2 + KEY_BYTES, nonceEnd), payload.subarray(nonceEnd));
+  const opened = openBox(
+    sharedKey,
+    topic,
+    payload.subarray(2 + KEY_BYTES, nonceEnd),
+    payload.subarray(nonceEnd),
+  );
   return { ...opened, publicKey, sharedKey };
 }

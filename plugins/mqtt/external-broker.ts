@@ -40,12 +40,16 @@ export class ExternalBroker implements Carrier {
           return;
         }
         const why = denied.length > 0 ? `not allowed: ${denied.join(", ")}` : error?.message;
-        log.error({ url, error: why }, `the MQTT broker ${url} refused a subscription (${why}): check its access list`);
+        log.error(
+          { url, error: why },
+          `the MQTT broker ${url} refused a subscription (${why}): check its access list`,
+        );
       });
     });
     client.on("message", (topic, payload, packet) => events.message(topic, payload, packet.retain));
     client.on("close", () => {
-      if (!client.disconnecting && lastError === "") log.warn({ url }, `lost the MQTT broker ${url}; connecting again`);
+      if (!client.disconnecting && lastError === "")
+        log.warn({ url }, `lost the MQTT broker ${url}; connecting again`);
     });
     client.on("error", (error) => {
       const message = error.message || (error as NodeJS.ErrnoException).code || "unknown error";

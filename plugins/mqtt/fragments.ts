@@ -1,5 +1,12 @@
 /** Frames above the chunk size travel in pieces; the reader bounds what it keeps of unfinished ones. */
-import { CHUNK_BYTES, encodeFrame, type Frame, FRAME_VERSION, FrameType, MAX_MESSAGE_BYTES } from "./codec.js";
+import {
+  CHUNK_BYTES,
+  encodeFrame,
+  FRAME_VERSION,
+  type Frame,
+  FrameType,
+  MAX_MESSAGE_BYTES,
+} from "./codec.js";
 import { RefusedPayload } from "./envelope.js";
 
 const MAX_UNFINISHED = 8;

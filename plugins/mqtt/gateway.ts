@@ -25,9 +25,9 @@ import {
   openIntroduction,
   openPayload,
   RefusedPayload,
+  SESSION_ID_BYTES,
   type SealedHeader,
   sealBox,
-  SESSION_ID_BYTES,
 } from "./envelope.js";
 import { KeyAgreement } from "./keys.js";
 import { checkRequest, serverMethods } from "./methods.js";
@@ -146,7 +146,8 @@ export class Gateway implements AgentTransport {
 
   private conversation(nodeId: string): Conversation {
     const active = this.peers.get(nodeId)?.active;
-    if (active === undefined) throw new RemoteError("unreachable", `node ${nodeId} is not connected to this server`);
+    if (active === undefined)
+      throw new RemoteError("unreachable", `node ${nodeId} is not connected to this server`);
     return active.conversation;
   }
 
@@ -159,12 +160,17 @@ export class Gateway implements AgentTransport {
     const parsed = this.options.topics.parse(topic);
     const who = parsed?.nodeId ?? "unknown topic";
     try {
-      if (parsed === undefined || parsed.kind === "down") throw new RefusedPayload("malformed", "not an agent's topic");
+      if (parsed === undefined || parsed.kind === "down")
+        throw new RefusedPayload("malformed", "not an agent's topic");
       if (parsed.kind === "enroll") this.receiveEnrolment(handler, topic, parsed.nodeId, payload);
       else this.receiveSealed(handler, topic, parsed, payload, retained);
     } catch (error) {
       if (error instanceof RefusedPayload) this.options.refusals.refuse(error.reason, who, error.message);
-      else this.options.log.error({ node: who, error: (error as Error).stack }, "a message of this node was not handled");
+      else
+        this.options.log.error(
+          { node: who, error: (error as Error).stack },
+          "a message of this node was not handled",
+        );
     }
   }
 
@@ -193,7 +199,8 @@ export class Gateway implements AgentTransport {
   private peer(handler: AgentServerHandler, nodeId: string): Peer {
     const publicKey = handler.nodeKey(nodeId);
     const known = this.peers.get(nodeId);
-    if (known !== undefined && publicKey !== undefined && Buffer.compare(known.publicKey, publicKey) === 0) return known;
+    if (known !== undefined && publicKey !== undefined && Buffer.compare(known.publicKey, publicKey) === 0)
+      return known;
     if (known !== undefined) {
       this.drop(known, "its key changed");
       this.peers.delete(nodeId);
@@ -212,8 +219,14 @@ export class Gateway implements AgentTransport {
     return peer;
   }
 
-  private receiveEnrolment(handler: AgentServerHandler, topic: string, nodeId: string, payload: Buffer): void {
-    if (payload.length > MAX_ENROLMENT_BYTES) throw new RefusedPayload("oversized", `${payload.length} bytes`);
+  private receiveEnrolment(
+    handler: AgentServerHandler,
+    topic: string,
+    nodeId: string,
+    payload: Buffer,
+  ): void {
+    if (payload.length > MAX_ENROLMENT_BYTES)
+      throw new RefusedPayload("oversized", `${payload.length} bytes`);
     if (!this.enrolments.tryTake()) throw new RefusedPayload("rate_limited", "too many enrolments at once");
     const opened = openIntroduction((publicKey) => this.agreement.sharedKey(publicKey), topic, payload);
     if (opened.header.kind !== Kind.enroll) throw new RefusedPayload("malformed", "not an enrolment");
@@ -246,7 +259,10 @@ export class Gateway implements AgentTransport {
       this.options.refusals.refuse("enrolment", nodeId, message);
     }
     const header = { ...opened.header, kind: Kind.enrolled };
-    this.publish(nodeId, sealBox(opened.sharedKey, this.options.topics.down(nodeId), header, pack({ error: failure })));
+    this.publish(
+      nodeId,
+      sealBox(opened.sharedKey, this.options.topics.down(nodeId), header, pack({ error: failure })),
+    );
   }
 
   /** Answers with a session id of ours. A replayed hello gets no further: it takes the node's key to use the answer. */
@@ -264,7 +280,11 @@ export class Gateway implements AgentTransport {
     } catch (error) {
       if (!(error instanceof RemoteError)) throw error;
       const { code, message } = error;
-      this.options.refusals.refuse("unsupported_version", peer.nodeId, `${message} (software: ${body.software})`);
+      this.options.refusals.refuse(
+        "unsupported_version",
+        peer.nodeId,
+        `${message} (software: ${body.software})`,
+      );
       this.answer(peer, Kind.refused, agentSession, NO_SESSION, { error: { code, message } });
       return;
     }
@@ -294,7 +314,10 @@ export class Gateway implements AgentTransport {
     if (current === undefined) {
       if (header.kind !== Kind.offline) this.unknownSession(peer, header);
       if (retained) return;
-      throw new RefusedPayload("replayed", "payload of another session; a node that lives agrees on a new one now");
+      throw new RefusedPayload(
+        "replayed",
+        "payload of another session; a node that lives agrees on a new one now",
+      );
     }
     if (!current.session.accept(header)) {
       this.options.refusals.count("duplicates");
@@ -349,7 +372,13 @@ export class Gateway implements AgentTransport {
     });
   }
 
-  private answer(peer: Peer, kind: Kind, agentSession: Uint8Array, serverSession: Uint8Array, body: object): void {
+  private answer(
+    peer: Peer,
+    kind: Kind,
+    agentSession: Uint8Array,
+    serverSession: Uint8Array,
+    body: object,
+  ): void {
     const header = { kind, agentSession, serverSession, counter: 0 };
     const topic = this.options.topics.down(peer.nodeId);
     this.publish(peer.nodeId, sealBox(peer.sharedKey, topic, header, pack(body)));
@@ -362,7 +391,10 @@ export class Gateway implements AgentTransport {
       this.sent++;
       this.options.metrics.increment("drover.mqtt.sent");
     } catch (error) {
-      this.options.log.debug({ node: nodeId, error: (error as Error).message }, "handshake answer was not sent");
+      this.options.log.debug(
+        { node: nodeId, error: (error as Error).message },
+        "handshake answer was not sent",
+      );
     }
   }
 }

@@ -23,7 +23,9 @@ export function createKeyPair(): KeyPair {
   const { publicKey, privateKey } = generateKeyPairSync("x25519");
   return {
     publicKey: Uint8Array.from(publicKey.export({ format: "der", type: "spki" }).subarray(PUBLIC_DER.length)),
-    secretKey: Uint8Array.from(privateKey.export({ format: "der", type: "pkcs8" }).subarray(PRIVATE_DER.length)),
+    secretKey: Uint8Array.from(
+      privateKey.export({ format: "der", type: "pkcs8" }).subarray(PRIVATE_DER.length),
+    ),
   };
 }
 
@@ -57,7 +59,9 @@ export class KeyAgreement {
 /** HSalsa20, part of tweetnacl that its types leave out. */
 const hsalsa20 = (
   nacl as unknown as {
-    lowlevel: { crypto_core_hsalsa20(out: Uint8Array, input: Uint8Array, key: Uint8Array, constant: Uint8Array): void };
+    lowlevel: {
+      crypto_core_hsalsa20(out: Uint8Array, input: Uint8Array, key: Uint8Array, constant: Uint8Array): void;
+    };
   }
 ).lowlevel.crypto_core_hsalsa20;
 
@@ -86,7 +90,10 @@ export async function loadClusterKey(file: string, log: Logger): Promise<KeyPair
   const found = await readPrivateJson(file, ClusterKeyFile, log);
   if (found !== undefined) return { publicKey: found.public_key, secretKey: found.secret_key };
   const pair = createKeyPair();
-  await writePrivateJson(file, { public_key: base64url(pair.publicKey), secret_key: base64url(pair.secretKey) });
+  await writePrivateJson(file, {
+    public_key: base64url(pair.publicKey),
+    secret_key: base64url(pair.secretKey),
+  });
   log.info({ file }, "made the cluster's key pair: keep a copy, without it every node must enrol again");
   return pair;
 }
@@ -116,7 +123,10 @@ async function closeToOthers(path: string, mode: number, log: Logger): Promise<v
   if ((info.mode & 0o077) === 0) return;
   await chmod(path, mode);
   const had = (info.mode & 0o777).toString(8);
-  log.warn({ path, had }, `${path} was open to other users (mode ${had}); it is closed now, consider new keys`);
+  log.warn(
+    { path, had },
+    `${path} was open to other users (mode ${had}); it is closed now, consider new keys`,
+  );
 }
 
 async function readPrivateJson<T>(file: string, schema: z.ZodType<T>, log: Logger): Promise<T | undefined> {

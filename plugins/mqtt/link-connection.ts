@@ -12,9 +12,9 @@ import {
   type Opened,
   openPayload,
   RefusedPayload,
+  SESSION_ID_BYTES,
   sealBox,
   sealIntroduction,
-  SESSION_ID_BYTES,
 } from "./envelope.js";
 import type { JoinTokenSource } from "./join-token.js";
 import { type AgentKeys, KeyAgreement } from "./keys.js";
@@ -113,7 +113,12 @@ export class LinkConnection {
   private connect(lost: AbortController): MqttClient {
     const { topics, url, login } = this.options;
     const status = topics.status(this.nodeId);
-    const header = { kind: Kind.will, agentSession: this.connectionId, serverSession: NO_SESSION, counter: 0 };
+    const header = {
+      kind: Kind.will,
+      agentSession: this.connectionId,
+      serverSession: NO_SESSION,
+      counter: 0,
+    };
     const will = sealBox(this.sharedKey, status, header, Buffer.alloc(0));
     const client = openClient(url, login, {
       clientId: this.nodeId,
@@ -135,7 +140,9 @@ export class LinkConnection {
       client.subscribe(this.down, { qos: 1 }, (error, granted) => {
         if (error) reject(error);
         else if (granted?.some((grant) => grant.qos === 128)) {
-          reject(new Error(`the broker doesn't let this node subscribe to ${this.down}: check its access list`));
+          reject(
+            new Error(`the broker doesn't let this node subscribe to ${this.down}: check its access list`),
+          );
         } else resolve();
       });
     });
@@ -332,11 +339,14 @@ export class LinkConnection {
     try {
       if (topic !== this.down) throw new RefusedPayload("malformed", "not this node's topic");
       if (packet.retain) throw new RefusedPayload("malformed", "servers don't send retained messages");
-      if (payload.length > MAX_PAYLOAD_BYTES) throw new RefusedPayload("oversized", `${payload.length} bytes`);
+      if (payload.length > MAX_PAYLOAD_BYTES)
+        throw new RefusedPayload("oversized", `${payload.length} bytes`);
       this.take(openPayload(this.sharedKey, "down", topic, payload));
     } catch (error) {
-      if (error instanceof RefusedPayload) this.options.refusals.refuse(error.reason, this.nodeId, error.message);
-      else this.options.log.error({ error: (error as Error).stack }, "a message of the servers was not handled");
+      if (error instanceof RefusedPayload)
+        this.options.refusals.refuse(error.reason, this.nodeId, error.message);
+      else
+        this.options.log.error({ error: (error as Error).stack }, "a message of the servers was not handled");
     }
   }
 

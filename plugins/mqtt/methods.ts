@@ -1,6 +1,7 @@
 /** Shapes of request bodies, checked before a handler sees them. Deeper rules are the handlers' own. */
-import { RemoteError } from "@drover/plugin-sdk";
+
 import type { AgentMethods, AgentStreams, ServerMethods } from "@drover/plugin-sdk";
+import { RemoteError } from "@drover/plugin-sdk";
 import { z } from "zod";
 
 const text = z.string().max(4_096);
@@ -49,12 +50,18 @@ export function checkRequest<Name extends string>(
   body: object,
 ): Name {
   if (!Object.hasOwn(table, method)) {
-    throw new RemoteError("unknown_method", `method "${method}" is unknown here: the peers run different versions`);
+    throw new RemoteError(
+      "unknown_method",
+      `method "${method}" is unknown here: the peers run different versions`,
+    );
   }
   const parsed = table[method as Name].safeParse(body);
   if (!parsed.success) {
     const issue = parsed.error.issues[0];
-    throw new RemoteError("bad_request", `${method}: ${issue?.path.join(".") ?? ""}: ${issue?.message ?? ""}`);
+    throw new RemoteError(
+      "bad_request",
+      `${method}: ${issue?.path.join(".") ?? ""}: ${issue?.message ?? ""}`,
+    );
   }
   return method as Name;
 }

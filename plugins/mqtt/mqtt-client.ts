@@ -37,7 +37,9 @@ export function openClient(url: string, login: BrokerLogin, options: IClientOpti
   const host = target.hostname.replace(/^\[|\]$/g, "");
   const port = target.port === "" ? (secure ? DEFAULT_TLS_PORT : DEFAULT_PORT) : Number(target.port);
   const build = (): Socket => {
-    const socket = secure ? connectTls({ host, port, servername: host, ...login.tls }) : connectTcp({ host, port });
+    const socket = secure
+      ? connectTls({ host, port, servername: host, ...login.tls })
+      : connectTcp({ host, port });
     socket.setNoDelay(true);
     const guard = new PacketGuard("broker", login.maxPacket);
     socket.on("data", (chunk: Buffer) => {

@@ -4,7 +4,8 @@ import { MqttService } from "./service.js";
 
 export default definePlugin({
   name: "mqtt",
-  description: "Servers and client agents talk over MQTT, sealed end to end; brings a broker along or uses yours",
+  description:
+    "Servers and client agents talk over MQTT, sealed end to end; brings a broker along or uses yours",
   config: MqttConfig,
   requires: [Logger, Metrics, AgentInfo],
   provides: [AgentTransport, AgentLink],

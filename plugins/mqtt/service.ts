@@ -68,7 +68,12 @@ export class MqttService {
     else await this.broker?.close();
   }
 
-  private async startServer(agent: AgentInfo, config: MqttConfig, log: Logger, metrics: Metrics): Promise<void> {
+  private async startServer(
+    agent: AgentInfo,
+    config: MqttConfig,
+    log: Logger,
+    metrics: Metrics,
+  ): Promise<void> {
     const topics = new Topics(agent.region);
     const refusals = new Refusals(log, metrics, "drover.mqtt.refused");
     const clusterKey = agent.devMode
@@ -105,7 +110,8 @@ export class MqttService {
   }
 
   private mustBeStarted(): void {
-    if (!this.started) throw new Error('plugin "mqtt" has not started: require its token to be started after it');
+    if (!this.started)
+      throw new Error('plugin "mqtt" has not started: require its token to be started after it');
   }
 }
 

@@ -77,7 +77,9 @@ export class StreamReader {
       return;
     }
     this.gapTimer ??= setTimeout(() => {
-      this.fail(new RemoteError("lost", `frame ${this.next} of the stream did not arrive: the broker lost it`));
+      this.fail(
+        new RemoteError("lost", `frame ${this.next} of the stream did not arrive: the broker lost it`),
+      );
     }, GAP_MS);
   }
 }

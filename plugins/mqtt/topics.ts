@@ -26,7 +26,9 @@ export class Topics {
   /** Throws for a region that can't be one level of a topic. */
   constructor(region: string) {
     if (!REGION.test(region)) {
-      throw new Error(`region "${region}" can't be part of an MQTT topic: use letters, digits, ".", "_" and "-"`);
+      throw new Error(
+        `region "${region}" can't be part of an MQTT topic: use letters, digits, ".", "_" and "-"`,
+      );
     }
     this.prefix = `drover/v1/${region}/`;
   }

@@ -19,7 +19,10 @@ describe("an agent's link", () => {
     await eventually("the link to go down", () => !agent.handler.connected);
     await assert.rejects(agent.link.call("node.heartbeat", { status: "ready" }), { code: "unreachable" });
     const second = await fixtures.server({ port, clusterKey, handler });
-    await eventually("the link to come back", () => agent.handler.connected && second.gateway.isConnected(agent.nodeId));
+    await eventually(
+      "the link to come back",
+      () => agent.handler.connected && second.gateway.isConnected(agent.nodeId),
+    );
     await agent.link.call("node.heartbeat", { status: "ready" });
     assert.deepEqual(agent.handler.changes, [true, false, true]);
   });
@@ -48,7 +51,9 @@ describe("an agent's link", () => {
     const again = await fixtures.agent({ url: server.url, nodeId: agent.nodeId, stateDir });
     await eventually("the link", () => again.handler.connected);
     assert.equal((await stat(file)).mode & 0o777, 0o600);
-    assert.ok(again.log.lines.some((line) => line.level === "warn" && line.message.includes("open to other users")));
+    assert.ok(
+      again.log.lines.some((line) => line.level === "warn" && line.message.includes("open to other users")),
+    );
   });
 
   it("asks again with the same key when the answer to its enrolment was lost", async () => {
@@ -68,7 +73,10 @@ describe("an agent's link", () => {
   });
 
   it("rejects at once without a key and a token, and names what to do", async () => {
-    await assert.rejects(fixtures.agent({ url: "mqtt://127.0.0.1:1" }), /join_token_file .*DROVER_JOIN_TOKEN/);
+    await assert.rejects(
+      fixtures.agent({ url: "mqtt://127.0.0.1:1" }),
+      /join_token_file .*DROVER_JOIN_TOKEN/,
+    );
   });
 
   it("rejects at once when its key file is damaged or another node's, without showing the file", async () => {
@@ -106,7 +114,10 @@ describe("an agent's link", () => {
     const { port } = server;
     await server.close();
     server = await fixtures.server({ port });
-    await eventually("the link to come back", () => agent.handler.connected && server.gateway.isConnected(agent.nodeId));
+    await eventually(
+      "the link to come back",
+      () => agent.handler.connected && server.gateway.isConnected(agent.nodeId),
+    );
     await agent.link.call("node.heartbeat", { status: "ready" });
   });
 
@@ -114,7 +125,9 @@ describe("an agent's link", () => {
     const server = await fixtures.server();
     const agent = await fixtures.connected(server);
     server.handler.answer = () => new Promise(() => undefined);
-    await assert.rejects(agent.link.call("node.heartbeat", { status: "ready" }, { timeout: 30 }), { code: "timeout" });
+    await assert.rejects(agent.link.call("node.heartbeat", { status: "ready" }, { timeout: 30 }), {
+      code: "timeout",
+    });
     server.handler.answer = undefined;
     await eventually("a new session", () => agent.handler.changes.length === 3 && agent.handler.connected);
     await agent.link.call("node.heartbeat", { status: "ready" });
@@ -145,14 +158,21 @@ describe("an agent's link", () => {
     const folder = await fixtures.folder();
     const agents = await Promise.all(
       handlers.map((handler, index) =>
-        fixtures.agent({ url: first.url, token: first.joinToken(), handler, stateDir: join(folder, `${index}`) }),
+        fixtures.agent({
+          url: first.url,
+          token: first.joinToken(),
+          handler,
+          stateDir: join(folder, `${index}`),
+        }),
       ),
     );
     await eventually("all links", () => handlers.every((handler) => handler.connected));
     const { port, clusterKey, handler } = first;
     await first.close();
     const second = await fixtures.server({ port, clusterKey, handler });
-    await eventually("all links again", () => agents.every(({ nodeId }) => second.gateway.isConnected(nodeId)));
+    await eventually("all links again", () =>
+      agents.every(({ nodeId }) => second.gateway.isConnected(nodeId)),
+    );
     await eventually("all agents to know", () => handlers.every((agent) => agent.connected));
     await Promise.all(agents.map(({ link }) => link.call("node.heartbeat", { status: "ready" })));
   });

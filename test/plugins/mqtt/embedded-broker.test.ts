@@ -1,16 +1,18 @@
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
 import { randomBytes, randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { writeFile } from "node:fs/promises";
 import { connect as connectTcp, createServer, type Socket } from "node:net";
 import { join } from "node:path";
 import { afterEach, describe, it } from "node:test";
+import { promisify } from "node:util";
 import { eventually } from "@drover/plugin-sdk/testing";
 import fc from "fast-check";
 import { connect, type MqttClient } from "mqtt";
 import { PacketGuard } from "../../../plugins/mqtt/packet-guard.js";
 import { TokenBucket } from "../../../plugins/mqtt/token-bucket.js";
-import { Fixtures, type TestServer, TestServer as Server, topics } from "./fixtures.js";
+import { Fixtures, TestServer as Server, type TestServer, topics } from "./fixtures.js";
 
 const fixtures = new Fixtures();
 afterEach(() => fixtures.close());
@@ -39,7 +41,11 @@ describe("the embedded broker", () => {
   it("closes connections that don't speak MQTT, says so once, and goes on", async () => {
     const server = await fixtures.server();
     const agent = await fixtures.connected(server);
-    const garbage = ["GET / HTTP/1.1\r\nHost: x\r\n\r\n", randomBytes(4_000).fill(0xff, 0, 1), Buffer.from("10ffffffff7f", "hex")];
+    const garbage = [
+      "GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+      randomBytes(4_000).fill(0xff, 0, 1),
+      Buffer.from("10ffffffff7f", "hex"),
+    ];
     for (let count = 0; count < 12; count++) {
       const socket = await rawSocket(server);
       socket.resume().write(garbage[count % 3]!);
@@ -63,7 +69,13 @@ describe("the embedded broker", () => {
   it("confines a client to the topics of the node that it is", async () => {
     const server = await fixtures.server();
     const [mine, other] = [randomUUID(), randomUUID()];
-    for (const topic of [topics.up(other), topics.down(mine), `${topics.stream(other, 1)}`, "elsewhere", "$SYS/x"]) {
+    for (const topic of [
+      topics.up(other),
+      topics.down(mine),
+      `${topics.stream(other, 1)}`,
+      "elsewhere",
+      "$SYS/x",
+    ]) {
       const sender = client(server, mine);
       await event(sender, "connect");
       sender.publish(topic, "x");
@@ -72,7 +84,14 @@ describe("the embedded broker", () => {
     assert.equal(server.carrier.up.length, 0);
     const reader = client(server, mine);
     await event(reader, "connect");
-    for (const filter of ["#", "drover/v1/global/#", topics.down(other), "drover/v1/global/down/+", topics.up(mine), "$SYS/#"]) {
+    for (const filter of [
+      "#",
+      "drover/v1/global/#",
+      topics.down(other),
+      "drover/v1/global/down/+",
+      topics.up(mine),
+      "$SYS/#",
+    ]) {
       const granted = await reader.subscribeAsync(filter).catch((error: Error) => error);
       if (granted instanceof Error) assert.match(granted.message, /Unspecified error|refused|128/i);
       else assert.equal(granted[0]?.qos, 128, filter);
@@ -98,7 +117,11 @@ describe("the embedded broker", () => {
     await writeFile(wrong, "battery staple\n");
     const server = await fixtures.server({ broker: { password_file: right } });
     const { url } = server;
-    const refused = await fixtures.agent({ url, token: server.joinToken(), broker: { password_file: wrong } });
+    const refused = await fixtures.agent({
+      url,
+      token: server.joinToken(),
+      broker: { password_file: wrong },
+    });
     await eventually("the refusal", () => server.refused("bad_password") > 0);
     assert.equal(refused.handler.connected, false);
     await fixtures.connected(server, { broker: { password_file: right } });
@@ -112,7 +135,8 @@ describe("the embedded broker", () => {
     await event(flood, "connect");
     for (let count = 0; count < 250; count++) flood.publish(topics.up(mine), `${count}`, { qos: 1 });
     await agent.link.call("node.heartbeat", { status: "ready" });
-    const arrived = (): number => server.carrier.up.filter((message) => message.topic === topics.up(mine)).length;
+    const arrived = (): number =>
+      server.carrier.up.filter((message) => message.topic === topics.up(mine)).length;
     await eventually("all messages", () => arrived() === 250);
     assert.ok(server.refused("slowed_down") > 0);
   });
@@ -156,7 +180,8 @@ describe("the packet guard", () => {
         fc.array(fc.integer({ min: 1, max: 50 }), { minLength: 1, maxLength: 50 }),
         (bodies, cuts) => {
           const packets = bodies.map((body) => {
-            const length = body.length < 128 ? [body.length] : [(body.length & 0x7f) | 0x80, body.length >> 7];
+            const length =
+              body.length < 128 ? [body.length] : [(body.length & 0x7f) | 0x80, body.length >> 7];
             return Buffer.concat([Uint8Array.of(0x30, ...length), body]);
           });
           const bytes = Buffer.concat([connectPacket, ...packets]);
@@ -188,5 +213,46 @@ describe("a token bucket", () => {
     assert.deepEqual(waits.slice(0, 5), [0, 0, 0, 0, 0]);
     assert.ok(waits[5]! > 0 && waits[6]! > waits[5]! && waits[7]! > waits[6]!);
     assert.equal(new TokenBucket(10, 0).tryTake(), false);
+  });
+});
+
+describe("the embedded broker with TLS", () => {
+  it("serves agents that trust its authority, and only those that show a certificate of it", async () => {
+    const folder = await fixtures.folder();
+    const [cert_file, key_file] = [join(folder, "cert.pem"), join(folder, "key.pem")];
+    const subject = [
+      "-subj",
+      "/CN=server.global.drover",
+      "-addext",
+      "subjectAltName=DNS:server.global.drover",
+    ];
+    const fresh = [
+      "req",
+      "-x509",
+      "-newkey",
+      "ec",
+      "-pkeyopt",
+      "ec_paramgen_curve:P-256",
+      "-nodes",
+      "-days",
+      "2",
+    ];
+    await promisify(execFile)("openssl", [...fresh, ...subject, "-keyout", key_file, "-out", cert_file]);
+    const tls = { cert_file, key_file, ca_file: cert_file };
+    const server = await fixtures.server({ broker: { tls } });
+    assert.match(server.url, /^mqtts:/);
+    const stranger = await fixtures.agent({
+      url: server.url,
+      token: server.joinToken(),
+      broker: { tls: { ca_file: cert_file, server_name: "server.global.drover" } },
+    });
+    await eventually("the refusal", () => stranger.log.lines.some((line) => line.level === "warn"));
+    await fixtures.connected(server, { broker: { tls: { ...tls, server_name: "server.global.drover" } } });
+    assert.equal(stranger.handler.connected, false);
+    await assert.rejects(Server.create({ broker: { tls: { cert_file } } }), /needs cert_file and key_file/);
+    await assert.rejects(
+      Server.create({ broker: { tls: { cert_file: join(folder, "none") } } }),
+      /tls\.cert_file.*none/,
+    );
   });
 });

@@ -74,17 +74,26 @@ for (const [name, seal] of Object.entries(suites)) {
       for (let length = 0; length < sealed.length; length++) {
         refusal(() => openPayload(shared, "up", topic, sealed.subarray(0, length)));
       }
-      assert.equal(refusal(() => openPayload(shared, "up", topic, sealed.subarray(0, 40))), "truncated");
+      assert.equal(
+        refusal(() => openPayload(shared, "up", topic, sealed.subarray(0, 40))),
+        "truncated",
+      );
       refusal(() => openPayload(shared, "up", topic, Buffer.concat([sealed, Buffer.alloc(1)])));
     });
 
     it("is refused on another topic and under another key", () => {
       const sealed = seal(Buffer.from("body"));
       for (const other of ["drover/v1/global/up/n2", "drover/v1/global/down/n1", "drover/v1/other/up/n1"]) {
-        assert.equal(refusal(() => openPayload(shared, "up", other, sealed)), "forged");
+        assert.equal(
+          refusal(() => openPayload(shared, "up", other, sealed)),
+          "forged",
+        );
       }
       const stranger = new KeyAgreement(createKeyPair().secretKey).sharedKey(cluster.publicKey);
-      assert.equal(refusal(() => openPayload(stranger, "up", topic, sealed)), "forged");
+      assert.equal(
+        refusal(() => openPayload(stranger, "up", topic, sealed)),
+        "forged",
+      );
     });
 
     it("shows nothing of the body", () => {
@@ -97,9 +106,13 @@ for (const [name, seal] of Object.entries(suites)) {
 describe("random bytes", () => {
   it("are refused, whatever they are", () => {
     fc.assert(
-      fc.property(fc.uint8Array({ maxLength: 400 }), fc.constantFrom<Direction>("up", "down"), (bytes, direction) => {
-        refusal(() => openPayload(shared, direction, topic, Buffer.from(bytes)));
-      }),
+      fc.property(
+        fc.uint8Array({ maxLength: 400 }),
+        fc.constantFrom<Direction>("up", "down"),
+        (bytes, direction) => {
+          refusal(() => openPayload(shared, direction, topic, Buffer.from(bytes)));
+        },
+      ),
       { numRuns: 1_000 },
     );
   });
@@ -108,13 +121,22 @@ describe("random bytes", () => {
 describe("a bulk payload", () => {
   it("is refused in the other direction", () => {
     const sealed = suites.bulk(Buffer.from("body"));
-    assert.equal(refusal(() => openPayload(shared, "down", topic, sealed)), "forged");
+    assert.equal(
+      refusal(() => openPayload(shared, "down", topic, sealed)),
+      "forged",
+    );
   });
 });
 
 describe("an introduction", () => {
   const agreement = new KeyAgreement(cluster.secretKey);
-  const sealed = sealIntroduction(shared, node.publicKey, topic, { ...header, kind: Kind.enroll }, Buffer.from("x"));
+  const sealed = sealIntroduction(
+    shared,
+    node.publicKey,
+    topic,
+    { ...header, kind: Kind.enroll },
+    Buffer.from("x"),
+  );
 
   it("opens with the key in front of it, and names that key", () => {
     const opened = openIntroduction((key) => agreement.sharedKey(key), topic, sealed);
@@ -135,7 +157,10 @@ describe("an introduction", () => {
   it("is refused for a key of low order", () => {
     const low = Buffer.from(sealed);
     low.fill(0, 2, 34);
-    assert.equal(refusal(() => openIntroduction((key) => agreement.sharedKey(key), topic, low)), "forged");
+    assert.equal(
+      refusal(() => openIntroduction((key) => agreement.sharedKey(key), topic, low)),
+      "forged",
+    );
   });
 });
 

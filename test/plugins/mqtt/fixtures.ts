@@ -1,7 +1,7 @@
 /** A server and agents of the MQTT plugin without the rest of Drover. */
 import { randomUUID } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
-import { createServer, type AddressInfo } from "node:net";
+import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { formatJoinToken, type Logger, type Metrics } from "@drover/plugin-sdk";
@@ -138,7 +138,9 @@ export class TestServer {
     const host = "127.0.0.1";
     const embedded = { ...shared, host, port: options.port ?? 0, advertiseHost: host, refusals };
     const broker =
-      config.url === undefined ? new EmbeddedBroker(embedded) : new ExternalBroker({ ...shared, url: config.url });
+      config.url === undefined
+        ? new EmbeddedBroker(embedded)
+        : new ExternalBroker({ ...shared, url: config.url });
     if (broker instanceof EmbeddedBroker) await broker.listen();
     const carrier = new HostileCarrier(broker);
     const gateway = new Gateway({ carrier, topics, clusterKey, log, metrics: noMetrics, refusals });

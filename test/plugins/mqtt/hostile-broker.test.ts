@@ -51,7 +51,10 @@ describe("a server with a hostile broker", () => {
     server.carrier.inject(topic, payload);
     assert.equal(server.refused("duplicates"), before + 1);
     assert.equal(server.handler.requests.length, asked);
-    assert.equal(server.log.lines.some((line) => line.level === "warn"), false);
+    assert.equal(
+      server.log.lines.some((line) => line.level === "warn"),
+      false,
+    );
     await heartbeat(agent);
   });
 
@@ -73,7 +76,10 @@ describe("a server with a hostile broker", () => {
     assert.equal(handler.requests.length, asked);
     assert.ok(second.refused("replayed") > 0);
 
-    await eventually("the link to come back", () => agent.handler.connected && second.gateway.isConnected(agent.nodeId));
+    await eventually(
+      "the link to come back",
+      () => agent.handler.connected && second.gateway.isConnected(agent.nodeId),
+    );
     await heartbeat(agent);
     const answered = handler.requests.length;
     for (const { topic, payload } of recorded) second.carrier.inject(topic, payload);
@@ -146,7 +152,9 @@ describe("an agent with a hostile broker", () => {
     await eventually("the refusals", () => (agent.link.refused()["duplicates"] ?? 0) >= 5);
     assert.equal(agent.link.refused()["forged"], 5);
     assert.equal(agent.link.refused()["truncated"], 5);
-    const logged = agent.log.lines.filter((line) => line.level === "warn").map((line) => line.fields["reason"]);
+    const logged = agent.log.lines
+      .filter((line) => line.level === "warn")
+      .map((line) => line.fields["reason"]);
     assert.deepEqual(logged.sort(), ["forged", "truncated"]);
     await heartbeat(agent);
   });
@@ -160,7 +168,10 @@ describe("an agent with a hostile broker", () => {
     await server.close();
     await eventually("the link to go down", () => !agent.handler.connected);
     const second = await fixtures.server({ port, clusterKey, handler });
-    await eventually("the link to come back", () => agent.handler.connected && second.gateway.isConnected(agent.nodeId));
+    await eventually(
+      "the link to come back",
+      () => agent.handler.connected && second.gateway.isConnected(agent.nodeId),
+    );
     let asked = 0;
     agent.handler.answer = async () => ++asked;
     for (const { payload } of old) second.carrier.injectDown(agent.nodeId, payload);

@@ -39,10 +39,7 @@ class Mosquitto {
     await writeFile(users, "", { mode: 0o600 });
     const names = ["drover-server", "watcher", ...nodes];
     for (const name of names) await run("mosquitto_passwd", ["-b", users, name, PASSWORD]);
-    await writeFile(
-      join(folder, "acl"),
-      `${documented}\nuser watcher\ntopic read #\n`,
-    );
+    await writeFile(join(folder, "acl"), `${documented}\nuser watcher\ntopic read #\n`);
     await writeFile(
       join(folder, "mosquitto.conf"),
       [
@@ -107,8 +104,15 @@ describe("with mosquitto as the broker", () => {
     await suite.close();
   });
 
-  const serverBroker = () => ({ url: broker.url, username: "drover-server", password_file: broker.passwordFile });
-  const login = (nodeId: string) => ({ nodeId, broker: { username: nodeId, password_file: broker.passwordFile } });
+  const serverBroker = () => ({
+    url: broker.url,
+    username: "drover-server",
+    password_file: broker.passwordFile,
+  });
+  const login = (nodeId: string) => ({
+    nodeId,
+    broker: { username: nodeId, password_file: broker.passwordFile },
+  });
 
   async function watcher(): Promise<{ client: MqttClient; seen: { topic: string; payload: Buffer }[] }> {
     const client = connect(broker.url, { username: "watcher", password: PASSWORD, reconnectPeriod: 0 });
@@ -129,7 +133,10 @@ describe("with mosquitto as the broker", () => {
     };
     const token = server.joinToken();
     const agent = await fixtures.connected(server, { ...login(nodes[0]!), handler, token });
-    const job = { Name: "payroll-web", TaskGroups: [{ Tasks: [{ Name: "frontend", Env: { DB_PASSWORD: "hunter2-of-prod" } }] }] };
+    const job = {
+      Name: "payroll-web",
+      TaskGroups: [{ Tasks: [{ Name: "frontend", Env: { DB_PASSWORD: "hunter2-of-prod" } }] }],
+    };
     const upserts = [{ ID: randomUUID(), Job: job, Padding: "payroll-web".repeat(50_000) }] as never;
     await server.gateway.call(agent.nodeId, "assignment.changed", { index: 1, upserts, removed: [] });
     const small = [{ ID: randomUUID(), Job: job }] as never;
@@ -137,14 +144,34 @@ describe("with mosquitto as the broker", () => {
     await agent.link.call("allocation.update", { updates: [{ TaskStates: { frontend: {} } }] as never });
     const read = { allocId: "a", path: "web.stdout.0", offset: 0, limit: 0 };
     const got: Uint8Array[] = [];
-    for await (const frame of server.gateway.stream(agent.nodeId, "fs.read", read, new AbortController().signal)) {
+    for await (const frame of server.gateway.stream(
+      agent.nodeId,
+      "fs.read",
+      read,
+      new AbortController().signal,
+    )) {
       got.push(frame.Data!);
     }
     assert.equal(Buffer.concat(got).toString(), log);
 
-    await eventually("the watcher", () => ["enroll", "up", "down", "status", "stream"].every((kind) => seen.some((message) => message.topic.includes(`/${kind}/`))));
+    await eventually("the watcher", () =>
+      ["enroll", "up", "down", "status", "stream"].every((kind) =>
+        seen.some((message) => message.topic.includes(`/${kind}/`)),
+      ),
+    );
     const secret = Buffer.from(token.slice("drover1.".length), "base64url").subarray(32);
-    const needles = ["payroll", "frontend", "DB_PASSWORD", "hunter2", "line-of-a-log", "stdout", "assignment", "fs.read", secret, token];
+    const needles = [
+      "payroll",
+      "frontend",
+      "DB_PASSWORD",
+      "hunter2",
+      "line-of-a-log",
+      "stdout",
+      "assignment",
+      "fs.read",
+      secret,
+      token,
+    ];
     for (const { topic, payload } of seen) {
       for (const needle of needles) assert.equal(payload.includes(needle), false, `${needle} on ${topic}`);
     }
@@ -154,7 +181,12 @@ describe("with mosquitto as the broker", () => {
     const [mine, other] = [nodes[1]!, nodes[2]!];
     const { seen } = await watcher();
     const asMine = { clientId: mine, username: mine, password: PASSWORD, reconnectPeriod: 0 };
-    for (const topic of [topics.up(other), topics.status(other), topics.stream(other, 1), topics.down(other)]) {
+    for (const topic of [
+      topics.up(other),
+      topics.status(other),
+      topics.stream(other, 1),
+      topics.down(other),
+    ]) {
       // A connection for each, because mosquitto closes some over it.
       const trespasser = connect(broker.url, asMine);
       await new Promise<void>((resolve) => trespasser.once("connect", () => resolve()));
@@ -167,25 +199,41 @@ describe("with mosquitto as the broker", () => {
     client.on("message", (topic) => heard.push(topic));
     // mosquitto 2 grants such a subscription and then delivers nothing on it, so what counts is what arrives.
     for (const filter of ["#", topics.down(other), topics.up("+")]) {
-      await client.subscribeAsync(filter).catch((error: Error) => assert.match(error.message, /Unspecified|refused|128/i));
+      await client
+        .subscribeAsync(filter)
+        .catch((error: Error) => assert.match(error.message, /Unspecified|refused|128/i));
     }
     await client.subscribeAsync(topics.down(mine), { qos: 1 });
     await client.publishAsync(topics.up(mine), "last", { qos: 1 });
     await eventually("the allowed one", () => seen.some((message) => message.topic === topics.up(mine)));
-    assert.deepEqual(seen.filter((message) => message.topic.includes(other)), []);
-    assert.deepEqual(heard.filter((topic) => topic !== topics.down(mine)), []);
+    assert.deepEqual(
+      seen.filter((message) => message.topic.includes(other)),
+      [],
+    );
+    assert.deepEqual(
+      heard.filter((topic) => topic !== topics.down(mine)),
+      [],
+    );
   });
 
   it("tells the server by the last will that a node vanished", async () => {
     const server = await fixtures.server({ broker: serverBroker() });
     const agent = await fixtures.connected(server, login(nodes[2]!));
     // Whoever connects under the node's id pushes its connection aside, as the node itself does after a crash.
-    const usurper = connect(broker.url, { clientId: nodes[2]!, username: nodes[2]!, password: PASSWORD, reconnectPeriod: 0 });
+    const usurper = connect(broker.url, {
+      clientId: nodes[2]!,
+      username: nodes[2]!,
+      password: PASSWORD,
+      reconnectPeriod: 0,
+    });
     fixtures.defer(() => usurper.endAsync(true));
     await eventually("the will", () =>
       server.handler.connections.some((change) => change.nodeId === agent.nodeId && !change.connected),
     );
-    await eventually("the node to come back", () => agent.handler.connected && server.gateway.isConnected(agent.nodeId));
+    await eventually(
+      "the node to come back",
+      () => agent.handler.connected && server.gateway.isConnected(agent.nodeId),
+    );
     await agent.link.call("node.heartbeat", { status: "ready" });
   });
 
@@ -196,7 +244,10 @@ describe("with mosquitto as the broker", () => {
     await first.close();
     assert.equal(agent.handler.connected, true);
     const second = await fixtures.server({ broker: serverBroker(), clusterKey, handler });
-    await eventually("a new session", () => second.gateway.isConnected(agent.nodeId) && agent.handler.changes.length === 3);
+    await eventually(
+      "a new session",
+      () => second.gateway.isConnected(agent.nodeId) && agent.handler.changes.length === 3,
+    );
     await agent.link.call("node.heartbeat", { status: "ready" });
   });
 
@@ -206,7 +257,10 @@ describe("with mosquitto as the broker", () => {
     await broker.stop("SIGKILL");
     await eventually("the link to go down", () => !agent.handler.connected);
     await broker.start();
-    await eventually("the link to come back", () => agent.handler.connected && agent.handler.changes.length >= 3);
+    await eventually(
+      "the link to come back",
+      () => agent.handler.connected && agent.handler.changes.length >= 3,
+    );
     await eventually("a call to pass", () => server.gateway.isConnected(agent.nodeId));
     await agent.link.call("node.heartbeat", { status: "ready" });
   });

@@ -5,7 +5,14 @@ import { chmod, readFile, stat, writeFile } from "node:fs/promises";
 import { connect, createServer, type Socket } from "node:net";
 import { join } from "node:path";
 import { afterEach, describe, it } from "node:test";
-import { AgentInfo, AgentLink, AgentTransport, formatJoinToken, JoinTokens, Metrics } from "@drover/plugin-sdk";
+import {
+  AgentInfo,
+  AgentLink,
+  AgentTransport,
+  formatJoinToken,
+  JoinTokens,
+  Metrics,
+} from "@drover/plugin-sdk";
 import { eventually, MemoryAgentClient, MemoryAgentServer } from "@drover/plugin-sdk/testing";
 import { Kernel } from "../../../core/kernel/index.js";
 import { MqttConfig } from "../../../plugins/mqtt/config.js";
@@ -70,7 +77,10 @@ describe("the mqtt plugin", () => {
     ready = true;
     await eventually("the link", () => handler.connected);
     assert.match(transport.brokerUrls()[0]!, /^mqtt:\/\/127\.0\.0\.1:\d+$/);
-    assert.equal(booted.log.lines.some((line) => line.level === "warn" || line.level === "error"), false);
+    assert.equal(
+      booted.log.lines.some((line) => line.level === "warn" || line.level === "error"),
+      false,
+    );
     await booted.link.close();
   });
 
@@ -100,7 +110,9 @@ describe("the mqtt plugin", () => {
     const { link, agent, log } = await boot({ config, info: { serverEnabled: false } });
     const handler = new MemoryAgentClient();
     await link.open({ nodeId: randomUUID(), stateDir: agent.dataDir, region: "global", handler });
-    await eventually("the complaint", () => log.lines.some((line) => line.message.includes(`${file}: not a join token`)));
+    await eventually("the complaint", () =>
+      log.lines.some((line) => line.message.includes(`${file}: not a join token`)),
+    );
     await writeFile(file, formatJoinToken({ clusterKey: transport.clusterKey(), secret: server.issue() }));
     await eventually("the link", () => handler.connected);
     await link.close();
@@ -111,7 +123,10 @@ describe("the mqtt plugin", () => {
     assert.throws(() => client.transport.brokerUrls(), /this agent runs without server \{ enabled = true \}/);
     await assert.rejects(client.transport.serve(new MemoryAgentServer()), /without server/);
     const server = await boot({ config: anyPort, info: { clientEnabled: false } });
-    await assert.rejects(server.link.call("node.heartbeat", { status: "ready" }), /without client \{ enabled = true \}/);
+    await assert.rejects(
+      server.link.call("node.heartbeat", { status: "ready" }),
+      /without client \{ enabled = true \}/,
+    );
   });
 
   it("refuses an agent that knows no broker", async () => {
@@ -121,7 +136,10 @@ describe("the mqtt plugin", () => {
       config: { join_token_file: join(dataDir, "token") },
     });
     const handler = new MemoryAgentClient();
-    await assert.rejects(link.open({ nodeId: "n", stateDir: dataDir, region: "global", handler }), /no MQTT broker is known/);
+    await assert.rejects(
+      link.open({ nodeId: "n", stateDir: dataDir, region: "global", handler }),
+      /no MQTT broker is known/,
+    );
   });
 
   it("shows nobody between broker and agent anything of what they say", async () => {
@@ -140,7 +158,10 @@ describe("the mqtt plugin", () => {
     const nodeId = randomUUID();
     await link.open({ nodeId, stateDir: agent.dataDir, region: "global", handler });
     await eventually("the link", () => handler.connected && transport.isConnected(nodeId));
-    const job = { Name: "payroll-web", TaskGroups: [{ Tasks: [{ Env: { DB_PASSWORD: "hunter2-of-prod" } }] }] };
+    const job = {
+      Name: "payroll-web",
+      TaskGroups: [{ Tasks: [{ Env: { DB_PASSWORD: "hunter2-of-prod" } }] }],
+    };
     for (const size of [1, 100_000]) {
       const upserts = [{ Job: job, Padding: "payroll-web".repeat(size) }] as never;
       await transport.call(nodeId, "assignment.changed", { index: size, upserts, removed: [] });
@@ -181,7 +202,8 @@ async function wiretap(target: number, bytes: Buffer[]): Promise<number> {
 
 describe("the configuration", () => {
   const problems = (config: object): string[] =>
-    MqttConfig.safeParse(config).error?.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`) ?? [];
+    MqttConfig.safeParse(config).error?.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`) ??
+    [];
 
   it("takes blocks as HCL gives them and completes them", () => {
     const config = MqttConfig.parse({ broker: [{ listen: "[::]:1883", tls: [{ ca_file: "/ca.pem" }] }] });
