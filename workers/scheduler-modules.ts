@@ -6,8 +6,12 @@ import {
   NodeScorer,
   Scheduler,
   type SchedulerModule,
+  shareSdkWithPlugins,
 } from "@drover/plugin-sdk";
 import { container, type DependencyContainer } from "tsyringe";
+
+/** Where the built-ins are; a plugin from elsewhere may need this thread to find the SDK for it. */
+const BUILT_IN = new URL("../plugins/", import.meta.url).href;
 
 export interface LoadedSchedulers {
   /** By job type. */
@@ -28,6 +32,7 @@ export async function loadSchedulers(
   const filters: NodeFilter[] = [];
   const scorers: NodeScorer[] = [];
   for (const { module, config } of modules) {
+    if (!module.startsWith(BUILT_IN)) shareSdkWithPlugins();
     const plugin = ((await import(module)) as { default?: unknown }).default;
     if (!isPlugin(plugin))
       throw new Error(`${module} has no plugin as its default export (see definePlugin)`);

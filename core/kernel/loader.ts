@@ -3,7 +3,7 @@ import "reflect-metadata";
 import { existsSync, statSync } from "node:fs";
 import { resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import { isPlugin, type Plugin } from "@drover/plugin-sdk";
+import { isPlugin, type Plugin, shareSdkWithPlugins } from "@drover/plugin-sdk";
 import { nearestName } from "../jobspec/hcl/error.js";
 import { builtinLabels, builtinModule, findBuiltin } from "./builtin.js";
 import { PluginError, reasonOf } from "./errors.js";
@@ -41,6 +41,7 @@ export async function loadPlugin(
     ? pluginFile(label, source)
     : packageFile(label, source, options);
   if (options.publishers !== undefined) await verifySignature(label, file, options.publishers);
+  shareSdkWithPlugins();
   return importPlugin(label, pathToFileURL(file));
 }
 

@@ -48,7 +48,7 @@ export function serverComponent(options: ServerComponentOptions): Plugin {
       container.register(JoinTokens, { useFactory: () => started(server).joinTokens });
       container.register(ReplicatedState, { useFactory: () => started(server).tables });
     },
-    async start({ container, log }) {
+    async start({ container, log, fatal }) {
       const agent = container.resolve<AgentInfo>(AgentInfo);
       state = await StateStore.open({
         path: join(agent.dataDir, "server", "state"),
@@ -66,6 +66,7 @@ export function serverComponent(options: ServerComponentOptions): Plugin {
         types: options.types,
         log,
         metrics: container.resolve<Metrics>(Metrics),
+        fatal,
       });
       await server.start();
     },

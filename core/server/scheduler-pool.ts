@@ -17,6 +17,7 @@ import type { Delivery, EvalBroker } from "./evaluations/eval-broker.js";
 
 /** Evaluations that one thread has in hand: while a plan of one is applied, it works on the next. */
 const TASKS_A_THREAD = 4;
+const FAILURES_IN_A_ROW = 5;
 
 /** What a scheduler asks of the leader while it works. */
 export interface SchedulerRequests {
@@ -41,6 +42,8 @@ export interface SchedulerPoolOptions {
 export class SchedulerPool {
   readonly #pool: Piscina;
   #inFlight = 0;
+  /** Threads that failed since an evaluation was last processed. */
+  #failures = 0;
   #stopped = false;
 
   constructor(
@@ -49,6 +52,8 @@ export class SchedulerPool {
     private readonly requests: SchedulerRequests,
     private readonly log: Logger,
     private readonly metrics: Metrics,
+    /** Told when threads end again and again before they get anything done. */
+    private readonly onFatal: (error: Error) => void,
   ) {
     const workerData: SchedulingWorkerData = {
       statePath: options.statePath,
@@ -64,9 +69,7 @@ export class SchedulerPool {
       concurrentTasksPerWorker: TASKS_A_THREAD,
       resourceLimits: { maxOldGenerationSizeMb: 1024 },
     });
-    this.#pool.on("error", (error: Error) =>
-      this.log.error({ error: error.message }, "scheduling thread failed"),
-    );
+    this.#pool.on("error", (error: Error) => this.#threadFailed(error));
   }
 
   /** Takes what the broker has ready, up to what the threads can hold. */
@@ -117,9 +120,20 @@ export class SchedulerPool {
     } finally {
       channel.port1.close();
     }
+    this.#failures = 0;
     this.metrics.sample(`nomad.worker.invoke_scheduler.${evaluation.Type}`, performance.now() - begin);
     // Another delivery may have taken over after the nack timeout; that one answers for the evaluation now.
     if (this.broker.outstandingToken(evaluation.ID) === token) this.broker.ack(evaluation.ID, token);
+  }
+
+  /** One thread is replaced; when each new one fails too (a plugin that can't load there), nothing would ever be placed. */
+  #threadFailed(error: Error): void {
+    if (this.#stopped) return;
+    this.#failures++;
+    this.log.error({ error: error.message, failures: this.#failures }, "scheduling thread failed");
+    if (this.#failures === FAILURES_IN_A_ROW) {
+      this.onFatal(new Error(`scheduling threads can't run: ${error.message}`, { cause: error }));
+    }
   }
 
   async #answer(request: SchedulingRequest, token: string): Promise<SchedulingAnswer> {

@@ -43,6 +43,8 @@ export interface ServerParts {
   readonly types: readonly string[];
   readonly log: Logger;
   readonly metrics: Metrics;
+  /** Ends the agent: the server can't do its work any more. */
+  fatal(error: Error): void;
 }
 
 /** One server: ties the trackers, the plan applier, the scheduling pool and the agents' gateway together. */
@@ -125,6 +127,7 @@ export class Server {
             schedulerRequests(commands, applier, broker),
             log,
             metrics,
+            parts.fatal,
           )
         : undefined;
     this.endpoints = {

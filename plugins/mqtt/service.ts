@@ -47,7 +47,7 @@ export class MqttService {
         urls: () => this.agentUrls(agent, config),
         joinToken: joinTokenSource({
           file: config.join_token_file,
-          environment: process.env["DROVER_JOIN_TOKEN"],
+          environment: process.env.DROVER_JOIN_TOKEN,
           // Not among `optional`: the server that makes tokens requires this plugin, so it is asked when it is needed.
           own: {
             present: container.isRegistered<JoinTokens>(JoinTokens, true),

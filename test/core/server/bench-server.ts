@@ -103,6 +103,9 @@ export class BenchServer {
       types: ["service", "batch"],
       log: quietLogger,
       metrics: quietMetrics,
+      fatal: (error) => {
+        throw error;
+      },
     });
   }
 

@@ -52,7 +52,7 @@ describe("the embedded broker", () => {
       await once(socket, "close");
     }
     await eventually("the count", () => server.refused("not_mqtt") >= 12);
-    assert.equal(server.log.lines.filter((line) => line.fields["reason"] === "not_mqtt").length, 1);
+    assert.equal(server.log.lines.filter((line) => line.fields.reason === "not_mqtt").length, 1);
     await agent.link.call("node.heartbeat", { status: "ready" });
   });
 

@@ -15,7 +15,7 @@ async function heartbeat(agent: TestAgent): Promise<void> {
 }
 
 function warnings(server: TestServer, reason: string): number {
-  return server.log.lines.filter((line) => line.level === "warn" && line.fields["reason"] === reason).length;
+  return server.log.lines.filter((line) => line.level === "warn" && line.fields.reason === reason).length;
 }
 
 describe("a server with a hostile broker", () => {
@@ -149,12 +149,10 @@ describe("an agent with a hostile broker", () => {
       send(payload.subarray(0, 50));
       send(payload);
     }
-    await eventually("the refusals", () => (agent.link.refused()["duplicates"] ?? 0) >= 5);
-    assert.equal(agent.link.refused()["forged"], 5);
-    assert.equal(agent.link.refused()["truncated"], 5);
-    const logged = agent.log.lines
-      .filter((line) => line.level === "warn")
-      .map((line) => line.fields["reason"]);
+    await eventually("the refusals", () => (agent.link.refused().duplicates ?? 0) >= 5);
+    assert.equal(agent.link.refused().forged, 5);
+    assert.equal(agent.link.refused().truncated, 5);
+    const logged = agent.log.lines.filter((line) => line.level === "warn").map((line) => line.fields.reason);
     assert.deepEqual(logged.sort(), ["forged", "truncated"]);
     await heartbeat(agent);
   });
