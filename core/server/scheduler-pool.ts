@@ -17,7 +17,8 @@ import type { Delivery, EvalBroker } from "./evaluations/eval-broker.js";
 
 /** Evaluations that one thread has in hand: while a plan of one is applied, it works on the next. */
 const TASKS_A_THREAD = 4;
-const FAILURES_IN_A_ROW = 5;
+/** Failures of threads that held no evaluation: such a thread failed while it loaded. */
+const FAILURES_IN_A_ROW = 2;
 
 /** What a scheduler asks of the leader while it works. */
 export interface SchedulerRequests {
