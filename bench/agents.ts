@@ -2,17 +2,18 @@
  * Agents at scale: a server with its durable log and embedded broker, and N agents over real MQTT connections, all in this
  * process. Each agent enrols with a join token of its own, registers, takes its assignment and reports it running.
  */
+
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import type { AgentClientHandler, AllocationUpdate, AssignmentDelta } from "@drover/plugin-sdk";
+import { eventually, quietLogger, quietMetrics } from "@drover/plugin-sdk/testing";
 import { boot } from "../core/cli/boot.js";
 import { MqttAgentLink } from "../plugins/mqtt/agent-link.js";
 import { MqttConfig } from "../plugins/mqtt/config.js";
 import { paperJob, paperNode } from "../test/core/server/bench-server.js";
-import { eventually, freePorts } from "../test/integration/process.js";
-import { quietLogger, quietMetrics } from "../test/quiet.js";
+import { freePorts } from "../test/integration/process.js";
 
 /** Allocations of one job. */
 const JOB_SIZE = 100;

@@ -1,8 +1,10 @@
 /** Commands a second through the durable Raft log of one server, with 1, 64 and 512 in flight. */
+
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { LogEntry, Logger, Metrics, StateMachine } from "@drover/plugin-sdk";
+import type { LogEntry, Logger, StateMachine } from "@drover/plugin-sdk";
+import { quietMetrics } from "@drover/plugin-sdk/testing";
 import { RaftConfig } from "../plugins/consensus-raft/config.js";
 import { RaftConsensus } from "../plugins/consensus-raft/consensus.js";
 
@@ -35,14 +37,6 @@ const log: Logger = {
   warn: (fields, message) => console.error(message, fields),
   error: (fields, message) => console.error(message, fields),
   child: () => log,
-};
-const metrics: Metrics = {
-  increment: ignore,
-  gauge: ignore,
-  sample: ignore,
-  onCollect: () => ignore,
-  toJSON: () => ({ Counters: [], Gauges: [], Points: [], Samples: [], Timestamp: "" }),
-  toPrometheus: () => Promise.resolve(""),
 };
 
 interface Result {
@@ -82,7 +76,7 @@ export async function run(args: string[]): Promise<object> {
   const consensus = new RaftConsensus({
     agent: { dataDir, devMode: false, advertise },
     log,
-    metrics,
+    metrics: quietMetrics,
     config: RaftConfig.parse({}),
   });
   try {

@@ -1,8 +1,10 @@
 /** Times that a person feels: process start to ready, submit to running, Ctrl-C to gone; and the memory of an idle agent. */
+
 import { readFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { parseArgs } from "node:util";
-import { drover, eventually, freePorts } from "../test/integration/process.js";
+import { eventually } from "@drover/plugin-sdk/testing";
+import { drover, freePorts } from "../test/integration/process.js";
 
 const JOB = {
   ID: "bench",

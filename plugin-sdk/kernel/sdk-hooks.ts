@@ -8,7 +8,8 @@ export const resolve: ResolveHook = async (specifier, context, nextResolve) => {
   try {
     return await nextResolve(specifier, context);
   } catch (error) {
-    if (!SHARED.test(specifier) || (error as NodeJS.ErrnoException).code !== "ERR_MODULE_NOT_FOUND") throw error;
+    if (!SHARED.test(specifier) || (error as NodeJS.ErrnoException).code !== "ERR_MODULE_NOT_FOUND")
+      throw error;
     return nextResolve(specifier, { ...context, parentURL: import.meta.url });
   }
 };

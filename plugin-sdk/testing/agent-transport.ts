@@ -1,4 +1,5 @@
 /** Conformance kit of agent transports: what every pair of `AgentTransport` and `AgentLink` must do. */
+
 import assert from "node:assert/strict";
 import { randomBytes, randomUUID } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
@@ -15,8 +16,7 @@ import {
   RemoteError,
 } from "../contracts/index.js";
 import type { FileFrame, ServerMethods } from "../protocol/messages.js";
-
-const DEADLINE_MS = 20_000;
+import { eventually } from "./eventually.js";
 
 /** The transport under test: one server and links to it. */
 export interface AgentTransportSubject {
@@ -25,15 +25,6 @@ export interface AgentTransportSubject {
   /** The agent side of another process, which enrols with `joinToken` where its `stateDir` holds no key. */
   link(transport: AgentTransport, joinToken: string): Promise<AgentLink>;
   close(): Promise<void>;
-}
-
-/** Resolves when `condition` holds; rejects after 20 s with `what` in the message. */
-export async function eventually(what: string, condition: () => boolean): Promise<void> {
-  const deadline = performance.now() + DEADLINE_MS;
-  while (!condition()) {
-    if (performance.now() > deadline) throw new Error(`waited ${DEADLINE_MS} ms in vain: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
 }
 
 /** The server's side without a cluster: keeps keys and secrets in memory and remembers what it was asked. */

@@ -1,7 +1,7 @@
 /** Running schedulers in tests, and the conformance kit that every scheduler must pass. */
+
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import type { Logger } from "../contracts/platform.js";
 import type { Placer, Scheduler, SchedulerContext } from "../contracts/scheduler.js";
 import {
   type Allocation,
@@ -16,9 +16,10 @@ import {
   serverTerminal,
 } from "../domain/index.js";
 import { createPlan, nodeFits } from "../scheduling/index.js";
+import { makeEvaluation, makeGroup, makeJob, makeNode, makeTask } from "./fixtures.js";
 import { MemoryState } from "./memory-state.js";
+import { quietLogger } from "./quiet.js";
 import { type PlacerScope, ScanPlacer } from "./scan-placer.js";
-import { makeEvaluation, makeGroup, makeJob, makeNode, makeTask } from "./scheduler-fixtures.js";
 
 export interface SchedulerHarnessOptions {
   /** The placer of plans; default `ScanPlacer`. */
@@ -69,7 +70,7 @@ export class SchedulerHarness {
       get columns() {
         return state.columns();
       },
-      log: silentLogger,
+      log: quietLogger,
       now: this.now,
       newPlan: (job) => createPlan(evaluation, "token", job, state.index),
       placer: (plan) => this.#placer({ state, columns: state.columns(), plan, evaluation }),
@@ -331,13 +332,3 @@ export function schedulerConformance(name: string, subject: SchedulerSubject): v
     });
   });
 }
-
-const ignore = (): void => {};
-const silentLogger: Logger = {
-  trace: ignore,
-  debug: ignore,
-  info: ignore,
-  warn: ignore,
-  error: ignore,
-  child: () => silentLogger,
-};

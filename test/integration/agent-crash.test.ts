@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { test } from "node:test";
+import { eventually } from "@drover/plugin-sdk/testing";
 import { Cluster, sleepJob, uniqueSleep } from "./cluster.js";
-import { drover, eventually, processesWith } from "./process.js";
+import { drover, processesWith } from "./process.js";
 
 test("kill -9 of the agent: tasks keep their pids, and are supervised again after its restart", {
   timeout: 120_000,

@@ -5,8 +5,9 @@ import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { eventually } from "@drover/plugin-sdk/testing";
 import { Cluster } from "./cluster.js";
-import { drover, eventually, freePorts, run } from "./process.js";
+import { drover, freePorts, run } from "./process.js";
 
 const folder = mkdtempSync(join(tmpdir(), "drover-bad-"));
 after(() => rmSync(folder, { recursive: true, force: true }));

@@ -2,7 +2,8 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { AllocListStub, Evaluation, Job, NodeListStub } from "@drover/plugin-sdk";
-import { drover, eventually, freePorts, processesWith, type Running } from "./process.js";
+import { eventually } from "@drover/plugin-sdk/testing";
+import { drover, freePorts, processesWith, type Running } from "./process.js";
 
 export interface Ports {
   readonly http: number;

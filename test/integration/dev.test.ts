@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { test } from "node:test";
-import { drover, eventually, type Running } from "./process.js";
+import { eventually } from "@drover/plugin-sdk/testing";
+import { drover, type Running } from "./process.js";
 
 /** Live processes of a process's session or descended from it, read from /proc. */
 function family(root: number): number[] {
@@ -61,7 +62,10 @@ test("drover dev runs a job file, shows it, and Ctrl-C leaves nothing behind", {
     jobs.map((job) => [job.ID, job.Status]),
     [["hello", "running"]],
   );
-  const toTry = await eventually("commands to try", () => /^Try next.*\n((?: {2}.+\n){3})/m.exec(dev.output)?.[1]);
+  const toTry = await eventually(
+    "commands to try",
+    () => /^Try next.*\n((?: {2}.+\n){3})/m.exec(dev.output)?.[1],
+  );
   assert.match(toTry, /job status hello\n.*alloc logs.*\n.*job stop hello/);
   const folder = dirname(/log of the agent: (\S+?)\)/.exec(dev.output)?.[1] ?? "");
   assert.ok(existsSync(folder), dev.output);

@@ -3,13 +3,18 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, type TestContext, test } from "node:test";
-import { drover, eventually, freePorts, type Running } from "./process.js";
+import { eventually } from "@drover/plugin-sdk/testing";
+import { drover, freePorts, type Running } from "./process.js";
 
 const folder = mkdtempSync(join(tmpdir(), "drover-plugins-"));
 after(() => rmSync(folder, { recursive: true, force: true }));
 
 /** An agent in development mode with one plugin from a file that lies nowhere near the checkout. */
-async function agentWith(t: TestContext, name: string, source: string): Promise<{ agent: Running; api: string }> {
+async function agentWith(
+  t: TestContext,
+  name: string,
+  source: string,
+): Promise<{ agent: Running; api: string }> {
   const file = join(folder, `${name}.mjs`);
   const config = join(folder, `${name}.json`);
   writeFileSync(file, source);
@@ -35,7 +40,9 @@ const job = (extra: object): string =>
       Name: "plugged",
       Type: "service",
       Datacenters: ["dc1"],
-      TaskGroups: [{ Name: "g", Count: 1, Tasks: [{ Name: "t", Driver: "raw_exec", Config: { command: "/bin/true" } }] }],
+      TaskGroups: [
+        { Name: "g", Count: 1, Tasks: [{ Name: "t", Driver: "raw_exec", Config: { command: "/bin/true" } }] },
+      ],
       ...extra,
     },
   });
@@ -71,7 +78,9 @@ export default definePlugin({
   assert.equal(taken.status, 200, await taken.text());
 });
 
-test("a scheduler from a file runs in the threads and handles its own job type", { timeout: 60_000 }, async (t) => {
+test("a scheduler from a file runs in the threads and handles its own job type", {
+  timeout: 60_000,
+}, async (t) => {
   const { agent, api } = await agentWith(
     t,
     "mine",
@@ -95,7 +104,9 @@ export default definePlugin({
   });
 });
 
-test("a scheduler that can't load in its thread ends the agent with its reason", { timeout: 60_000 }, async (t) => {
+test("a scheduler that can't load in its thread ends the agent with its reason", {
+  timeout: 60_000,
+}, async (t) => {
   const { agent } = await agentWith(
     t,
     "threadshy",

@@ -2,7 +2,6 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { readdirSync, readFileSync } from "node:fs";
 import { createServer } from "node:net";
-import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
 /** The compiled `drover` executable. */
@@ -58,26 +57,6 @@ export async function run(
   const running = drover(args, env);
   const { code } = await running.exited;
   return { code, output: running.output };
-}
-
-/** Waits until `probe` gives something; rejects with `what` and the last failure after `deadline` milliseconds. */
-export async function eventually<T>(
-  what: string,
-  probe: () => Promise<T | undefined | false> | T | undefined | false,
-  deadline = 30_000,
-): Promise<T> {
-  const end = performance.now() + deadline;
-  let last: unknown;
-  for (;;) {
-    try {
-      const value = await probe();
-      if (value !== undefined && value !== false) return value as T;
-    } catch (error) {
-      last = error;
-    }
-    if (performance.now() > end) throw new Error(`${what}: not within ${deadline} ms`, { cause: last });
-    await delay(20);
-  }
 }
 
 /** Ports that are free now. */

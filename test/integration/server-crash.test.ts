@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
+import { eventually } from "@drover/plugin-sdk/testing";
 import { Cluster, sleepJob, uniqueSleep } from "./cluster.js";
-import { eventually, processesWith } from "./process.js";
+import { processesWith } from "./process.js";
 
 const JOBS = 200;
 const KILLS = 5;

@@ -9,9 +9,8 @@ import type {
   StateSnapshot,
 } from "@drover/plugin-sdk";
 import { RemoteError } from "@drover/plugin-sdk";
+import { eventually, quietLogger } from "@drover/plugin-sdk/testing";
 import { Assignments } from "../../../core/server/nodes/assignments.js";
-import { eventually } from "../../integration/process.js";
-import { quietLogger } from "../../quiet.js";
 
 const JOB = {
   ID: "web",

@@ -13,9 +13,9 @@ import type {
   EventSink,
   Node,
 } from "@drover/plugin-sdk";
+import { makeNode, quietLogger, quietMetrics } from "@drover/plugin-sdk/testing";
 import { Server } from "../../../core/server/server.js";
 import { StateStore } from "../../../core/state/index.js";
-import { quietLogger, quietMetrics } from "../../quiet.js";
 import { SingleConsensus } from "./single-consensus.js";
 
 /** Agents that exist in name only: they are told their assignment and say what the test makes them say. */
@@ -153,81 +153,15 @@ export class BenchServer {
 
 let serial = 0;
 
-/** A node of 4,000 MHz, 8,000 MiB and 50,000 MiB of disk that can run raw_exec. */
+/** A node that can run raw_exec, with an address of its own, as its agent registers it. */
 export function paperNode(extra: Partial<Node> = {}): Node {
   serial++;
-  const address = `10.0.${serial >> 8}.${serial & 255}`;
-  return {
+  return makeNode({
     ID: `00000000-0000-4000-8000-${String(serial).padStart(12, "0")}`,
     Name: `node-${serial}`,
-    Datacenter: "dc1",
-    NodeClass: "",
-    Attributes: { "kernel.name": "linux", "driver.raw_exec": "1" },
-    Meta: {},
-    Drivers: {
-      raw_exec: {
-        Attributes: null,
-        Detected: true,
-        Healthy: true,
-        HealthDescription: "Healthy",
-        UpdateTime: "",
-      },
-    },
-    NodeResources: {
-      Cpu: { CpuShares: 4_000, TotalCpuCores: 2, ReservableCpuCores: [0, 1] },
-      Memory: { MemoryMB: 8_000 },
-      Disk: { DiskMB: 50_000 },
-      Devices: null,
-      Networks: [
-        {
-          CIDR: `${address}/32`,
-          DNS: null,
-          Device: "eth0",
-          DynamicPorts: null,
-          IP: address,
-          MBits: 1000,
-          Mode: "host",
-          ReservedPorts: null,
-        },
-      ],
-      NodeNetworks: [
-        {
-          Addresses: [{ Address: address, Alias: "default", Family: "ipv4", Gateway: "", ReservedPorts: "" }],
-          Device: "eth0",
-          MacAddress: "",
-          Mode: "host",
-          Speed: 1000,
-        },
-      ],
-    },
-    ReservedResources: {
-      Cpu: { CpuShares: 0, ReservedCpuCores: null },
-      Memory: { MemoryMB: 0 },
-      Disk: { DiskMB: 0 },
-      Networks: { ReservedHostPorts: "" },
-    },
-    Resources: null,
-    Reserved: null,
-    HTTPAddr: "",
-    HostVolumes: null,
-    CSIControllerPlugins: null,
-    CSINodePlugins: null,
-    ComputedClass: "",
-    CreateIndex: 0,
-    ModifyIndex: 0,
-    Drain: false,
-    DrainStrategy: null,
-    Events: [],
-    LastDrain: null,
-    Links: null,
-    SchedulingEligibility: "eligible",
-    SecretID: "",
     Status: "initializing",
-    StatusDescription: "",
-    StatusUpdatedAt: 0,
-    TLSEnabled: false,
     ...extra,
-  };
+  });
 }
 
 /** A job of one group as an API client posts it. */

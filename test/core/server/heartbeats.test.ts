@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { quietLogger, quietMetrics } from "@drover/plugin-sdk/testing";
 import { Heartbeats } from "../../../core/server/nodes/heartbeats.js";
-import { quietLogger, quietMetrics } from "../../quiet.js";
 
 const OPTIONS = { minTTL: 10_000, grace: 10_000, maxPerSecond: 50, failoverTTL: 300_000 };
 

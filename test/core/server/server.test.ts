@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, type TestContext, test } from "node:test";
 import type { AdmissionHook, JobRegistration } from "@drover/plugin-sdk";
-import { eventually } from "../../integration/process.js";
+import { eventually } from "@drover/plugin-sdk/testing";
+
 import { BenchServer, paperJob, paperNode } from "./bench-server.js";
 
 const registration = (job: object, extra: Partial<JobRegistration> = {}): JobRegistration => ({

@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Allocation, AllocationUpdate, Deployment, Evaluation, Job, Node } from "@drover/plugin-sdk";
+import { makeGroup, makeJob as makePlainJob, makeNode as makePlainNode } from "@drover/plugin-sdk/testing";
 import { StateFsm } from "../../../core/state/fsm.js";
 import { type Command, type CommandPayloads, CommandType, encodeCommand } from "../../../core/state/index.js";
 import { StateStore, type StateStoreOptions } from "../../../core/state/store.js";
@@ -55,91 +56,24 @@ export function openMachine(folder = temporaryFolder(), options: Partial<StateSt
 }
 
 export function makeJob(changes: Partial<Job> = {}): Job {
-  const id = changes.ID ?? "web";
-  return {
-    Affinities: null,
-    AllAtOnce: false,
-    Constraints: null,
-    ConsulNamespace: "",
-    ConsulToken: "",
-    CreateIndex: 0,
-    Datacenters: ["dc1"],
-    Dispatched: false,
-    ID: id,
-    JobModifyIndex: 0,
-    Meta: null,
-    ModifyIndex: 0,
-    Multiregion: null,
-    Name: id,
-    Namespace: "default",
-    NomadTokenID: "",
-    ParameterizedJob: null,
-    ParentID: "",
-    Payload: null,
-    Periodic: null,
-    Priority: 50,
-    Region: "global",
-    Spreads: null,
-    Stable: false,
-    Status: "",
-    StatusDescription: "",
-    Stop: false,
-    SubmitTime: 0,
-    TaskGroups: [{ Name: "app", Count: 1, Tasks: [] } as unknown as Job["TaskGroups"][number]],
-    Type: "service",
-    Update: { MaxParallel: 1 } as unknown as Job["Update"],
-    VaultNamespace: "",
-    VaultToken: "",
-    Version: 0,
-    ...changes,
-  };
+  return makePlainJob({ Status: "", TaskGroups: [makeGroup({ Name: "app", Tasks: [] })], ...changes });
 }
 
+/** A node with a rack, a secret and something reserved, for what the store does with each. */
 export function makeNode(changes: Partial<Node> = {}): Node {
-  return {
+  return makePlainNode({
     Attributes: { "kernel.name": "linux", "unique.hostname": "host-1" },
-    CSIControllerPlugins: null,
-    CSINodePlugins: null,
     ComputedClass: "",
-    CreateIndex: 0,
-    Datacenter: "dc1",
-    Drain: false,
-    DrainStrategy: null,
-    Drivers: {},
-    Events: [],
-    HTTPAddr: "",
-    HostVolumes: null,
-    ID: randomUUID(),
-    LastDrain: null,
-    Links: null,
     Meta: { rack: "r1" },
-    ModifyIndex: 0,
-    Name: "host-1",
-    NodeClass: "",
-    NodeResources: {
-      Cpu: { CpuShares: 4_000, ReservableCpuCores: null, TotalCpuCores: 4 },
-      Devices: null,
-      Disk: { DiskMB: 50_000 },
-      Memory: { MemoryMB: 8_192 },
-      Networks: null,
-      NodeNetworks: null,
-    },
-    Reserved: null,
     ReservedResources: {
       Cpu: { CpuShares: 100, ReservedCpuCores: null },
       Disk: { DiskMB: 500 },
       Memory: { MemoryMB: 192 },
       Networks: { ReservedHostPorts: "" },
     },
-    Resources: null,
-    SchedulingEligibility: "eligible",
     SecretID: "hush",
-    Status: "ready",
-    StatusDescription: "",
-    StatusUpdatedAt: 0,
-    TLSEnabled: false,
     ...changes,
-  };
+  });
 }
 
 export function makeAllocation(changes: Partial<Allocation> = {}): Allocation {

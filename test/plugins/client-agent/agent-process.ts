@@ -2,12 +2,14 @@
  * An agent in a process of its own, for tests that kill it: `node agent-process.js DATA_DIR [ALLOCATIONS.json]`. Prints one
  * JSON line for every report. Without a second argument it never reaches a server.
  */
+
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { AssignedAllocation } from "@drover/plugin-sdk";
+import { quietLogger, quietMetrics } from "@drover/plugin-sdk/testing";
 import { ClientAgent } from "../../../plugins/client-agent/agent.js";
 import { RawExecDriver } from "../../../plugins/driver-raw-exec/driver.js";
-import { FakeLink, makeAgentInfo, noMetrics, silentLogger } from "./fixtures.js";
+import { FakeLink, makeAgentInfo } from "./fixtures.js";
 
 const [, , dataDir = "", file] = process.argv;
 const link = new FakeLink(file !== undefined);
@@ -17,12 +19,12 @@ link.call = (method, request) => {
   return original(method, request);
 };
 const agent = new ClientAgent({
-  log: silentLogger,
-  metrics: noMetrics,
+  log: quietLogger,
+  metrics: quietMetrics,
   agent: makeAgentInfo(dataDir),
   link,
   drivers: [
-    new RawExecDriver(silentLogger, {
+    new RawExecDriver(quietLogger, {
       enabled: true,
       stateDir: join(dataDir, "client"),
       denylist: [],

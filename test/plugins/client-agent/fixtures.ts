@@ -9,32 +9,13 @@ import {
   type AssignmentDelta,
   generateUUID,
   type Job,
-  type Logger,
-  type Metrics,
   type Node,
   RemoteError,
   type ServerMethods,
   type Task,
   type TaskGroup,
 } from "@drover/plugin-sdk";
-
-export const silentLogger: Logger = {
-  trace: () => undefined,
-  debug: () => undefined,
-  info: () => undefined,
-  warn: () => undefined,
-  error: () => undefined,
-  child: () => silentLogger,
-};
-
-export const noMetrics: Metrics = {
-  increment: () => undefined,
-  gauge: () => undefined,
-  sample: () => undefined,
-  onCollect: () => () => undefined,
-  toJSON: () => ({ Counters: [], Gauges: [], Points: [], Samples: [], Timestamp: "" }),
-  toPrometheus: async () => "",
-};
+import { makeGroup, makeJob, makeTask } from "@drover/plugin-sdk/testing";
 
 /** Waits for a condition; rejects with what was waited for after `seconds`. */
 export async function until(what: string, condition: () => unknown, seconds = 15): Promise<void> {
@@ -238,43 +219,7 @@ export function makeAgentInfo(
 
 /** A task that runs a text with /bin/sh under raw_exec. */
 export function shellTask(name: string, script: string, overrides: Partial<Task> = {}): Task {
-  return {
-    Affinities: null,
-    Artifacts: null,
-    CSIPluginConfig: null,
-    Config: { command: "/bin/sh", args: ["-c", script] },
-    Constraints: null,
-    DispatchPayload: null,
-    Driver: "raw_exec",
-    Env: null,
-    KillSignal: "",
-    KillTimeout: 5e9,
-    Kind: "",
-    Leader: false,
-    Lifecycle: null,
-    LogConfig: { MaxFileSizeMB: 10, MaxFiles: 10 },
-    Meta: null,
-    Name: name,
-    Resources: {
-      CPU: 100,
-      Cores: 0,
-      Devices: null,
-      DiskMB: 0,
-      IOPS: 0,
-      MemoryMB: 64,
-      MemoryMaxMB: 0,
-      Networks: null,
-    },
-    RestartPolicy: null,
-    ScalingPolicies: null,
-    Services: null,
-    ShutdownDelay: 0,
-    Templates: null,
-    User: "",
-    Vault: null,
-    VolumeMounts: null,
-    ...overrides,
-  };
+  return makeTask({ Name: name, Config: { command: "/bin/sh", args: ["-c", script] }, ...overrides });
 }
 
 export interface AllocationOverrides {
@@ -285,75 +230,23 @@ export interface AllocationOverrides {
 }
 
 export function makeAllocation(tasks: Task[], overrides: AllocationOverrides = {}): AssignedAllocation {
-  const group: TaskGroup = {
-    Affinities: null,
-    Constraints: null,
-    Consul: null,
-    Count: 1,
-    EphemeralDisk: { Migrate: false, SizeMB: 300, Sticky: false },
-    Meta: null,
-    Migrate: null,
+  const group = makeGroup({
     Name: "app",
-    Networks: null,
     ReschedulePolicy: null,
     RestartPolicy: { Attempts: 0, Delay: 0, Interval: 60e9, Mode: "fail" },
-    Scaling: null,
-    Services: null,
-    ShutdownDelay: null,
-    Spreads: null,
-    StopAfterClientDisconnect: null,
     Tasks: tasks,
-    Update: null,
-    Volumes: null,
     ...overrides.group,
-  };
-  const Job: Job = {
-    Affinities: null,
-    AllAtOnce: false,
-    Constraints: null,
-    ConsulNamespace: "",
-    ConsulToken: "",
+  });
+  const Job = makeJob({
     CreateIndex: 10,
-    Datacenters: ["dc1"],
-    Dispatched: false,
-    ID: "web",
     JobModifyIndex: 10,
-    Meta: null,
     ModifyIndex: 10,
-    Multiregion: null,
-    Name: "web",
-    Namespace: "default",
-    NomadTokenID: "",
-    ParameterizedJob: null,
-    ParentID: "",
-    Payload: null,
-    Periodic: null,
-    Priority: 50,
-    Region: "global",
-    Spreads: null,
-    Stable: false,
     Status: "running",
-    StatusDescription: "",
-    Stop: false,
     SubmitTime: 1,
     TaskGroups: [group],
     Type: overrides.type ?? "service",
-    Update: {
-      AutoPromote: false,
-      AutoRevert: false,
-      Canary: 0,
-      HealthCheck: "",
-      HealthyDeadline: 0,
-      MaxParallel: 0,
-      MinHealthyTime: 0,
-      ProgressDeadline: 0,
-      Stagger: 0,
-    },
-    VaultNamespace: "",
-    VaultToken: "",
-    Version: 0,
     ...overrides.job,
-  };
+  });
   return {
     AllocModifyIndex: 10,
     AllocatedResources: {

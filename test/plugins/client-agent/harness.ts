@@ -1,12 +1,14 @@
 /** A client agent with the real raw_exec driver on a link without a network. */
+
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after } from "node:test";
 import type { AllocationUpdate, TaskEvent } from "@drover/plugin-sdk";
+import { quietLogger, quietMetrics } from "@drover/plugin-sdk/testing";
 import { ClientAgent } from "../../../plugins/client-agent/agent.js";
 import { RawExecDriver } from "../../../plugins/driver-raw-exec/driver.js";
-import { type AgentOverrides, FakeLink, makeAgentInfo, noMetrics, silentLogger, until } from "./fixtures.js";
+import { type AgentOverrides, FakeLink, makeAgentInfo, until } from "./fixtures.js";
 
 export interface Harness {
   readonly agent: ClientAgent;
@@ -34,7 +36,7 @@ export function temporaryFolder(): string {
 }
 
 export function makeDriver(dataDir: string): RawExecDriver {
-  return new RawExecDriver(silentLogger, {
+  return new RawExecDriver(quietLogger, {
     enabled: true,
     stateDir: join(dataDir, "client"),
     denylist: [],
@@ -57,8 +59,8 @@ export async function startAgent(
   const link = overrides.link ?? new FakeLink();
   const driver = makeDriver(dataDir);
   const agent = new ClientAgent({
-    log: silentLogger,
-    metrics: noMetrics,
+    log: quietLogger,
+    metrics: quietMetrics,
     agent: makeAgentInfo(dataDir, overrides),
     link,
     drivers: [driver],

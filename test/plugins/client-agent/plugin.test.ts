@@ -1,3 +1,4 @@
+import { quietLogger, quietMetrics } from "@drover/plugin-sdk/testing";
 import "reflect-metadata";
 import assert from "node:assert/strict";
 import { join } from "node:path";
@@ -14,15 +15,7 @@ import {
 import { container as root } from "tsyringe";
 import clientAgent from "../../../plugins/client-agent/plugin.js";
 import rawExec from "../../../plugins/driver-raw-exec/plugin.js";
-import {
-  FakeLink,
-  makeAgentInfo,
-  makeAllocation,
-  noMetrics,
-  shellTask,
-  silentLogger,
-  until,
-} from "./fixtures.js";
+import { FakeLink, makeAgentInfo, makeAllocation, shellTask, until } from "./fixtures.js";
 import { temporaryFolder } from "./harness.js";
 
 test("both plugins work through their container: a job runs, and the end of a development agent ends it", async () => {
@@ -30,8 +23,8 @@ test("both plugins work through their container: a job runs, and the end of a de
   const dataDir = temporaryFolder();
   const link = new FakeLink();
   const container = root.createChildContainer();
-  container.registerInstance(Logger, silentLogger);
-  container.registerInstance(Metrics, noMetrics);
+  container.registerInstance(Logger, quietLogger);
+  container.registerInstance(Metrics, quietMetrics);
   container.registerInstance(AgentInfo, makeAgentInfo(dataDir, { devMode: true }));
   container.registerInstance(AgentLink, link);
   rawExec.register(container, rawExec.config.parse({}));
@@ -40,7 +33,7 @@ test("both plugins work through their container: a job runs, and the end of a de
     name: clientAgent.name,
     config: {},
     container,
-    log: silentLogger,
+    log: quietLogger,
     signal: new AbortController().signal,
     fatal: (error: Error) => {
       throw error;
@@ -61,7 +54,7 @@ test("both plugins work through their container: a job runs, and the end of a de
 test("raw_exec is off outside of development mode unless the operator allows it, and unknown keys are errors", async () => {
   const detected = async (config: object, overrides: Parameters<typeof makeAgentInfo>[1]) => {
     const container = root.createChildContainer();
-    container.registerInstance(Logger, silentLogger);
+    container.registerInstance(Logger, quietLogger);
     container.registerInstance(AgentInfo, makeAgentInfo(join(temporaryFolder()), overrides));
     rawExec.register(container, rawExec.config.parse(config));
     return (await container.resolve<TaskDriver>(TaskDriver).fingerprint()).Detected;

@@ -2,10 +2,11 @@ import assert from "node:assert/strict";
 import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { quietLogger } from "@drover/plugin-sdk/testing";
 import { AtomicFile } from "../../../plugins/client-agent/state/atomic-file.js";
 import { loadIdentity } from "../../../plugins/client-agent/state/identity.js";
 import { AllocationStore } from "../../../plugins/client-agent/state/store.js";
-import { makeAllocation, shellTask, silentLogger, until } from "./fixtures.js";
+import { makeAllocation, shellTask, until } from "./fixtures.js";
 import { temporaryFolder } from "./harness.js";
 
 test("writes of one moment end with the newest, and the file is private", async () => {
@@ -37,13 +38,13 @@ test("a write that fails is told once, does not hold anybody up, and is made goo
 
 test("a file of the state that can't be read is set aside, and the others are loaded", async () => {
   const stateDir = temporaryFolder();
-  const store = await AllocationStore.open(stateDir, silentLogger);
+  const store = await AllocationStore.open(stateDir, quietLogger);
   const [good, bad] = [makeAllocation([shellTask("a", "true")]), makeAllocation([shellTask("a", "true")])];
   await store.saveAllocation(good);
   await store.saveAllocation(bad);
   const path = join(stateDir, "allocations", `${bad.ID}.assigned.json`);
   writeFileSync(path, '{"version":1,"cont');
-  const loaded = await (await AllocationStore.open(stateDir, silentLogger)).load();
+  const loaded = await (await AllocationStore.open(stateDir, quietLogger)).load();
   assert.deepEqual(
     loaded.map(({ allocation }) => allocation.ID),
     [good.ID],

@@ -1,3 +1,4 @@
+import { quietMetrics } from "@drover/plugin-sdk/testing";
 import "reflect-metadata";
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
@@ -7,7 +8,7 @@ import { AgentInfo, Consensus, Logger, Metrics, type PluginContext } from "@drov
 import { container } from "tsyringe";
 import { RaftConfig } from "../../../plugins/consensus-raft/config.js";
 import plugin from "../../../plugins/consensus-raft/plugin.js";
-import { encode, ListLogger, ListMachine, noMetrics, temporaryFolder } from "./support.js";
+import { encode, ListLogger, ListMachine, temporaryFolder } from "./support.js";
 
 describe("plugin consensus-raft", () => {
   it("binds a Consensus that keeps its id and leads after start", async () => {
@@ -19,7 +20,7 @@ describe("plugin consensus-raft", () => {
       useValue: { dataDir: folder.path, devMode: true, advertise },
     });
     scope.register<Logger>(Logger, { useValue: log });
-    scope.register<Metrics>(Metrics, { useValue: noMetrics });
+    scope.register<Metrics>(Metrics, { useValue: quietMetrics });
     const context: PluginContext<RaftConfig> = {
       name: plugin.name,
       config: plugin.config.parse({}),

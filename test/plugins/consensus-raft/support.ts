@@ -1,7 +1,8 @@
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { LogEntry, Logger, Metrics, StateMachine } from "@drover/plugin-sdk";
+import type { LogEntry, Logger, StateMachine } from "@drover/plugin-sdk";
+import { quietMetrics } from "@drover/plugin-sdk/testing";
 import { RaftConfig } from "../../../plugins/consensus-raft/config.js";
 import { RaftConsensus, type RaftDependencies } from "../../../plugins/consensus-raft/consensus.js";
 
@@ -26,15 +27,6 @@ export class ListLogger implements Logger {
   }
 }
 
-export const noMetrics: Metrics = {
-  increment: () => undefined,
-  gauge: () => undefined,
-  sample: () => undefined,
-  onCollect: () => () => undefined,
-  toJSON: () => ({ Counters: [], Gauges: [], Points: [], Samples: [], Timestamp: "" }),
-  toPrometheus: () => Promise.resolve(""),
-};
-
 export interface TestServer {
   readonly consensus: RaftConsensus;
   readonly log: ListLogger;
@@ -53,7 +45,7 @@ export async function server(
   const consensus = new RaftConsensus({
     agent: { dataDir, devMode: false, advertise: { http: "", rpc: "127.0.0.1:4647", serf: "" } },
     log,
-    metrics: noMetrics,
+    metrics: quietMetrics,
     config: RaftConfig.parse({ min_free_bytes: 0, ...config }),
     ...more,
   });

@@ -14,7 +14,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import type { DriverTask } from "@drover/plugin-sdk";
-import { makeTaskConfig } from "@drover/plugin-sdk/testing";
+import { makeTaskConfig, quietLogger } from "@drover/plugin-sdk/testing";
 import { findCommand } from "../../../plugins/driver-raw-exec/command.js";
 import { RawExecDriver } from "../../../plugins/driver-raw-exec/driver.js";
 import { isAlive, killSession, readStat } from "../../../plugins/driver-raw-exec/executor/proc.js";
@@ -22,7 +22,6 @@ import { denylistOf, taskEnvironment } from "../../../plugins/driver-raw-exec/ho
 import { socketFolder } from "../../../plugins/driver-raw-exec/socket-folder.js";
 import { validateTaskConfig } from "../../../plugins/driver-raw-exec/task-config.js";
 import { lookUpUser } from "../../../plugins/driver-raw-exec/user.js";
-import { silentLogger } from "./silent-logger.js";
 
 const drivers: RawExecDriver[] = [];
 const folders: string[] = [];
@@ -41,7 +40,7 @@ function makeDriver(
   stateDir: string,
   overrides: { tether?: number; linger?: number; enabled?: boolean } = {},
 ) {
-  const driver = new RawExecDriver(silentLogger, {
+  const driver = new RawExecDriver(quietLogger, {
     enabled: true,
     stateDir,
     denylist: [],

@@ -1,5 +1,5 @@
 /** A log and metrics that say nothing, for parts under test. */
-import type { Logger, Metrics } from "@drover/plugin-sdk";
+import type { Logger, Metrics } from "../contracts/index.js";
 
 export const quietLogger: Logger = {
   trace() {},
