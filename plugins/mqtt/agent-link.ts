@@ -97,7 +97,7 @@ export class MqttAgentLink implements AgentLink {
     if (known?.clusterKey !== undefined) return known;
     if (!joinToken.available) {
       throw new Error(
-        `node ${nodeId} is not enrolled and has no join token: make one on a server (POST /v1/operator/join-token) and ` +
+        `node ${nodeId} is not enrolled and has no join token: make one with "drover node join-token" at a server and ` +
           'set join_token_file in plugin "mqtt" { config { … } } or DROVER_JOIN_TOKEN',
       );
     }

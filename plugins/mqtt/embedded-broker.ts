@@ -126,10 +126,15 @@ export class EmbeddedBroker implements Carrier {
       this.options.refusals.refuse("tls", socket.remoteAddress ?? "unknown", error.message);
     });
     this.listener = listener;
-    await new Promise<void>((resolve, reject) => {
-      listener.once("error", (error: NodeJS.ErrnoException) => reject(listenError(error, host, port)));
-      listener.listen({ host, port, backlog: 4_096 }, resolve);
-    });
+    try {
+      await new Promise<void>((resolve, reject) => {
+        listener.once("error", (error: NodeJS.ErrnoException) => reject(listenError(error, host, port)));
+        listener.listen({ host, port, backlog: 4_096 }, resolve);
+      });
+    } catch (error) {
+      await this.close();
+      throw error;
+    }
     listener.on("error", (error) => this.options.log.error({ error: error.message }, "MQTT listener failed"));
     this.port = (listener.address() as AddressInfo).port;
     this.options.log.info({ address: formatAddress(host, this.port) }, "MQTT broker listens");

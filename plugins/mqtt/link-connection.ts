@@ -383,7 +383,7 @@ export class LinkConnection {
 
 function howToEnroll(why: string): string {
   return (
-    `${why}: make a join token on a server (POST /v1/operator/join-token) and give it to this node with ` +
+    `${why}: make one with "drover node join-token" at a server and give it to this node with ` +
     'join_token_file in plugin "mqtt" { config { … } } or in DROVER_JOIN_TOKEN'
   );
 }

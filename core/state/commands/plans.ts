@@ -28,10 +28,10 @@ export function applyPlan(
   }
   for (const [at, placed] of payload.Placed.entries()) {
     const known = existing[at] ?? null;
+    const job = jobOf(placed.Namespace, placed.JobID);
     const refusal =
-      known === null
-        ? checkPlacement(placed, jobOf(placed.Namespace, placed.JobID))
-        : checkInPlace(placed, known);
+      (known === null ? checkPlacement(placed, job) : checkInPlace(placed, known)) ??
+      checkVersion(txn, placed, known, job);
     if (refusal !== null) return refusal;
   }
 
@@ -67,11 +67,6 @@ function checkPlacement(placed: Allocation, job: Job | null): CommandRefused | n
   if (placed.JobCreateIndex !== undefined && placed.JobCreateIndex !== job.CreateIndex) {
     return new CommandRefused(`${what}: the job was purged and registered anew`);
   }
-  if (placed.JobVersion > job.Version) {
-    return new CommandRefused(
-      `${what}: version ${placed.JobVersion} is not known, the newest is ${job.Version}`,
-    );
-  }
   return null;
 }
 
@@ -80,6 +75,22 @@ function checkInPlace(placed: Allocation, known: Allocation): CommandRefused | n
   if (same("Namespace") && same("JobID") && same("TaskGroup")) return null;
   return new CommandRefused(
     `allocation ${placed.ID} is of group "${known.TaskGroup}" of job "${known.JobID}" in namespace "${known.Namespace}", and can't become one of "${placed.TaskGroup}" of "${placed.JobID}" in "${placed.Namespace}"`,
+  );
+}
+
+/** Its job must be there to be joined at the version that it names, in the registration that it will belong to. */
+function checkVersion(
+  txn: StateTransaction,
+  placed: Allocation,
+  known: Allocation | null,
+  job: Job | null,
+): CommandRefused | null {
+  const unchanged =
+    known?.JobVersion === placed.JobVersion && (job === null || known.JobCreateIndex === job.CreateIndex);
+  if (unchanged || job?.Version === placed.JobVersion) return null;
+  if (job !== null && txn.jobVersion(placed.Namespace, placed.JobID, placed.JobVersion) !== null) return null;
+  return new CommandRefused(
+    `allocation ${placed.ID}: version ${placed.JobVersion} of job "${placed.JobID}" in namespace "${placed.Namespace}" is not known`,
   );
 }
 

@@ -476,6 +476,18 @@ describe("plans", () => {
     assert.equal(group?.RequireProgressBy, "2026-11-23T14:58:44Z");
   });
 
+  it("refuses an update in place to a version that nobody registered, and leaves the row as it was", () => {
+    machine.apply(nodeRegistration(makeNode()), registration(makeJob()));
+    const allocation = makeAllocation();
+    machine.apply(plan({ Placed: [allocation] }));
+    const [result] = machine.apply(plan({ Placed: [{ ...allocation, JobVersion: 1 }] }));
+    assert.match(refusal(result), /version 1 of job "web" in namespace "default" is not known/);
+    assert.equal(
+      read((s) => s.allocation(allocation.ID)?.JobVersion),
+      0,
+    );
+  });
+
   it("update a known allocation in place, keeping what its node reported", () => {
     const allocation = makeAllocation();
     machine.apply(plan({ Placed: [allocation] }));
