@@ -291,7 +291,9 @@ test("an allocation of a deployment becomes healthy after min_healthy_time, or u
   };
   const allocation = { DeploymentID: "2b36078f-f65f-45c8-80a0-f6496aa6e829" };
   const good = makeAllocation([shellTask("server", "exec sleep 600")], { group: { Update }, allocation });
-  const bad = makeAllocation([shellTask("server", "exit 1")], { group: { Update }, allocation });
+  // Long enough that it has surely failed before it could count as healthy.
+  const patient = { ...Update, MinHealthyTime: 30e9 };
+  const bad = makeAllocation([shellTask("server", "exit 1")], { group: { Update: patient }, allocation });
   await link.push(good, bad);
   await until("a verdict on the first", () => link.last(good.ID)?.DeploymentStatus?.Healthy === true);
   await until("a verdict on the second", () => link.last(bad.ID)?.DeploymentStatus?.Healthy === false);
