@@ -17,7 +17,7 @@ export class Tally {
   readonly #exhausted = new Map<number, string>();
   readonly #dimensions: Counts = {};
   readonly #classExhausted: Counts = {};
-  /** Rows that a distinct rule keeps out for now, and which. */
+  /** Rows that a distinct rule keeps out at present, and which. */
   readonly #keptOut = new Map<number, string>();
 
   /** `filtered` counts by reason those of `ready` that aren't in `feasible`; it is kept and changed. */

@@ -27,7 +27,7 @@ export class AtomicFile {
     private readonly observer: WriteObserver,
   ) {}
 
-  /** Resolves when `content` or something newer is on disk, or could not be written for now. */
+  /** Resolves when `content` or something newer is on disk, or could not be written this time. */
   async save(content: string): Promise<void> {
     this.wanted = content;
     while (this.wanted !== undefined && !this.failing && !this.removed.signal.aborted) {

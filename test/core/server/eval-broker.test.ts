@@ -164,6 +164,22 @@ test("an evaluation with WaitUntil is held back until then", (t) => {
   assert.ok(queue.dequeue(["service"]));
 });
 
+test("a wall clock that is set back an hour does not hold a delayed evaluation up", (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  let [now, wall] = [0, 10_000_000];
+  t.mock.method(performance, "now", () => now);
+  t.mock.method(Date, "now", () => wall);
+  const queue = broker();
+  queue.enqueue(evaluation({ WaitUntil: new Date(wall + 500).toISOString() }));
+  wall -= 3_600_000;
+  now = 499;
+  t.mock.timers.tick(499);
+  assert.equal(queue.dequeue(["service"]), undefined);
+  now = 500;
+  t.mock.timers.tick(1);
+  assert.ok(queue.dequeue(["service"]));
+});
+
 test("an evaluation written again by its holder is delivered again after the ack", () => {
   const queue = broker();
   const one = evaluation();
