@@ -42,11 +42,16 @@ export async function runAgent(options: AgentOptions): Promise<number> {
     () => undefined,
     (error: unknown) => ({ error: error instanceof Error ? error : new Error(reasonOf(error)) }),
   );
+  // From now on, so that no SIGHUP ends an agent that is about to be up: it is heard when the agent is.
+  process.on("SIGHUP", () => {
+    void started.then(async (failed) => {
+      if (failed === undefined) await reload(running);
+    });
+  });
   const early = await Promise.race([started, stop.reason]);
   if (early === undefined) {
     out("==> Drover agent started! Log data will stream in below:\n\n");
     running.log.release();
-    process.on("SIGHUP", () => void reload(running));
   }
   const reason = early ?? (await stop.reason);
   return finish(running, reason, early !== undefined);

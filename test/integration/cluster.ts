@@ -14,15 +14,21 @@ export interface Ports {
 /** A server and a client agent in processes of their own, on loopback, in a temporary folder. */
 export class Cluster {
   readonly folder = mkdtempSync(join(tmpdir(), "drover-it-"));
+  /** Port at which the client reaches the broker; another than the broker's own where something stands between. */
+  brokerSeenByClient: number;
   server: Running | undefined;
   client: Running | undefined;
+  /** The token that the client was started with. */
+  joinToken = "";
   readonly #markers: string[] = [this.folder];
 
   private constructor(
     readonly serverPorts: Ports,
     readonly clientPorts: Ports,
     readonly broker: number,
-  ) {}
+  ) {
+    this.brokerSeenByClient = broker;
+  }
 
   static async create(): Promise<Cluster> {
     const [a, b, c, d, e, f, g] = (await freePorts(7)) as [
@@ -83,6 +89,7 @@ export class Cluster {
       ),
     );
     const { JoinToken } = await this.post<{ JoinToken: string }>("/operator/join-token", { TTL: "10m" });
+    this.joinToken = JoinToken;
     this.client = drover(["agent", "-config", config], { DROVER_JOIN_TOKEN: JoinToken });
     const { client } = this;
     await eventually("a ready node", async () => {
@@ -160,7 +167,7 @@ ${role}
 plugin "mqtt" {
   config {
     broker {
-      ${name === "server" ? `listen = "127.0.0.1:${this.broker}"` : `url = "mqtt://127.0.0.1:${this.broker}"`}
+      ${name === "server" ? `listen = "127.0.0.1:${this.broker}"` : `url = "mqtt://127.0.0.1:${this.brokerSeenByClient}"`}
     }
   }
 }

@@ -39,6 +39,7 @@ class Run {
       });
     }
     this.ended = once(this.#process, "close").then(([code]) => code as number | null);
+    this.#process.on("close", () => this.#process.emit("printed"));
   }
 
   signal(name: NodeJS.Signals): void {
@@ -48,6 +49,9 @@ class Run {
   async printed(what: RegExp): Promise<void> {
     const end = AbortSignal.timeout(20_000);
     while (!what.test(this.output)) {
+      if (this.#process.exitCode !== null || this.#process.signalCode !== null) {
+        assert.fail(`ended without ${what}:\n${this.output}`);
+      }
       await once(this.#process, "printed", { signal: end }).catch(() =>
         assert.fail(`no ${what} in:\n${this.output}`),
       );
@@ -72,6 +76,7 @@ async function agent(body: string, config = ""): Promise<Run> {
       "mqtt",
       "client-agent",
       "raw_exec",
+      "http-api",
     ]
       .map((name) => `plugin "${name}" { enabled = false }\n`)
       .join("")}plugin "probe" {\n  source = "${folder}/probe.mjs"\n  config {\n    ${config}\n  }\n}\n`,
@@ -106,7 +111,7 @@ test("everything wrong with the configuration is said and the code is 1", async 
   assert.equal(await run.ended, 1);
   assert.match(
     run.output,
-    /Error starting agent: .*agent\.hcl:10: plugin "probe" config: levle: unknown key; did you mean "level"\?/,
+    /Error starting agent: .*agent\.hcl:11: plugin "probe" config: levle: unknown key; did you mean "level"\?/,
   );
 });
 
