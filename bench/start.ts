@@ -64,7 +64,7 @@ async function once(idle: number): Promise<Record<string, number>> {
       exit_code: code ?? -1,
     };
   } finally {
-    if (agent.alive) await agent.kill("SIGKILL");
+    if (agent.alive) await agent.kill("SIGINT");
   }
 }
 

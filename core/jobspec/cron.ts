@@ -49,14 +49,14 @@ const MONTH: FieldKind = { name: "month", min: 1, max: 12, names: MONTHS };
 const DAY_OF_WEEK: FieldKind = { name: "day-of-week", min: 0, max: 7, names: DAYS };
 const YEAR: FieldKind = { name: "year", min: 1970, max: 2099 };
 
-const SHORTHANDS: Readonly<Record<string, string>> = {
-  "@yearly": "0 0 0 1 1 * *",
-  "@annually": "0 0 0 1 1 * *",
-  "@monthly": "0 0 0 1 * * *",
-  "@weekly": "0 0 0 * * 0 *",
-  "@daily": "0 0 0 * * * *",
-  "@hourly": "0 0 * * * * *",
-};
+const SHORTHANDS: ReadonlyMap<string, string> = new Map([
+  ["@yearly", "0 0 0 1 1 * *"],
+  ["@annually", "0 0 0 1 1 * *"],
+  ["@monthly", "0 0 0 1 * * *"],
+  ["@weekly", "0 0 0 * * 0 *"],
+  ["@daily", "0 0 0 * * * *"],
+  ["@hourly", "0 0 * * * * *"],
+]);
 
 /**
  * Reads a cron expression of five, six or seven fields. Five are minute, hour, day of month, month, day of week; a
@@ -64,9 +64,9 @@ const SHORTHANDS: Readonly<Record<string, string>> = {
  */
 export function parseCron(spec: string): CronSchedule {
   const trimmed = spec.trim().toLowerCase();
-  const fields = (SHORTHANDS[trimmed] ?? trimmed).split(/\s+/);
-  if (trimmed.startsWith("@") && SHORTHANDS[trimmed] === undefined) {
-    throw new CronError(`unknown shorthand; known are ${Object.keys(SHORTHANDS).join(", ")}`);
+  const fields = (SHORTHANDS.get(trimmed) ?? trimmed).split(/\s+/);
+  if (trimmed.startsWith("@") && !SHORTHANDS.has(trimmed)) {
+    throw new CronError(`unknown shorthand; known are ${[...SHORTHANDS.keys()].join(", ")}`);
   }
   if (fields.length < 5 || fields[0] === "")
     throw new CronError(`missing field(s): ${fields.length} of at least 5`);

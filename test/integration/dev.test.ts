@@ -46,7 +46,7 @@ test("drover dev runs a job file, shows it, and Ctrl-C leaves nothing behind", {
   timeout: 60_000,
 }, async (t) => {
   const dev: Running = drover(["dev", "examples/hello.hcl"]);
-  t.after(() => dev.kill("SIGKILL"));
+  t.after(() => dev.kill("SIGINT"));
   await eventually("the job running and its first log lines", () => {
     if (!dev.alive) throw new Error(dev.output);
     return /pending/.test(dev.output) && /running/.test(dev.output) && /hello/i.test(dev.output);

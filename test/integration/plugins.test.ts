@@ -21,7 +21,8 @@ async function agentWith(
   writeFileSync(config, JSON.stringify({ plugin: [{ [name]: [{ source: file }] }] }));
   const [http] = await freePorts(1);
   const agent = drover(["agent", "-dev", "-config", config, `-http-port=${http}`]);
-  t.after(() => agent.kill("SIGKILL"));
+  // In order, so that its temporary folder goes too.
+  t.after(() => agent.kill("SIGINT"));
   return { agent, api: `http://127.0.0.1:${http}/v1` };
 }
 

@@ -59,6 +59,7 @@ describe("cron expressions", () => {
           assert.ok(error instanceof CronError);
         }
       }),
+      { examples: [["__proto__"], ["constructor"], ["@"]] },
     );
   });
 });
