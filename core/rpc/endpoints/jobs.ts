@@ -26,6 +26,7 @@ import type { CommandLog } from "../../server/command-log.js";
 import { unixNanos } from "../../server/command-log.js";
 import { newEvaluation } from "../../server/nodes/node-evaluations.js";
 import { CommandType } from "../../state/index.js";
+import { notInForce } from "./not-in-force.js";
 
 /** Milliseconds that an admission hook may take. */
 const ADMISSION_DEADLINE = 1_000;
@@ -151,7 +152,7 @@ export class Jobs implements JobEndpoint {
       DriverConfigValidated: true,
       Error: errors.length === 0 ? "" : formatMultiError(errors),
       ValidationErrors: errors.length === 0 ? null : errors,
-      Warnings: warnings.length === 0 ? "" : formatWarnings(warnings),
+      Warnings: formatWarnings([...warnings, ...notInForce(job)]),
     };
   }
 
@@ -183,12 +184,12 @@ export class Jobs implements JobEndpoint {
     }
     const checked = validateJob(job, { jobTypes: this.jobTypes });
     errors.push(...checked.errors);
-    warnings.push(...checked.warnings);
+    warnings.push(...checked.warnings, ...notInForce(job));
     if (errors.length > 0) {
       this.log.debug({ job: job.ID, errors: errors.length }, "job refused");
       throw new EndpointError(500, formatMultiError(errors));
     }
-    return { job, warnings: warnings.length === 0 ? "" : formatWarnings(warnings) };
+    return { job, warnings: formatWarnings(warnings) };
   }
 
   #canonical(input: unknown, namespace: string): Job {

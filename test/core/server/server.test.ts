@@ -112,6 +112,16 @@ describe("the way of a job", () => {
   });
 });
 
+test("what a job asks for and this version does not do is told at registration", async (t) => {
+  const bench = await started(t);
+  const { jobs } = bench.server.endpoints;
+  assert.equal((await jobs.register(registration(paperJob("plain", 1)))).Warnings, "");
+  const periodic = { Type: "batch", Periodic: { Spec: "*/15 * * * *", SpecType: "cron", Enabled: true } };
+  const { Warnings, EvalID } = await jobs.register(registration(paperJob("cron", 1, 100, periodic)));
+  assert.match(Warnings, /periodic jobs are kept, but this version does not launch them/);
+  assert.equal(EvalID, "");
+});
+
 describe("refusals", () => {
   test("an invalid job shows every error and leaves no trace", async (t) => {
     const bench = await started(t);
