@@ -14,7 +14,6 @@ const BENCHMARKS: Readonly<Record<string, { readonly module: string; readonly ab
     module: "./scheduling.js",
     about: "placements a second on the node columns (--nodes 5000 --allocs 10000)",
   },
-  state: { module: "./state.js", about: "rows a second through the state machine (--rows 200000)" },
 };
 
 const [name = "", ...args] = process.argv.slice(2);
