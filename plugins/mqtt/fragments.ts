@@ -46,7 +46,7 @@ export class FragmentAssembly {
       if (this.unfinished.size >= MAX_UNFINISHED) {
         throw new RefusedPayload("oversized", `more than ${MAX_UNFINISHED} messages in fragments at once`);
       }
-      message = { pieces: new Array(count).fill(undefined), since: Date.now(), missing: count, bytes: 0 };
+      message = { pieces: new Array(count).fill(undefined), since: performance.now(), missing: count, bytes: 0 };
       this.unfinished.set(id, message);
     }
     if (message.pieces.length !== count || index >= count || message.pieces[index] !== undefined) {
@@ -73,7 +73,7 @@ export class FragmentAssembly {
 
   /** A piece that the broker lost leaves the rest behind. */
   private forgetOld(): void {
-    const before = Date.now() - UNFINISHED_MS;
+    const before = performance.now() - UNFINISHED_MS;
     for (const [id, message] of this.unfinished) if (message.since < before) this.forget(id);
   }
 }

@@ -20,7 +20,7 @@ export class Refusals {
     this.count(reason);
     const known = this.logged.has(`${who} ${reason}`) || this.logged.size < MAX_REMEMBERED;
     const key = known ? `${who} ${reason}` : `others ${reason}`;
-    const now = Date.now();
+    const now = performance.now();
     const last = this.logged.get(key);
     if (last !== undefined && now - last < REPEAT_AFTER_MS) return;
     this.logged.set(key, now);
