@@ -46,7 +46,12 @@ export class FragmentAssembly {
       if (this.unfinished.size >= MAX_UNFINISHED) {
         throw new RefusedPayload("oversized", `more than ${MAX_UNFINISHED} messages in fragments at once`);
       }
-      message = { pieces: new Array(count).fill(undefined), since: performance.now(), missing: count, bytes: 0 };
+      message = {
+        pieces: new Array(count).fill(undefined),
+        since: performance.now(),
+        missing: count,
+        bytes: 0,
+      };
       this.unfinished.set(id, message);
     }
     if (message.pieces.length !== count || index >= count || message.pieces[index] !== undefined) {
