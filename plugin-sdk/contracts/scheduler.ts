@@ -107,6 +107,8 @@ export interface PlacementRequest {
   readonly penaltyNodes?: ReadonlySet<string>;
   /** Nodes to be tried before all others (sticky disk, in-place). */
   readonly preferredNode?: string;
+  /** The one node that may be used: a system job has an allocation of its own for each. */
+  readonly onlyNode?: string;
 }
 
 export interface Placement {
@@ -114,6 +116,8 @@ export interface Placement {
   readonly nodeName: string;
   readonly resources: Allocation["AllocatedResources"];
   readonly metrics: AllocMetric;
+  /** Allocations of lower priority that must leave the node for it; the scheduler puts them into the plan. */
+  readonly preempted?: readonly Allocation[];
 }
 
 /** Gives each allocation the best node, counting what the plan already holds. */

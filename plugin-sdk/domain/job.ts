@@ -28,6 +28,7 @@ export const JobType = {
   Service: "service",
   Batch: "batch",
   System: "system",
+  SysBatch: "sysbatch",
   Core: "_core",
 } as const;
 /** A scheduler plugin may add its own name, so any string is admitted. */

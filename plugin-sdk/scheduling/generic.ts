@@ -22,7 +22,7 @@ import { type Plan, type PlanResult, planIsNoOp } from "../domain/plan.js";
 import { tasksUpdated } from "./job-diff.js";
 import { coalesceFailure } from "./metrics.js";
 import { cancelStop, placeAllocation, stopAllocation } from "./plan.js";
-import { seededUUID } from "./random.js";
+import { PlanIds, seededUUID } from "./random.js";
 import {
   AllocDescription,
   type PlaceDecision,
@@ -78,6 +78,7 @@ class Run {
   #queued: Record<string, number> = {};
   #annotations: Evaluation["PlanAnnotations"];
   #nextEval = "";
+  #ids!: PlanIds;
   /** Follow-up evaluations already made, by their time: a second attempt uses them again. */
   readonly #followUps = new Map<number, string>();
 
@@ -95,6 +96,8 @@ class Run {
     this.#queued = {};
     const job = state.job(evaluation.Namespace, evaluation.JobID);
     const plan = this.#context.newPlan(job);
+    // The plan's snapshot is a seed too: another delivery of the evaluation must not meet what this one committed.
+    this.#ids = new PlanIds("allocation", evaluation.ID, plan.SnapshotIndex, this.#attempts);
     const placer = this.#context.placer(plan);
     this.#placer = placer;
 
@@ -251,12 +254,12 @@ class Run {
       this.#failed[group.Name] = placement.failed;
       return null;
     }
-    const allocation = this.#newAllocation(plan, job, decision, placement);
+    const allocation = this.#newAllocation(job, decision, placement);
     placeAllocation(plan, allocation);
     return allocation;
   }
 
-  #newAllocation(plan: Plan, job: Job, decision: PlaceDecision, placement: Placement): Allocation {
+  #newAllocation(job: Job, decision: PlaceDecision, placement: Placement): Allocation {
     const { group, name, previous, reschedule } = decision;
     const { evaluation } = this.#context;
     const allocation: Allocation = {
@@ -270,15 +273,7 @@ class Run {
       DeploymentStatus: null,
       DesiredStatus: AllocDesiredStatus.Run,
       EvalID: evaluation.ID,
-      // The plan's snapshot is a seed too: another delivery of the evaluation must not meet what this one committed.
-      ID: seededUUID(
-        "allocation",
-        evaluation.ID,
-        plan.SnapshotIndex,
-        this.#attempts,
-        name,
-        previous?.ID ?? "",
-      ),
+      ID: this.#ids.next(),
       Job: null,
       JobCreateIndex: job.CreateIndex,
       JobID: job.ID,

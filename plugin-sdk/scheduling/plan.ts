@@ -68,6 +68,18 @@ export function stopAllocation(plan: Plan, allocation: Allocation, options: Stop
   record(plan, { kind: "stop", allocation });
 }
 
+/** Evicts an allocation so that the one with id `byId` has room; both are in the plan, so they are committed together. */
+export function preemptAllocation(plan: Plan, allocation: Allocation, byId: string): void {
+  append(plan.NodePreemptions, {
+    ...allocation,
+    Job: null,
+    DesiredStatus: AllocDesiredStatus.Evict,
+    DesiredDescription: `Preempted by alloc ID ${byId}`,
+    PreemptedByAllocation: byId,
+  });
+  record(plan, { kind: "stop", allocation });
+}
+
 /** Takes a stop back, where the replacement found no place. */
 export function cancelStop(plan: Plan, allocation: Allocation): void {
   const list = plan.NodeUpdate[allocation.NodeID] ?? [];
