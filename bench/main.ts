@@ -10,6 +10,11 @@ const BENCHMARKS: Readonly<Record<string, { readonly module: string; readonly ab
     about: "process start to ready, submit to running, idle memory, Ctrl-C (--runs 5)",
   },
   raft: { module: "./raft.js", about: "commands a second through the durable log" },
+  schedule: {
+    module: "./schedule.js",
+    about:
+      "jobs submitted to allocations committed, through the durable log (--nodes 5000 --jobs 50 --count 1000 --type service --spread rack)",
+  },
   scheduling: {
     module: "./scheduling.js",
     about: "placements a second on the node columns (--nodes 5000 --allocs 10000)",

@@ -10,7 +10,10 @@ import type {
   Allocation,
   AllocationUpdate,
   AssignmentDelta,
+  Consensus,
   EventSink,
+  Logger,
+  Metrics,
   Node,
 } from "@drover/plugin-sdk";
 import { makeNode, quietLogger, quietMetrics } from "@drover/plugin-sdk/testing";
@@ -61,14 +64,28 @@ class PaperTransport implements AgentTransport {
   }
 }
 
-export class BenchServer {
-  readonly folder = mkdtempSync(join(tmpdir(), "drover-server-"));
-  readonly consensus = new SingleConsensus();
+/** What a server under measurement has in place of the parts of a test. */
+export interface BenchServerParts<C extends Consensus> {
+  readonly folder: string;
+  readonly consensus: C;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+}
+
+export class BenchServer<C extends Consensus = SingleConsensus> {
+  readonly folder: string;
+  readonly consensus: C;
   readonly transport = new PaperTransport();
   readonly state: StateStore;
   readonly server: Server;
 
-  constructor(hooks: readonly AdmissionHook[] = [], sinks: readonly EventSink[] = []) {
+  constructor(
+    hooks: readonly AdmissionHook[] = [],
+    sinks: readonly EventSink[] = [],
+    parts?: BenchServerParts<C>,
+  ) {
+    this.folder = parts?.folder ?? mkdtempSync(join(tmpdir(), "drover-server-"));
+    this.consensus = parts?.consensus ?? (new SingleConsensus() as unknown as C);
     this.state = StateStore.open({ path: join(this.folder, "state") });
     const agent = {
       nodeName: "test",
@@ -101,8 +118,8 @@ export class BenchServer {
       sinks,
       schedulers: [plugin("scheduler-service"), plugin("scheduler-batch")],
       types: ["service", "batch"],
-      log: quietLogger,
-      metrics: quietMetrics,
+      log: parts?.log ?? quietLogger,
+      metrics: parts?.metrics ?? quietMetrics,
       fatal: (error) => {
         throw error;
       },

@@ -1,0 +1,309 @@
+/** A server with its durable log and scheduling threads, and nodes on paper: what the scheduling benchmarks measure. */
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { monitorEventLoopDelay } from "node:perf_hooks";
+import type { Consensus, Logger, Metrics, Node } from "@drover/plugin-sdk";
+import { quietMetrics } from "@drover/plugin-sdk/testing";
+import { SharedNodeColumns } from "../core/state/read/index.js";
+import { RaftConfig } from "../plugins/consensus-raft/config.js";
+import { RaftConsensus } from "../plugins/consensus-raft/consensus.js";
+import { BenchServer, paperJob, paperNode } from "../test/core/server/bench-server.js";
+
+const RACKS = 50;
+/** What a node has and a task takes. */
+const NODE = { cpu: 64_000, memory: 131_072, disk: 1_000_000 } as const;
+const TASK = { cpu: 100, memory: 64, disk: 150 } as const;
+/** Registrations under way at once. */
+const REGISTERING = 64;
+const SUBMITTING = 16;
+/** Milliseconds without a placement after which the benchmark gives up. */
+const STALLED = 60_000;
+
+const ignore = (): void => undefined;
+const log: Logger = {
+  trace: ignore,
+  debug: ignore,
+  info: ignore,
+  warn: (fields, message) => console.error("warn", message, fields),
+  error: (fields, message) => console.error("error", message, fields),
+  child: () => log,
+};
+
+/** Keeps the durations of evaluations. */
+class EvaluationTimes implements Metrics {
+  readonly values: number[] = [];
+  /** Told when a node missed its heartbeat. */
+  onInvalidate: () => void = ignore;
+  gauge = ignore;
+  onCollect = quietMetrics.onCollect;
+  toJSON = quietMetrics.toJSON;
+  toPrometheus = quietMetrics.toPrometheus;
+
+  increment(name: string): void {
+    if (name === "nomad.heartbeat.invalidate") this.onInvalidate();
+  }
+
+  sample(name: string, value: number): void {
+    if (name.startsWith("nomad.worker.invoke_scheduler")) this.values.push(value);
+  }
+
+  quantile(part: number): number {
+    const sorted = [...this.values].sort((a, b) => a - b);
+    return round(sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? 0, 1);
+  }
+}
+
+export interface Load {
+  readonly jobs: number;
+  readonly count: number;
+  readonly type: string;
+  /** Attribute of the nodes' metadata. */
+  readonly spread?: string;
+}
+
+export class ClusterUnderLoad {
+  readonly #nodes: Node[] = [];
+  readonly #heartbeats = new Map<string, NodeJS.Timeout>();
+  readonly #columns: SharedNodeColumns;
+  #logBytes = 0;
+  #serial = 0;
+  #placedBefore = 0;
+
+  private constructor(
+    readonly server: BenchServer<RaftConsensus>,
+    readonly times: EvaluationTimes,
+  ) {
+    this.#columns = new SharedNodeColumns(server.state.columns);
+  }
+
+  static async start(options: { readonly nodes: number }): Promise<ClusterUnderLoad> {
+    const folder = await mkdtemp(join(tmpdir(), "drover-bench-"));
+    const advertise = { http: "", rpc: "127.0.0.1:4647", serf: "" };
+    const consensus = new RaftConsensus({
+      agent: { dataDir: folder, devMode: false, advertise },
+      log,
+      metrics: quietMetrics,
+      config: RaftConfig.parse({}),
+    });
+    await consensus.prepare((error) => {
+      throw error;
+    });
+    const times = new EvaluationTimes();
+    const cluster = new ClusterUnderLoad(
+      new BenchServer([], [], { folder, consensus, log, metrics: times }),
+      times,
+    );
+    cluster.#countLog(consensus);
+    await cluster.server.start();
+    await cluster.#registerNodes(options.nodes);
+    return cluster;
+  }
+
+  /** Ids of the nodes, in the order of their registration. */
+  get nodes(): readonly Node[] {
+    return this.#nodes;
+  }
+
+  /** Submits jobs and waits until everything they ask for is committed. */
+  async schedule(load: Load): Promise<object> {
+    const total = load.jobs * load.count;
+    const tenths: number[] = [];
+    const delays = monitorEventLoopDelay({ resolution: 1 });
+    this.times.values.length = 0;
+    const logBefore = this.#logBytes;
+    delays.enable();
+    const begin = performance.now();
+    const done = this.#reaches(total, (placed) => {
+      while (tenths.length < 10 && placed >= ((tenths.length + 1) * total) / 10)
+        tenths.push(performance.now());
+    });
+    await this.#submit(load);
+    const submitted = performance.now();
+    await done;
+    const end = performance.now();
+    delays.disable();
+    this.#placedBefore += total;
+    const spans = tenths.map((at, i) => at - (tenths[i - 1] ?? begin));
+    return {
+      placements: total,
+      seconds: round((end - begin) / 1000, 3),
+      placements_per_s: Math.round(total / ((end - begin) / 1000)),
+      submit_ms: round(submitted - begin, 0),
+      evaluation_p50_ms: this.times.quantile(0.5),
+      evaluation_p99_ms: this.times.quantile(0.99),
+      evaluations: this.times.values.length,
+      loop_delay_max_ms: round(delays.max / 1e6, 1),
+      loop_delay_p99_ms: round(delays.percentile(99) / 1e6, 1),
+      rss_mb: Math.round(process.memoryUsage.rss() / 1e6),
+      log_bytes_per_placement: round((this.#logBytes - logBefore) / total, 1),
+      last_tenth_to_first: round((spans[0] ?? 0) / (spans[9] ?? 1), 2),
+    };
+  }
+
+  /** A node is not heard of any more; resolves with the milliseconds until all its allocations run elsewhere. */
+  async lose(node: Node): Promise<{ readonly allocations: number; readonly milliseconds: number }> {
+    const { state } = this.server;
+    let lost: number;
+    {
+      using snapshot = state.snapshot();
+      lost = snapshot.allocationsByNode(node.ID).filter((one) => one.DesiredStatus === "run").length;
+    }
+    clearTimeout(this.#heartbeats.get(node.ID));
+    this.#heartbeats.delete(node.ID);
+    await new Promise<void>((resolve) => {
+      this.times.onInvalidate = resolve;
+    });
+    const begin = performance.now();
+    const replacedOf = (): number => {
+      using snapshot = state.snapshot();
+      return snapshot.allocationsByNode(node.ID).filter((one) => one.NextAllocation !== undefined).length;
+    };
+    await this.#waitFor(() => replacedOf() >= lost);
+    return { allocations: lost, milliseconds: round(performance.now() - begin, 1) };
+  }
+
+  async stop(): Promise<void> {
+    for (const timer of this.#heartbeats.values()) clearTimeout(timer);
+    this.#heartbeats.clear();
+    await this.server.stop();
+    await rm(this.server.folder, { recursive: true, force: true });
+  }
+
+  /** Allocations that the columns hold, by the CPU they take: every task takes the same. */
+  #placed(): number {
+    const used = this.#columns.cpuUsed;
+    let sum = 0;
+    for (let row = 0; row < used.length; row++) sum += used[row]!;
+    return Math.round(sum / TASK.cpu);
+  }
+
+  #reaches(total: number, progress: (placed: number) => void): Promise<void> {
+    const before = this.#placedBefore;
+    return this.#waitFor(() => {
+      const placed = this.#placed() - before;
+      progress(placed);
+      return placed >= total;
+    });
+  }
+
+  /** Resolves when `done`, which is asked after every commit. */
+  #waitFor(done: () => boolean): Promise<void> {
+    return new Promise((resolve, reject) => {
+      let moved = performance.now();
+      const stalled = setInterval(() => {
+        if (performance.now() - moved < STALLED) return;
+        leave();
+        reject(new Error(`nothing was committed for ${STALLED / 1000} s; ${this.#placed()} allocations are placed`));
+      }, 1_000);
+      const off = this.server.state.onApplied((_, tables) => {
+        if (!tables.has("allocs")) return;
+        moved = performance.now();
+        if (!done()) return;
+        leave();
+        resolve();
+      });
+      const leave = (): void => {
+        clearInterval(stalled);
+        off();
+      };
+    });
+  }
+
+  async #submit(load: Load): Promise<void> {
+    const first = this.#serial;
+    this.#serial += load.jobs;
+    await inParallel(SUBMITTING, load.jobs, async (i) => {
+      await this.server.server.endpoints.jobs.register({
+        job: benchJob(`bench-${first + i}`, load),
+        namespace: "default",
+        region: "global",
+        enforceIndex: false,
+        jobModifyIndex: 0,
+        preserveCounts: false,
+      });
+    });
+  }
+
+  async #registerNodes(count: number): Promise<void> {
+    for (let i = 0; i < count; i++) this.#nodes.push(benchNode(i));
+    await inParallel(REGISTERING, count, async (i) => {
+      const node = this.#nodes[i]!;
+      const { heartbeatTTL } = await this.server.handler.handle(node.ID, "node.register", { node });
+      this.#heartbeatLater(node.ID, heartbeatTTL);
+    });
+  }
+
+  #heartbeatLater(nodeId: string, ttl: number): void {
+    const timer = setTimeout(() => {
+      this.server.handler.handle(nodeId, "node.heartbeat", { status: "ready" }).then(
+        ({ heartbeatTTL }) => {
+          if (this.#heartbeats.has(nodeId)) this.#heartbeatLater(nodeId, heartbeatTTL);
+        },
+        (error: unknown) => console.error("heartbeat", nodeId, error),
+      );
+    }, ttl / 2);
+    timer.unref();
+    this.#heartbeats.set(nodeId, timer);
+  }
+
+  #countLog(consensus: Consensus): void {
+    const propose = consensus.propose.bind(consensus);
+    consensus.propose = (command) => {
+      this.#logBytes += command.length;
+      return propose(command);
+    };
+  }
+}
+
+function benchNode(i: number): Node {
+  const node = paperNode({ Meta: { rack: `r${i % RACKS}` } });
+  return {
+    ...node,
+    NodeResources: {
+      ...node.NodeResources,
+      Cpu: { ...node.NodeResources.Cpu, CpuShares: NODE.cpu },
+      Memory: { MemoryMB: NODE.memory },
+      Disk: { DiskMB: NODE.disk },
+    },
+  };
+}
+
+function benchJob(id: string, load: Load): object {
+  return paperJob(id, load.count, TASK.cpu, {
+    Type: load.type,
+    Constraints: [
+      { LTarget: "${attr.kernel.name}", Operand: "=", RTarget: "linux" },
+      { LTarget: "${attr.cpu.arch}", Operand: "=", RTarget: "amd64" },
+    ],
+    ...(load.spread === undefined ? {} : { Spreads: [{ Attribute: `\${meta.${load.spread}}`, Weight: 100 }] }),
+    TaskGroups: [
+      {
+        Name: "g",
+        Count: load.count,
+        EphemeralDisk: { SizeMB: TASK.disk },
+        Tasks: [
+          {
+            Name: "t",
+            Driver: "raw_exec",
+            Config: { command: "/bin/true" },
+            Resources: { CPU: TASK.cpu, MemoryMB: TASK.memory },
+          },
+        ],
+      },
+    ],
+  });
+}
+
+/** Runs `work` for 0 to `count` - 1, `width` at a time. */
+async function inParallel(width: number, count: number, work: (i: number) => Promise<void>): Promise<void> {
+  let next = 0;
+  const lane = async (): Promise<void> => {
+    for (let i = next++; i < count; i = next++) await work(i);
+  };
+  await Promise.all(Array.from({ length: Math.min(width, count) }, lane));
+}
+
+function round(value: number, digits: number): number {
+  return Number(value.toFixed(digits));
+}
