@@ -194,7 +194,11 @@ export class ClusterUnderLoad {
       const stalled = setInterval(() => {
         if (performance.now() - moved < STALLED) return;
         leave();
-        reject(new Error(`nothing was committed for ${STALLED / 1000} s; ${this.#placed()} allocations are placed`));
+        reject(
+          new Error(
+            `nothing was committed for ${STALLED / 1000} s; ${this.#placed()} allocations are placed`,
+          ),
+        );
       }, 1_000);
       const off = this.server.state.onApplied((_, tables) => {
         if (!tables.has("allocs")) return;
@@ -276,7 +280,9 @@ function benchJob(id: string, load: Load): object {
       { LTarget: "${attr.kernel.name}", Operand: "=", RTarget: "linux" },
       { LTarget: "${attr.cpu.arch}", Operand: "=", RTarget: "amd64" },
     ],
-    ...(load.spread === undefined ? {} : { Spreads: [{ Attribute: `\${meta.${load.spread}}`, Weight: 100 }] }),
+    ...(load.spread === undefined
+      ? {}
+      : { Spreads: [{ Attribute: `\${meta.${load.spread}}`, Weight: 100 }] }),
     TaskGroups: [
       {
         Name: "g",

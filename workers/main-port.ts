@@ -1,6 +1,6 @@
 /** Requests of one task to the main thread; answers are matched by id, so several may be under way. */
 import type { MessagePort } from "node:worker_threads";
-import type { PlanResult, SchedulingAnswer, SchedulingRequest } from "@drover/plugin-sdk";
+import type { PackedPlanResult, SchedulingAnswer, SchedulingRequest } from "@drover/plugin-sdk";
 
 type WithoutId<T> = T extends { readonly id: number } ? Omit<T, "id"> : never;
 
@@ -8,7 +8,7 @@ export class MainPort {
   readonly #port: MessagePort;
   readonly #waiting = new Map<
     number,
-    { resolve(result: PlanResult | null): void; reject(error: Error): void }
+    { resolve(result: PackedPlanResult | null): void; reject(error: Error): void }
   >();
   #nextId = 1;
   #closed = false;
@@ -30,12 +30,15 @@ export class MainPort {
   }
 
   /** Resolves with the result of a plan, null for the other kinds. Rejects with the main thread's error, or when it left. */
-  request(request: WithoutId<SchedulingRequest>): Promise<PlanResult | null> {
+  request(
+    request: WithoutId<SchedulingRequest>,
+    transfer: readonly ArrayBufferLike[] = [],
+  ): Promise<PackedPlanResult | null> {
     if (this.#closed) return Promise.reject(goneError());
     const id = this.#nextId++;
     return new Promise((resolve, reject) => {
       this.#waiting.set(id, { resolve, reject });
-      this.#port.postMessage({ id, ...request } satisfies SchedulingRequest);
+      this.#port.postMessage({ id, ...request } satisfies SchedulingRequest, transfer as ArrayBuffer[]);
     });
   }
 

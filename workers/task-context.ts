@@ -7,6 +7,7 @@ import type {
   NodeColumns,
   NodeFilter,
   NodeScorer,
+  PackedPlanResult,
   Placer,
   Plan,
   PlanResult,
@@ -15,6 +16,7 @@ import type {
   StateSnapshot,
 } from "@drover/plugin-sdk";
 import { createPlan } from "@drover/plugin-sdk/scheduling";
+import { packPlan } from "../core/state/read/index.js";
 import type { MainPort } from "./main-port.js";
 import { ColumnPlacer } from "./placement/index.js";
 
@@ -27,6 +29,7 @@ export interface ThreadParts {
   readonly log: Logger;
 }
 
+const NANOSECONDS = 1e6;
 /** Milliseconds to wait for an index that the main thread says is committed. */
 const INDEX_DEADLINE = 5_000;
 const INDEX_POLL = 2;
@@ -95,14 +98,18 @@ export class TaskContext implements SchedulerContext {
   }
 
   async submitPlan(plan: Plan): Promise<{ readonly result: PlanResult; readonly refreshed: boolean }> {
-    const result = await this.#main.request({ kind: "plan", plan });
+    const packed = packPlan(plan, Date.now() * NANOSECONDS);
+    const result = await this.#main.request(
+      { kind: "plan", plan: packed },
+      packed.commands.map(({ buffer }) => buffer),
+    );
     if (result === null)
       throw new Error(`plan of evaluation ${this.evaluation.ID} was answered without a result`);
-    if (result.RefreshIndex === 0) return { result, refreshed: false };
-    const newer = await snapshotAt(this.#parts, Math.max(result.RefreshIndex, result.AllocIndex));
+    if (result.refreshIndex === 0) return { result: committedPart(plan, result), refreshed: false };
+    const newer = await snapshotAt(this.#parts, result.refreshIndex);
     this.#state.close();
     this.#state = newer;
-    return { result, refreshed: true };
+    return { result: committedPart(plan, result), refreshed: true };
   }
 
   async updateEvaluation(evaluation: Evaluation): Promise<void> {
@@ -120,4 +127,24 @@ export class TaskContext implements SchedulerContext {
   close(): void {
     this.#state.close();
   }
+}
+
+/** What of a plan was committed: all but the nodes that were refused, or nothing where all depends on all. */
+function committedPart(plan: Plan, result: PackedPlanResult): PlanResult {
+  const refused = new Set(result.refused);
+  const nothing = plan.AllAtOnce && refused.size > 0;
+  const without = (lists: Plan["NodeAllocation"]): Plan["NodeAllocation"] => {
+    if (refused.size === 0) return lists;
+    return nothing ? {} : Object.fromEntries(Object.entries(lists).filter(([node]) => !refused.has(node)));
+  };
+  return {
+    AllocIndex: result.index,
+    Deployment: nothing ? null : plan.Deployment,
+    DeploymentUpdates: nothing ? [] : plan.DeploymentUpdates,
+    NodeAllocation: without(plan.NodeAllocation),
+    NodePreemptions: without(plan.NodePreemptions),
+    NodeUpdate: without(plan.NodeUpdate),
+    RefreshIndex: result.refreshIndex,
+    RejectedNodes: [...result.refused],
+  };
 }

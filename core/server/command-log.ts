@@ -1,6 +1,6 @@
 import type { Consensus, Proposed } from "@drover/plugin-sdk";
-import type { Command, CommandPayloads, CommandType } from "../state/index.js";
-import { encodeCommand } from "../state/index.js";
+import type { Command, CommandPayloads, PlanCommand } from "../state/index.js";
+import { CommandType, encodeCommand } from "../state/index.js";
 
 /** Nanoseconds since the Unix epoch, as commands carry them (exact to 256 ns: a JS number). */
 export function unixNanos(): number {
@@ -25,6 +25,15 @@ export class CommandLog {
   async propose<T extends CommandType>(type: T, payload: CommandPayloads[T]): Promise<Proposed> {
     const command = { type, payload } as unknown as Command;
     const proposed = await this.consensus.propose(encodeCommand(command));
+    for (const listener of this.#listeners) listener(command, proposed.index);
+    return proposed;
+  }
+
+  /** Proposes a plan that a scheduling thread has encoded. */
+  async proposePlan(encoded: Uint8Array): Promise<Proposed> {
+    const proposed = await this.consensus.propose(encoded);
+    // The state machine has read it by now; it need not be read again for those who listen.
+    const command: Command = { type: CommandType.PlanApply, payload: proposed.result as PlanCommand };
     for (const listener of this.#listeners) listener(command, proposed.index);
     return proposed;
   }

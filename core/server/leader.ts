@@ -1,7 +1,7 @@
 import type { Consensus, Evaluation, Logger, Metrics, NodeStatus } from "@drover/plugin-sdk";
 import { clientTerminal, EvalStatus, evalShouldBlock, evalShouldEnqueue } from "@drover/plugin-sdk";
 import type { Command, StateStore } from "../state/index.js";
-import { CommandType } from "../state/index.js";
+import { CommandType, PlanBlock } from "../state/index.js";
 import { type CommandLog, unixNanos } from "./command-log.js";
 import type { BlockedEvals } from "./evaluations/blocked-evals.js";
 import { type EvalBroker, FAILED_QUEUE } from "./evaluations/eval-broker.js";
@@ -128,7 +128,10 @@ export class Leadership {
       case CommandType.PlanApply: {
         this.#track(command.payload.Evaluations);
         const ids = [...command.payload.Stopped, ...command.payload.Preempted].map((stop) => stop.ID);
-        const nodes = new Set(command.payload.Placed.map((allocation) => allocation.NodeID));
+        const { Placed } = command.payload;
+        const nodes = new Set(
+          Placed instanceof PlanBlock ? Placed.placedNodes() : Placed.map((allocation) => allocation.NodeID),
+        );
         using snapshot = this.parts.state.snapshot();
         for (const id of ids) {
           const allocation = snapshot.allocation(id);

@@ -4,8 +4,8 @@ import type {
   Evaluation,
   Logger,
   Metrics,
-  Plan,
-  PlanResult,
+  PackedPlan,
+  PackedPlanResult,
   SchedulerModule,
   SchedulingAnswer,
   SchedulingRequest,
@@ -22,7 +22,7 @@ const FAILURES_IN_A_ROW = 2;
 
 /** What a scheduler asks of the leader while it works. */
 export interface SchedulerRequests {
-  submitPlan(plan: Plan): Promise<PlanResult>;
+  submitPlan(plan: PackedPlan): Promise<PackedPlanResult>;
   updateEvaluation(evaluation: Evaluation, token: string): Promise<void>;
   createEvaluation(evaluation: Evaluation): Promise<void>;
   reblockEvaluation(evaluation: Evaluation, token: string): Promise<void>;

@@ -15,6 +15,7 @@ import { Nodes } from "../rpc/endpoints/nodes.js";
 import { Operator } from "../rpc/endpoints/operator.js";
 import { Status } from "../rpc/endpoints/status.js";
 import { CommandType, StateFsm, type StateStore } from "../state/index.js";
+import { SharedNodeColumns } from "../state/read/index.js";
 import { CommandLog, unixNanos } from "./command-log.js";
 import { BlockedEvals } from "./evaluations/blocked-evals.js";
 import { DEFAULT_BROKER_OPTIONS, EvalBroker } from "./evaluations/eval-broker.js";
@@ -79,7 +80,14 @@ export class Server {
       (evaluation) => broker.requeue(evaluation, broker.outstandingToken(evaluation.ID) ?? ""),
       () => setImmediate(() => this.#leadership.reapDuplicates()),
     );
-    const applier = new PlanApplier(state, commands, broker, log, metrics);
+    const applier = new PlanApplier({
+      state,
+      columns: new SharedNodeColumns(state.columns),
+      commands,
+      broker,
+      log,
+      metrics,
+    });
     const heartbeats = new Heartbeats(
       {
         minTTL: config.min_heartbeat_ttl,

@@ -1,13 +1,12 @@
 /**
  * Commands as the log carries them: MessagePack of `[codec version, command type, payload]`. The payload is the command's
- * own object, except for plans, which are packed tightly (see plan-codec.ts): they are most of the log.
+ * own object, except for plans, whose placements are packed tightly (see read/plan-block.ts): they are most of the log.
  */
 import { Packr } from "msgpackr";
-import { type Command, type CommandPayloads, CommandType } from "./commands.js";
-import { type PackedPlan, packPlan, unpackPlan } from "./plan-codec.js";
-
-/** Version of the encoding. A command of a newer version is refused, never guessed at. */
-export const COMMAND_CODEC_VERSION = 1;
+import { type Command, CommandType } from "./commands.js";
+import { type FirstPlanForm, unpackFirstForm } from "./plan-first-form.js";
+import { PlanBlock } from "./read/plan-block.js";
+import { COMMAND_CODEC_VERSION, encodePlanCommand, type PackedPlan } from "./read/plan-command.js";
 
 const NAMES = new Map<number, string>(Object.entries(CommandType).map(([name, type]) => [type, name]));
 
@@ -24,8 +23,8 @@ export function commandName(type: number): string {
 }
 
 export function encodeCommand(command: Command): Uint8Array {
-  const payload = command.type === CommandType.PlanApply ? packPlan(command.payload) : command.payload;
-  return new Uint8Array(packer.encode([COMMAND_CODEC_VERSION, command.type, payload]));
+  if (command.type === CommandType.PlanApply) return encodePlanCommand(command.payload);
+  return new Uint8Array(packer.encode([COMMAND_CODEC_VERSION, command.type, command.payload]));
 }
 
 /** Throws an UnknownCommandError for a newer codec version or an unknown type, and an Error for what is no command. */
@@ -46,8 +45,9 @@ export function decodeCommand(data: Uint8Array): Command {
   }
   if (typeof payload !== "object" || payload === null) throw new Error(`${commandName(type)} has no payload`);
   if (type !== CommandType.PlanApply) return { type, payload } as Command;
-  const plan: CommandPayloads[typeof CommandType.PlanApply] = unpackPlan(payload as PackedPlan);
-  return { type, payload: plan };
+  if (!("block" in payload)) return { type, payload: unpackFirstForm(payload as FirstPlanForm) };
+  const { rest, block } = payload as PackedPlan;
+  return { type, payload: { ...rest, Placed: new PlanBlock(block) } };
 }
 
 function unpack(data: Uint8Array): unknown {

@@ -26,6 +26,11 @@ import {
   NUMBER_COLUMNS,
   type NumberColumn,
 } from "./read/column-memory.js";
+import type { PlanBlock } from "./read/plan-block.js";
+
+/** Marks in a table of rows by node: not looked up yet; none, or counted already. */
+const UNKNOWN = -2;
+const NO_ROW = -1;
 
 const WORD = Uint32Array.BYTES_PER_ELEMENT;
 /** Rows are added in steps of this many. */
@@ -51,6 +56,8 @@ interface Column {
 export interface ColumnChanges {
   readonly nodes: ReadonlyMap<string, Node | null>;
   readonly usage: readonly { readonly before: Allocation | null; readonly after: Allocation | null }[];
+  /** New allocations of plans, by their position in the plan's block. */
+  readonly placed: readonly { readonly block: PlanBlock; readonly positions: readonly number[] }[];
 }
 
 export class NodeColumnsWriter {
@@ -84,7 +91,7 @@ export class NodeColumnsWriter {
   }
 
   apply(changes: ColumnChanges, allocationsOf: (nodeId: string) => readonly Allocation[]): void {
-    if (changes.nodes.size === 0 && changes.usage.length === 0) return;
+    if (changes.nodes.size === 0 && changes.usage.length === 0 && changes.placed.length === 0) return;
     const recounted = new Set<string>();
     for (const [id, node] of changes.nodes) {
       if (node === null) this.remove(id);
@@ -94,6 +101,7 @@ export class NodeColumnsWriter {
       if (before !== null && !recounted.has(before.NodeID)) this.addUsage(before, -1);
       if (after !== null && !recounted.has(after.NodeID)) this.addUsage(after, 1);
     }
+    for (const { block, positions } of changes.placed) this.addPlaced(block, positions, recounted);
     this.publish();
   }
 
@@ -133,6 +141,29 @@ export class NodeColumnsWriter {
     cpuUsed[row] = (cpuUsed[row] as number) + sign * use.cpu;
     memoryUsed[row] = (memoryUsed[row] as number) + sign * use.memory;
     diskUsed[row] = (diskUsed[row] as number) + sign * use.disk;
+  }
+
+  /** Adds the use of a plan's placements; each node and each kind of resources is looked up once. */
+  private addPlaced(block: PlanBlock, positions: readonly number[], recounted: ReadonlySet<string>): void {
+    const rows = new Int32Array(block.nodeCount).fill(UNKNOWN);
+    const uses: ResourceUse[] = [];
+    const { cpuUsed, memoryUsed, diskUsed } = this.numbers;
+    for (const at of positions) {
+      const node = block.node(at);
+      let row = rows[node]!;
+      if (row === UNKNOWN) {
+        const id = block.nodeId(node);
+        row = recounted.has(id) ? NO_ROW : (this.rows.get(id) ?? NO_ROW);
+        rows[node] = row;
+      }
+      if (row === NO_ROW) continue;
+      const kind = block.resource(at);
+      uses[kind] ??= allocationUse(block.resources[kind]!);
+      const use = uses[kind];
+      cpuUsed[row] = cpuUsed[row]! + use.cpu;
+      memoryUsed[row] = memoryUsed[row]! + use.memory;
+      diskUsed[row] = diskUsed[row]! + use.disk;
+    }
   }
 
   private addRow(id: string): number | undefined {

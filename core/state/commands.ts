@@ -3,10 +3,7 @@
  * command carries everything that must be the same on every server: times, ids and generated names included.
  */
 import type {
-  Allocation,
   AllocationUpdate,
-  Deployment,
-  DeploymentStatusUpdate,
   DesiredTransition,
   Evaluation,
   Job,
@@ -16,6 +13,7 @@ import type {
   NodeStatus,
   SchedulerConfiguration,
 } from "@drover/plugin-sdk";
+import { PLAN_COMMAND, type PlanCommand } from "./read/plan-command.js";
 
 export const CommandType = {
   NodeRegister: 1,
@@ -26,7 +24,7 @@ export const CommandType = {
   JobDeregister: 11,
   EvaluationUpdate: 20,
   EvaluationDelete: 21,
-  PlanApply: 30,
+  PlanApply: PLAN_COMMAND,
   AllocationClientUpdate: 31,
   AllocationDesiredTransition: 32,
   SchedulerConfigUpdate: 50,
@@ -79,21 +77,7 @@ export interface CommandPayloads {
   };
   [CommandType.EvaluationUpdate]: { Evaluations: Evaluation[]; Time: number };
   [CommandType.EvaluationDelete]: { EvalIDs: string[]; AllocIDs: string[] };
-  /**
-   * The committed part of a plan. `Placed` are new or updated in place; `Stopped` and `Preempted` name what changes of an
-   * existing allocation. Rows keep what the client reported.
-   */
-  [CommandType.PlanApply]: {
-    EvalID: string;
-    Placed: Allocation[];
-    Stopped: AllocationStop[];
-    Preempted: AllocationStop[];
-    Deployment: Deployment | null;
-    DeploymentUpdates: DeploymentStatusUpdate[];
-    /** Follow-up evaluations of preempted jobs. */
-    Evaluations: Evaluation[];
-    Time: number;
-  };
+  [CommandType.PlanApply]: PlanCommand;
   [CommandType.AllocationClientUpdate]: {
     Updates: AllocationUpdate[];
     Evaluations: Evaluation[];
@@ -114,17 +98,6 @@ export interface CommandPayloads {
   [CommandType.NodeEnroll]: { NodeID: string; PublicKey: string; TokenHash: string; Time: number };
   [CommandType.PluginRowPut]: { Plugin: string; Table: string; Key: string; Value: unknown };
   [CommandType.PluginRowDelete]: { Plugin: string; Table: string; Key: string };
-}
-
-/** What a plan changes of an allocation that it stops or evicts. */
-export interface AllocationStop {
-  ID: string;
-  DesiredStatus: "stop" | "evict";
-  DesiredDescription: string;
-  /** Set for allocations on lost nodes, where no client will report. */
-  ClientStatus?: Allocation["ClientStatus"];
-  FollowupEvalID?: string;
-  PreemptedByAllocation?: string;
 }
 
 export type Command = {

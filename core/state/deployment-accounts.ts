@@ -10,17 +10,37 @@ export interface DeploymentRows {
   putDeployment(deployment: Deployment, previous: Deployment | null): void;
 }
 
+interface Account {
+  readonly deployment: Deployment;
+  changed: boolean;
+}
+
 export class DeploymentAccounts {
-  private readonly open = new Map<string, { readonly deployment: Deployment; changed: boolean } | null>();
+  private readonly open = new Map<string, Account | null>();
 
   constructor(private readonly txn: DeploymentRows) {}
 
+  /** `count` new allocations with these fields in common were placed at `time` (Unix nanoseconds); `canaries` are their ids. */
+  allocationsPlaced(
+    row: Pick<Allocation, "DeploymentID" | "TaskGroup">,
+    count: number,
+    time: number,
+    canaries: readonly string[],
+  ): void {
+    const found = this.groupOf(row);
+    if (found === undefined) return;
+    const { account, group } = found;
+    group.PlacedAllocs += count;
+    if (canaries.length > 0)
+      group.PlacedCanaries = [...new Set([...(group.PlacedCanaries ?? []), ...canaries])];
+    startProgress(group, time);
+    account.changed = true;
+  }
+
   allocationChanged(row: Allocation, previous: Allocation | null): void {
-    if (row.DeploymentID === "") return;
-    const account = this.account(row.DeploymentID);
-    const groups = account?.deployment.TaskGroups;
-    if (!account || groups === undefined || !Object.hasOwn(groups, row.TaskGroup)) return;
-    const group = groups[row.TaskGroup] as DeploymentState;
+    const found = this.groupOf(row);
+    if (found === undefined) return;
+    const { account, group } = found;
     const placed = previous?.DeploymentID !== row.DeploymentID;
     const before = placed ? null : healthOf(previous?.DeploymentStatus);
     const after = placed ? null : healthOf(row.DeploymentStatus);
@@ -49,7 +69,16 @@ export class DeploymentAccounts {
     this.open.clear();
   }
 
-  private account(id: string): { readonly deployment: Deployment; changed: boolean } | null {
+  private groupOf(
+    row: Pick<Allocation, "DeploymentID" | "TaskGroup">,
+  ): { readonly account: Account; readonly group: DeploymentState } | undefined {
+    const account = row.DeploymentID === "" ? null : this.account(row.DeploymentID);
+    const groups = account?.deployment.TaskGroups;
+    if (!account || groups === undefined || !Object.hasOwn(groups, row.TaskGroup)) return undefined;
+    return { account, group: groups[row.TaskGroup] as DeploymentState };
+  }
+
+  private account(id: string): Account | null {
     let account = this.open.get(id);
     if (account === undefined) {
       const deployment = this.txn.deployment(id);
@@ -64,12 +93,18 @@ function healthOf(status: AllocDeploymentStatus | null | undefined): boolean | n
   return status?.Healthy ?? null;
 }
 
-/** The first placement starts the clock of the progress deadline, every healthy allocation restarts it. */
+/** The first placement starts the clock of the progress deadline. */
+function startProgress(group: DeploymentState, time: number): void {
+  if (group.ProgressDeadline === 0 || nanosOfRfc3339(group.RequireProgressBy) !== null) return;
+  group.RequireProgressBy = rfc3339(time + group.ProgressDeadline);
+}
+
+/** Every healthy allocation restarts the clock of the progress deadline. */
 function extendProgress(group: DeploymentState, row: Allocation, placed: boolean, healthy: boolean): void {
   if (group.ProgressDeadline === 0) return;
   const bound = nanosOfRfc3339(group.RequireProgressBy);
   if (placed && bound === null) {
-    group.RequireProgressBy = rfc3339(row.ModifyTime + group.ProgressDeadline);
+    startProgress(group, row.ModifyTime);
     return;
   }
   const decided = healthy ? nanosOfRfc3339(row.DeploymentStatus?.Timestamp ?? null) : null;

@@ -1,6 +1,5 @@
 /** The replicated state: its store, the machine that applies commands to it, and the commands' encoding. */
 export {
-  COMMAND_CODEC_VERSION,
   commandName,
   decodeCommand,
   encodeCommand,
@@ -11,6 +10,14 @@ export { computedClass } from "./commands/nodes.js";
 export { PLUGIN_KEY_LIMIT, PLUGIN_ROW_LIMIT } from "./commands/plugin-rows.js";
 export * from "./commands.js";
 export { type AppliedListener, StateFsm } from "./fsm.js";
+export { PlanBlock } from "./read/plan-block.js";
+export {
+  type AllocationStop,
+  COMMAND_CODEC_VERSION,
+  encodePlanCommand,
+  type PlanCommand,
+  stopOf,
+} from "./read/plan-command.js";
 export type { AgentKeyRow, JoinTokenRow } from "./read/schema.js";
 export { CommandRefused } from "./refusal.js";
 export { StateStore, type StateStoreOptions } from "./store.js";

@@ -34,6 +34,12 @@ export interface JobRows {
   removeJobVersion(namespace: string, id: string, createIndex: number, version: number): void;
 }
 
+/** What of an allocation the accounts count by. */
+export type PlacedFields = Pick<
+  Allocation,
+  "Namespace" | "JobID" | "JobVersion" | "JobCreateIndex" | "TaskGroup" | "ClientStatus" | "DesiredStatus"
+>;
+
 interface Account {
   readonly namespace: string;
   readonly id: string;
@@ -98,22 +104,47 @@ export class JobAccounts {
     return account;
   }
 
-  allocationChanged(row: Allocation, previous: Allocation | null): void {
+  /** `count` allocations appeared that have these fields in common. */
+  allocationsPlaced(row: PlacedFields, count: number): void {
     const account = this.account(row.Namespace, row.JobID);
     const { references } = account;
-    const before = previous !== null && !allocIsTerminal(previous) ? 1 : 0;
+    references.Allocations += count;
+    if (!allocIsTerminal(row)) references.LiveAllocations += count;
+    const version = versionRef(row);
+    references.Versions[version] = (references.Versions[version] ?? 0) + count;
+    account.referencesChanged = true;
+    account.statusDue = true;
+    const counts = groupOf(account, row);
+    if (counts === undefined) return;
+    counts.Queued = Math.max(0, counts.Queued - count);
+    counts[BUCKETS[row.ClientStatus]] += count;
+    account.summaryChanged = true;
+  }
+
+  allocationChanged(row: Allocation, previous: Allocation | null): void {
+    if (previous === null) {
+      this.allocationsPlaced(row, 1);
+      return;
+    }
+    const account = this.account(row.Namespace, row.JobID);
+    const { references } = account;
+    const before = allocIsTerminal(previous) ? 0 : 1;
     const after = allocIsTerminal(row) ? 0 : 1;
-    if (previous === null) references.Allocations += 1;
     references.LiveAllocations += after - before;
     const version = versionRef(row);
-    const oldVersion = previous === null ? undefined : versionRef(previous);
+    const oldVersion = versionRef(previous);
     if (version !== oldVersion) {
       references.Versions[version] = (references.Versions[version] ?? 0) + 1;
-      if (oldVersion !== undefined) release(account, oldVersion);
+      release(account, oldVersion);
     }
-    if (previous === null || after !== before || version !== oldVersion) account.referencesChanged = true;
+    if (after !== before || version !== oldVersion) account.referencesChanged = true;
     account.statusDue = true;
-    this.summarizeAllocation(account, row, previous);
+    const counts = groupOf(account, row);
+    if (counts === undefined || previous.ClientStatus === row.ClientStatus) return;
+    const left = BUCKETS[previous.ClientStatus];
+    if (counts[left] > 0) counts[left] -= 1;
+    counts[BUCKETS[row.ClientStatus]] += 1;
+    account.summaryChanged = true;
   }
 
   allocationRemoved(row: Allocation): void {
@@ -225,22 +256,6 @@ export class JobAccounts {
     }
   }
 
-  private summarizeAllocation(account: Account, row: Allocation, previous: Allocation | null): void {
-    const { summary } = account;
-    // An allocation of a purged job says nothing about a later job of the same name.
-    if (summary === null || summary.CreateIndex !== row.JobCreateIndex) return;
-    const counts = ownGroup(summary, row.TaskGroup);
-    if (counts === undefined || previous?.ClientStatus === row.ClientStatus) return;
-    if (previous === null) {
-      if (counts.Queued > 0) counts.Queued -= 1;
-    } else {
-      const left = BUCKETS[previous.ClientStatus];
-      if (counts[left] > 0) counts[left] -= 1;
-    }
-    counts[BUCKETS[row.ClientStatus]] += 1;
-    account.summaryChanged = true;
-  }
-
   /**
    * Status as Nomad derives it: system, periodic and parameterized jobs run until stopped; others run while an allocation
    * does, are pending while an evaluation is open or nothing has happened yet, and dead after that.
@@ -279,7 +294,14 @@ export class JobAccounts {
   }
 }
 
-function versionRef(row: Allocation): string {
+/** The counts that an allocation is in. One of a purged job says nothing about a later job of the same name. */
+function groupOf(account: Account, row: PlacedFields): TaskGroupSummary | undefined {
+  const { summary } = account;
+  if (summary === null || summary.CreateIndex !== row.JobCreateIndex) return undefined;
+  return ownGroup(summary, row.TaskGroup);
+}
+
+function versionRef(row: Pick<Allocation, "JobCreateIndex" | "JobVersion">): string {
   return `${row.JobCreateIndex ?? 0}/${row.JobVersion}`;
 }
 

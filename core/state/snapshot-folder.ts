@@ -54,7 +54,7 @@ export async function readSnapshot(store: StateStore, folder: string): Promise<v
     new Error(
       `snapshot in ${folder}: ${what} is ${JSON.stringify(found)}, expected ${JSON.stringify(expected)}`,
     );
-  if (manifest.schema !== SCHEMA_VERSION) throw wrong("schema version", manifest.schema, SCHEMA_VERSION);
+  if (!(manifest.schema <= SCHEMA_VERSION)) throw wrong("schema version", manifest.schema, SCHEMA_VERSION);
   if (manifest.region !== store.region) throw wrong("region", manifest.region, store.region);
   const { bytes, sha256 } = await measure(folder);
   if (bytes !== manifest.bytes) throw wrong("size of the copy", bytes, manifest.bytes);
@@ -72,15 +72,21 @@ export async function readSnapshot(store: StateStore, folder: string): Promise<v
 /** Copies rows as bytes, without decoding any. */
 function copyAll(source: RootDatabase, store: StateStore): void {
   const from = openRawTables(source);
+  const generation = (store.tables.meta.get("generation") as number | undefined) ?? 0;
   store.env.transactionSync(() => {
     for (const table of Object.keys(LAYOUTS) as (keyof Tables)[]) {
       copyTable(from[table], store.tables[table] as Database<unknown, Key>);
     }
+    // Readers that remember blocks of plans must learn that the same index may now mean another plan.
+    store.tables.meta.putSync("generation", generation + 1);
+    store.tables.meta.putSync("schema", SCHEMA_VERSION);
   });
 }
 
-function copyTable(from: Database<Uint8Array, Uint8Array>, to: Database<unknown, Key>): void {
+/** Leaves the table empty where the snapshot, of an older version, has none of that name. */
+function copyTable(from: Database<Uint8Array, Uint8Array> | undefined, to: Database<unknown, Key>): void {
   to.clearSync();
+  if (from === undefined) return;
   // Keys come in order, so each goes to the end. (Sorted duplicates have no such shortcut.)
   const options = (to as { dupSort?: boolean }).dupSort === true ? {} : { append: true };
   for (const { key, value } of from.getRange({})) to.putSync(key, asBinary(value), options);

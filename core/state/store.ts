@@ -13,6 +13,7 @@ import { openEnvironment } from "./read/environment.js";
 import { RowReader } from "./read/row-reader.js";
 import {
   type JoinTokenRow,
+  type OpenTables,
   openTables,
   SCHEMA_VERSION,
   type TableIndexes,
@@ -59,7 +60,7 @@ export class StateStore implements StateReader {
     readonly needsRebuild: boolean,
     private readonly folder: StateFolder,
     readonly env: RootDatabase,
-    readonly tables: Tables,
+    readonly tables: OpenTables,
     private readonly log: Logger | undefined,
   ) {
     this.newest = new RowReader(tables);
@@ -155,6 +156,8 @@ export class StateStore implements StateReader {
         return value;
       });
     } catch (error) {
+      // Blocks of plans that were undone must not be found under the index that comes next.
+      txn.forgetBlocks();
       throw storageError(error, this.path);
     }
     this.applied = index;
@@ -223,11 +226,13 @@ function initialize(env: RootDatabase, tables: Tables, path: string, region: str
       tables.meta.putSync("applied", 0);
       return;
     }
-    if (schema !== SCHEMA_VERSION) {
+    if (typeof schema !== "number" || schema > SCHEMA_VERSION) {
       throw new Error(
         `state at ${path} has schema version ${String(schema)}, expected ${SCHEMA_VERSION}: it was written by a newer version of Drover`,
       );
     }
+    // What an older version wrote is read as it is; from here on it may hold rows that the older version can't read.
+    if (schema < SCHEMA_VERSION) tables.meta.putSync("schema", SCHEMA_VERSION);
     const found = tables.meta.get("region");
     if (found !== region) {
       throw new Error(

@@ -14,18 +14,22 @@ import {
   StateTable,
 } from "@drover/plugin-sdk";
 import type { Database } from "lmdb";
+import { BlockUses } from "./block-uses.js";
 import { DeploymentAccounts } from "./deployment-accounts.js";
 import { JobAccounts } from "./job-accounts.js";
-import { encodeId, jobKey, jobVersionKey } from "./read/keys.js";
+import { PlacedRow, placedRow } from "./read/allocation-rows.js";
+import { encodeId, indexKey, jobKey, jobVersionKey } from "./read/keys.js";
+import type { Commit, PlanBlock } from "./read/plan-block.js";
 import { pluginRowKey, RowReader, SINGLETON } from "./read/row-reader.js";
 import {
   type AgentKeyRow,
   type JobReferences,
   type JoinTokenRow,
   NO_VALUE,
+  type OpenTables,
   type TableIndexes,
-  type Tables,
 } from "./read/schema.js";
+import { CommandRefused } from "./refusal.js";
 
 /** What changed outside of LMDB's reach; applied once the transaction is committed. */
 export interface Effects {
@@ -33,9 +37,14 @@ export interface Effects {
   readonly nodes: Map<string, Node | null>;
   /** Allocations before and after, for usage. */
   readonly usage: { readonly before: Allocation | null; readonly after: Allocation | null }[];
+  /** New allocations of plans, by their position in the plan's block. */
+  readonly placed: { readonly block: PlanBlock; readonly positions: readonly number[] }[];
   readonly agentKeys: Map<string, AgentKeyRow>;
   readonly joinTokens: Map<string, JoinTokenRow>;
 }
+
+const UUID_BYTES = 16;
+const NEW_ONLY = { noOverwrite: true };
 
 /** Job types that have an own index, because every node that joins needs their jobs evaluated. */
 function isSystemType(type: string): boolean {
@@ -43,16 +52,26 @@ function isSystemType(type: string): boolean {
 }
 
 export class StateTransaction extends RowReader {
-  readonly effects: Effects = { nodes: new Map(), usage: [], agentKeys: new Map(), joinTokens: new Map() };
+  readonly effects: Effects = {
+    nodes: new Map(),
+    usage: [],
+    placed: [],
+    agentKeys: new Map(),
+    joinTokens: new Map(),
+  };
   private readonly rollouts: DeploymentAccounts;
+  private readonly blockUses: BlockUses;
+  /** Indexes of the blocks that this batch wrote. */
+  private readonly newBlocks: number[] = [];
   readonly accounts: JobAccounts;
   private readonly changed = new Map<StateTable, number>();
   private entryIndex = 0;
 
-  constructor(tables: Tables) {
+  constructor(tables: OpenTables) {
     super(tables);
     this.accounts = new JobAccounts(this);
     this.rollouts = new DeploymentAccounts(this);
+    this.blockUses = new BlockUses(tables);
   }
 
   /** Index of the entry being applied. */
@@ -67,6 +86,7 @@ export class StateTransaction extends RowReader {
 
   /** Ends an entry: writes what was gathered over it. */
   end(): void {
+    this.blockUses.flush();
     this.rollouts.flush();
     this.accounts.flush();
   }
@@ -156,7 +176,101 @@ export class StateTransaction extends RowReader {
 
   /** Writes an allocation; `previous` is its row so far, whose index entries are kept where they still hold. */
   putAllocation(row: Allocation, previous: Allocation | null): void {
-    this.write(StateTable.Allocations, this.tables.allocations, row.ID, row);
+    const stored = previous === null ? undefined : this.tables.allocations.get(row.ID);
+    if (!(stored instanceof PlacedRow)) {
+      this.write(StateTable.Allocations, this.tables.allocations, row.ID, row);
+    } else if (row.AllocatedResources === previous?.AllocatedResources) {
+      const { block, time } = this.block(stored.index);
+      const changed = placedRow(row, block, stored.position, { index: stored.index, time });
+      this.write(StateTable.Allocations, this.tables.allocations, row.ID, changed);
+    } else {
+      this.blockUses.change(stored.index, -1);
+      this.write(StateTable.Allocations, this.tables.allocations, row.ID, row);
+    }
+    this.moveAllocation(row, previous);
+  }
+
+  /** Keeps the placements of a plan for the rows that will refer to them. */
+  putBlock(block: PlanBlock, commit: Commit): void {
+    const stored = { Time: commit.time, Block: block.bytes };
+    this.write(StateTable.Allocations, this.tables.planBlocks, indexKey(commit.index), stored);
+    this.tables.blocks.set(commit.index, { block, time: commit.time });
+    this.newBlocks.push(commit.index);
+  }
+
+  /** After the batch was undone: what it put into the cache of blocks never was. */
+  forgetBlocks(): void {
+    for (const index of this.newBlocks) this.tables.blocks.delete(index);
+  }
+
+  /** Writes an allocation that a plan of `putBlock` updates in place; `row` is its whole new state. */
+  putUpdated(
+    block: PlanBlock,
+    position: number,
+    commit: Commit,
+    row: Allocation,
+    previous: Allocation,
+  ): void {
+    const stored = this.tables.allocations.get(row.ID);
+    if (stored instanceof PlacedRow) this.blockUses.change(stored.index, -1);
+    this.blockUses.change(commit.index, 1);
+    const changed = placedRow(row, block, position, commit);
+    this.write(StateTable.Allocations, this.tables.allocations, row.ID, changed);
+    this.moveAllocation(row, previous);
+  }
+
+  /**
+   * Writes the new allocations at these positions of a block of `putBlock`, all of one template. Gives the positions of
+   * those that exist already, which are left alone.
+   */
+  putPlaced(block: PlanBlock, positions: readonly number[], commit: Commit): number[] {
+    const template = block.templates[block.template(positions[0]!)]!;
+    const {
+      allocations,
+      allocationsByNode,
+      allocationsByJob,
+      allocationsByEvaluation,
+      allocationsByDeployment,
+    } = this.tables;
+    const job = Buffer.from(jobKey(template.Namespace, template.JobID)) as unknown as string;
+    const evaluation = encodeId(template.EvalID) as unknown as string;
+    const deployment =
+      template.DeploymentID === "" ? null : (encodeId(template.DeploymentID) as unknown as string);
+    const existing: number[] = [];
+    const placed: number[] = [];
+    for (const position of positions) {
+      const id = block.idBytes(position);
+      if (id.length !== UUID_BYTES)
+        throw new CommandRefused(`allocation "${block.id(position)}": the id is no UUID`);
+      if (!putNew(allocations, id as unknown as string, new PlacedRow(commit.index, position))) {
+        const stored = allocations.get(id as unknown as string);
+        if (stored instanceof PlacedRow && stored.index === commit.index)
+          throw new CommandRefused(`plan of evaluation ${template.EvalID} places an allocation twice`);
+        existing.push(position);
+        continue;
+      }
+      allocationsByNode.putSync(block.nodeIdBytes(block.node(position)) as unknown as string, id);
+      allocationsByJob.putSync(job, id);
+      allocationsByEvaluation.putSync(evaluation, id);
+      if (deployment !== null) allocationsByDeployment.putSync(deployment, id);
+      placed.push(position);
+    }
+    if (placed.length === 0) return existing;
+    this.touch(StateTable.Allocations);
+    this.blockUses.change(commit.index, placed.length);
+    this.accounts.allocationsPlaced(template, placed.length);
+    const canary = template.DeploymentStatus?.Canary === true;
+    this.rollouts.allocationsPlaced(
+      template,
+      placed.length,
+      commit.time,
+      canary ? placed.map((at) => block.id(at)) : [],
+    );
+    if (!allocIsTerminal(template)) this.effects.placed.push({ block, positions: placed });
+    return existing;
+  }
+
+  private moveAllocation(row: Allocation, previous: Allocation | null): void {
     const { allocationsByNode, allocationsByJob, allocationsByEvaluation, allocationsByDeployment } =
       this.tables;
     const id = encodeId(row.ID);
@@ -171,6 +285,8 @@ export class StateTransaction extends RowReader {
   }
 
   removeAllocation(row: Allocation): void {
+    const stored = this.tables.allocations.get(row.ID);
+    if (stored instanceof PlacedRow) this.blockUses.change(stored.index, -1);
     this.erase(StateTable.Allocations, this.tables.allocations, row.ID);
     const { allocationsByNode, allocationsByJob, allocationsByEvaluation, allocationsByDeployment } =
       this.tables;
@@ -239,6 +355,11 @@ export class StateTransaction extends RowReader {
   removePluginRow(plugin: string, table: string, key: string): void {
     this.erase(StateTable.PluginRows, this.tables.pluginRows, pluginRowKey(plugin, table, key));
   }
+}
+
+/** Writes a row under a key that has none; false where there is one. */
+function putNew<Row>(database: Database<Row, string>, key: string, row: Row): boolean {
+  return database.putSync(key, row, NEW_ONLY) as unknown as boolean;
 }
 
 function childKey(job: Job): string {

@@ -1,7 +1,7 @@
 /** What the main thread and the threads of the scheduling pool say to each other. */
 import type { MessagePort } from "node:worker_threads";
 import type { SchedulerModule } from "../contracts/scheduler.js";
-import type { Evaluation, Plan, PlanResult } from "../domain/index.js";
+import type { Evaluation } from "../domain/index.js";
 
 /** Shared memory of the node columns; opaque to all but the two sides of `core/state`. */
 export type ColumnBuffers = Readonly<Record<string, SharedArrayBuffer>>;
@@ -27,8 +27,49 @@ export interface SchedulingTask {
   readonly port: MessagePort;
 }
 
+/** How the leader checks a node of a plan. */
+export const NodeCheck = {
+  /** Nothing is placed there: there is nothing to check. */
+  None: 0,
+  /** New allocations that only count: enough is free or it isn't. */
+  Counted: 1,
+  /** Ports, cores, devices, updates in place, or room that the plan makes itself: everything on the node is looked at. */
+  Whole: 2,
+} as const;
+
+/** A plan, packed by the thread: the leader checks its nodes and passes the commands on as they are. */
+export interface PackedPlan {
+  readonly evaluation: string;
+  readonly token: string;
+  readonly priority: number;
+  readonly allAtOnce: boolean;
+  /** Whether it evicts allocations of other jobs. */
+  readonly preempts: boolean;
+  /** Log entries that commit it, in order. */
+  readonly commands: readonly Uint8Array[];
+  /** Every node that the plan touches, and of each its `NodeCheck` and what new allocations would take. */
+  readonly nodes: readonly string[];
+  readonly checks: Uint8Array;
+  /** MHz. */
+  readonly cpu: Float64Array;
+  /** MiB. */
+  readonly memory: Float64Array;
+  /** MiB. */
+  readonly disk: Float64Array;
+}
+
+/** What became of a packed plan. */
+export interface PackedPlanResult {
+  /** Index of the commit; 0 when nothing was. */
+  readonly index: number;
+  /** Above 0: the scheduler must look at the state of this index and plan the rest again. */
+  readonly refreshIndex: number;
+  /** Nodes whose part was refused. */
+  readonly refused: readonly string[];
+}
+
 export type SchedulingRequest =
-  | { readonly id: number; readonly kind: "plan"; readonly plan: Plan }
+  | { readonly id: number; readonly kind: "plan"; readonly plan: PackedPlan }
   | { readonly id: number; readonly kind: "evaluation.update"; readonly evaluation: Evaluation }
   | { readonly id: number; readonly kind: "evaluation.create"; readonly evaluation: Evaluation }
   | { readonly id: number; readonly kind: "evaluation.reblock"; readonly evaluation: Evaluation };
@@ -37,6 +78,6 @@ export type SchedulingAnswer =
   | {
       readonly id: number;
       /** For `plan` the result; null otherwise. */
-      readonly result: PlanResult | null;
+      readonly result: PackedPlanResult | null;
     }
   | { readonly id: number; readonly error: string };

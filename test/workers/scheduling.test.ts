@@ -8,17 +8,27 @@ import { MessageChannel } from "node:worker_threads";
 import type {
   Evaluation,
   Job,
-  Plan,
-  PlanResult,
+  PackedPlan,
   SchedulingAnswer,
   SchedulingRequest,
   SchedulingTask,
   SchedulingWorkerData,
 } from "@drover/plugin-sdk";
-import { makeEvaluation, makeGroup, makeJob, makeNode } from "@drover/plugin-sdk/testing";
+import {
+  makeEvaluation,
+  makeGroup,
+  makeJob,
+  makeNode,
+  quietLogger,
+  quietMetrics,
+} from "@drover/plugin-sdk/testing";
 import { Piscina } from "piscina";
-import { evaluatePlan } from "../../core/server/plans/evaluate-plan.js";
+import { CommandLog } from "../../core/server/command-log.js";
+import type { EvalBroker } from "../../core/server/evaluations/eval-broker.js";
+import { PlanApplier } from "../../core/server/plans/plan-applier.js";
 import { type Command, CommandType, encodeCommand, StateFsm, StateStore } from "../../core/state/index.js";
+import { SharedNodeColumns } from "../../core/state/read/index.js";
+import { SingleConsensus } from "../core/server/single-consensus.js";
 
 const compiled = (path: string): string => new URL(`../../${path}`, import.meta.url).href;
 
@@ -26,17 +36,34 @@ const compiled = (path: string): string => new URL(`../../${path}`, import.meta.
 class Leader {
   readonly requests: SchedulingRequest[] = [];
   /** Called before each plan is checked; plays the others who change the state. */
-  beforePlan: (plan: Plan) => void = () => {};
+  beforePlan: (plan: PackedPlan) => void = () => {};
   /** Resolves before a plan is answered; lets tests hold plans back. */
-  holdPlan: (plan: Plan) => Promise<void> = async () => {};
-  #term = 1;
+  holdPlan: (plan: PackedPlan) => Promise<void> = async () => {};
+  readonly #applier: PlanApplier;
 
   private constructor(
     readonly store: StateStore,
     readonly fsm: StateFsm,
     readonly pool: Piscina,
     readonly folder: string,
-  ) {}
+  ) {
+    // The log that remembers nothing, and a broker that lets every delivery stand.
+    const consensus = new SingleConsensus();
+    consensus.propose = async (data) => this.#append(data);
+    this.#applier = new PlanApplier({
+      state: store,
+      columns: new SharedNodeColumns(store.columns),
+      commands: new CommandLog(consensus),
+      broker: {
+        pauseNackTimeout() {},
+        resumeNackTimeout() {},
+        outstandingToken: () => "token",
+      } as unknown as EvalBroker,
+      log: quietLogger,
+      metrics: quietMetrics,
+    });
+    this.#applier.queue.setEnabled(true);
+  }
 
   static async start(extraModules: readonly string[] = []): Promise<Leader> {
     const folder = await mkdtemp(join(tmpdir(), "drover-scheduling-"));
@@ -67,11 +94,14 @@ class Leader {
   }
 
   apply(command: Command): number {
+    return this.#append(encodeCommand(command)).index;
+  }
+
+  #append(data: Uint8Array): { readonly index: number; readonly result: unknown } {
     const index = this.store.index() + 1;
-    for (const result of this.fsm.apply([{ index, term: this.#term, data: encodeCommand(command) }])) {
-      if (result instanceof Error) throw result;
-    }
-    return index;
+    const [result] = this.fsm.apply([{ index, term: 1, data }]);
+    if (result instanceof Error) throw result;
+    return { index, result };
   }
 
   addNodes(count: number): void {
@@ -119,7 +149,7 @@ class Leader {
       if (request.kind === "plan") {
         this.beforePlan(request.plan);
         await this.holdPlan(request.plan);
-        return { id, result: this.#applyPlan(request.plan) };
+        return { id, result: await this.#applier.submit(request.plan) };
       }
       const payload = { Evaluations: [request.evaluation], Time: 1e18 };
       this.apply({ type: CommandType.EvaluationUpdate, payload });
@@ -127,32 +157,6 @@ class Leader {
     } catch (error) {
       return { id, error: (error as Error).message };
     }
-  }
-
-  #applyPlan(plan: Plan): PlanResult {
-    using snapshot = this.store.snapshot();
-    const { result } = evaluatePlan(snapshot, plan);
-    result.AllocIndex = this.apply({
-      type: CommandType.PlanApply,
-      payload: {
-        EvalID: plan.EvalID,
-        Placed: Object.values(result.NodeAllocation).flat(),
-        Stopped: Object.values(result.NodeUpdate)
-          .flat()
-          .map((stopped) => ({
-            ID: stopped.ID,
-            DesiredStatus: "stop" as const,
-            DesiredDescription: stopped.DesiredDescription ?? "",
-          })),
-        Preempted: [],
-        Deployment: null,
-        DeploymentUpdates: [],
-        Evaluations: [],
-        Time: 1e18,
-      },
-    });
-    if (result.RefreshIndex > 0) result.RefreshIndex = result.AllocIndex;
-    return result;
   }
 }
 
@@ -198,7 +202,7 @@ describe("scheduling thread", () => {
     leader.beforePlan = (plan) => {
       if (!first) return;
       first = false;
-      const NodeID = Object.keys(plan.NodeAllocation)[0]!;
+      const NodeID = plan.nodes[0]!;
       leader.apply({
         type: CommandType.NodeUpdateEligibility,
         payload: { NodeID, Eligibility: "ineligible", Event: null, Evaluations: [], Time: 1e18 },
@@ -218,7 +222,7 @@ describe("scheduling thread", () => {
     const held = new Promise<void>((resolve) => {
       release = resolve;
     });
-    leader.holdPlan = (plan) => (plan.EvalID === slow.ID ? held : Promise.resolve());
+    leader.holdPlan = (plan) => (plan.evaluation === slow.ID ? held : Promise.resolve());
     const slowDone = leader.schedule(slow);
     // The thread has one task that waits; the other one ends before it.
     await leader.schedule(quick);

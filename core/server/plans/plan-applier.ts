@@ -1,41 +1,63 @@
-import type { Allocation, Logger, Metrics, Plan, PlanResult, StateReader } from "@drover/plugin-sdk";
-import { planIsNoOp } from "@drover/plugin-sdk";
-import type { AllocationStop } from "../../state/index.js";
-import { CommandType } from "../../state/index.js";
-import { type CommandLog, unixNanos } from "../command-log.js";
+import { setImmediate as nextTurn } from "node:timers/promises";
+import type {
+  Allocation,
+  Evaluation,
+  Logger,
+  Metrics,
+  NodeColumns,
+  PackedPlan,
+  PackedPlanResult,
+  StateReader,
+  StateSnapshot,
+} from "@drover/plugin-sdk";
+import { NodeCheck, NodeStatusBit } from "@drover/plugin-sdk";
+import { CommandType, decodeCommand, encodePlanCommand, type PlanCommand } from "../../state/index.js";
+import type { CommandLog } from "../command-log.js";
 import type { EvalBroker } from "../evaluations/eval-broker.js";
-import { evaluatePlan, nodesOf } from "./evaluate-plan.js";
+import { newEvaluation } from "../nodes/node-evaluations.js";
+import { checkNode } from "./evaluate-plan.js";
+import { InFlightPlans } from "./in-flight.js";
 import { type PendingPlan, PlanQueue } from "./plan-queue.js";
 
+const PLACEABLE = NodeStatusBit.InUse | NodeStatusBit.Ready | NodeStatusBit.Eligible;
+const STATUS_MASK = PLACEABLE | NodeStatusBit.Draining;
+/** Milliseconds of checking after which the event loop has a turn. */
+const CHECK_SLICE = 4;
+
+export interface PlanApplierParts {
+  readonly state: StateReader;
+  readonly columns: NodeColumns;
+  readonly commands: CommandLog;
+  readonly broker: EvalBroker;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+}
+
 /**
- * Takes plans from the queue, checks each node again and commits what fits. Plans are checked one after the other, but
- * a plan whose nodes no plan under way touches need not wait for that one's commit: what it is checked against can't
- * change. So the log's group commit carries many plans at once.
+ * Takes plans from the queue, checks each node again and commits what fits. Plans are checked in order, each against the
+ * state and what the plans before it will take, so that none has to wait for another's commit where things are only
+ * counted, and the log's group commit carries many.
  */
 export class PlanApplier {
   readonly queue: PlanQueue;
-  /** Nodes of plans proposed and not yet applied. */
-  readonly #busy = new Set<string>();
+  readonly #parts: PlanApplierParts;
+  readonly #inFlight = new InFlightPlans();
   #running = false;
 
-  constructor(
-    private readonly state: StateReader,
-    private readonly log: CommandLog,
-    private readonly broker: EvalBroker,
-    private readonly logger: Logger,
-    private readonly metrics: Metrics,
-  ) {
+  constructor(parts: PlanApplierParts) {
+    this.#parts = parts;
     this.queue = new PlanQueue(() => this.#pump());
   }
 
-  /** Queues a plan of a scheduler that holds `plan.EvalID` under `plan.EvalToken`. */
-  async submit(plan: Plan): Promise<PlanResult> {
+  /** Queues a plan of a scheduler that holds its evaluation under its token. */
+  async submit(plan: PackedPlan): Promise<PackedPlanResult> {
+    const { broker } = this.#parts;
     // Also refuses a plan of a delivery that timed out and went to another scheduler.
-    this.broker.pauseNackTimeout(plan.EvalID, plan.EvalToken);
+    broker.pauseNackTimeout(plan.evaluation, plan.token);
     try {
       return await this.queue.enqueue(plan);
     } finally {
-      this.broker.resumeNackTimeout(plan.EvalID, plan.EvalToken);
+      broker.resumeNackTimeout(plan.evaluation, plan.token);
     }
   }
 
@@ -48,71 +70,161 @@ export class PlanApplier {
       const waiting: PendingPlan[] = [];
       const blocked = new Set<string>();
       for (let next = this.queue.dequeue(); next !== undefined; next = this.queue.dequeue()) {
-        const nodes = nodesOf(next.plan);
-        let free = true;
-        for (const node of nodes) if (this.#busy.has(node) || blocked.has(node)) free = false;
-        if (free) this.#start(next, nodes);
-        else {
+        const { nodes } = next.plan;
+        if (nodes.some((node) => blocked.has(node)) || this.#inFlight.conflicts(next.plan)) {
           // Its nodes stay blocked for the rest of this round: a later plan must not overtake on them.
           for (const node of nodes) blocked.add(node);
           waiting.push(next);
-        }
+        } else this.#start(next);
       }
       for (const pending of waiting) this.queue.requeue(pending);
     });
   }
 
-  #start(pending: PendingPlan, nodes: ReadonlySet<string>): void {
-    for (const node of nodes) this.#busy.add(node);
-    this.#apply(pending.plan)
+  #start(pending: PendingPlan): void {
+    const { plan } = pending;
+    this.#apply(plan)
       .then(pending.resolve, (error: unknown) =>
         pending.reject(error instanceof Error ? error : new Error(String(error))),
       )
       .finally(() => {
-        for (const node of nodes) this.#busy.delete(node);
         if (this.queue.depth > 0) this.#pump();
       });
   }
 
-  async #apply(plan: Plan): Promise<PlanResult> {
-    if (this.broker.outstandingToken(plan.EvalID) !== plan.EvalToken) {
-      throw new Error(`plan of evaluation ${plan.EvalID} is out of date: the evaluation was delivered again`);
+  async #apply(plan: PackedPlan): Promise<PackedPlanResult> {
+    const { broker, commands, log, metrics } = this.#parts;
+    if (broker.outstandingToken(plan.evaluation) !== plan.token) {
+      throw new Error(
+        `plan of evaluation ${plan.evaluation} is out of date: the evaluation was delivered again`,
+      );
     }
     const begin = performance.now();
-    using snapshot = this.state.snapshot();
-    const { result, refused } = evaluatePlan(snapshot, plan);
-    this.metrics.sample("nomad.plan.evaluate", performance.now() - begin);
-    for (const [node, why] of refused) {
-      this.metrics.increment("nomad.plan.node_rejected");
-      this.logger.debug({ evaluation: plan.EvalID, node, why }, "plan refused for node");
+    const refused = this.#checkCounted(plan);
+    this.#inFlight.add(plan);
+    try {
+      const whole = plan.checks.includes(NodeCheck.Whole);
+      const payloads = whole || plan.preempts || refused.size > 0 ? plan.commands.map(payloadOf) : null;
+      if (payloads !== null && whole) await this.#checkWhole(plan, payloads, refused);
+      metrics.sample("nomad.plan.evaluate", performance.now() - begin);
+      for (const [node, why] of refused) {
+        metrics.increment("nomad.plan.node_rejected");
+        log.debug({ evaluation: plan.evaluation, node, why }, "plan refused for node");
+      }
+      const entries = payloads === null ? plan.commands : this.#entries(plan, payloads, refused);
+      const submitted = performance.now();
+      const committed = await Promise.all(entries.map((entry) => commands.proposePlan(entry)));
+      if (entries.length > 0) metrics.sample("nomad.plan.apply", performance.now() - submitted);
+      const index = committed.reduce((last, one) => Math.max(last, one.index), 0);
+      // The scheduler must see its own commit before it decides what is still missing.
+      const refreshIndex = refused.size > 0 ? Math.max(this.#parts.state.index(), index) : 0;
+      return { index, refreshIndex, refused: [...refused.keys()] };
+    } finally {
+      this.#inFlight.remove(plan);
     }
-    if (planIsNoOp(result)) return result;
-    const submitted = performance.now();
-    const { index } = await this.log.propose(CommandType.PlanApply, {
-      EvalID: plan.EvalID,
-      Placed: Object.values(result.NodeAllocation).flat(),
-      Stopped: Object.values(result.NodeUpdate).flat().map(stopOf),
-      Preempted: Object.values(result.NodePreemptions).flat().map(stopOf),
-      Deployment: result.Deployment,
-      DeploymentUpdates: result.DeploymentUpdates,
-      Evaluations: [],
-      Time: unixNanos(),
-    });
-    this.metrics.sample("nomad.plan.apply", performance.now() - submitted);
-    result.AllocIndex = index;
-    // The scheduler must see its own commit before it decides what is still missing.
-    if (result.RefreshIndex > 0) result.RefreshIndex = Math.max(result.RefreshIndex, index);
-    return result;
+  }
+
+  /** Nodes where what is only counted doesn't fit, and why. */
+  #checkCounted(plan: PackedPlan): Map<string, string> {
+    const refused = new Map<string, string>();
+    const { columns } = this.#parts;
+    const { status, cpuTotal, cpuUsed, memoryTotal, memoryUsed, diskTotal, diskUsed } = columns;
+    for (const [i, node] of plan.nodes.entries()) {
+      if (plan.checks[i] !== NodeCheck.Counted) continue;
+      const row = columns.row(node);
+      if (row === undefined) {
+        refused.set(node, "node is gone");
+        continue;
+      }
+      const taken = this.#inFlight.use(node);
+      const fits = (total: Float64Array, used: Float64Array, more: number, asked: number): boolean =>
+        used[row]! + more + asked <= total[row]!;
+      if ((status[row]! & STATUS_MASK) !== PLACEABLE) refused.set(node, "node is not ready for allocations");
+      else if (!fits(cpuTotal, cpuUsed, taken?.cpu ?? 0, plan.cpu[i]!)) refused.set(node, "cpu");
+      else if (!fits(memoryTotal, memoryUsed, taken?.memory ?? 0, plan.memory[i]!))
+        refused.set(node, "memory");
+      else if (!fits(diskTotal, diskUsed, taken?.disk ?? 0, plan.disk[i]!)) refused.set(node, "disk");
+    }
+    return refused;
+  }
+
+  /** Looks at everything on the nodes that need it. No other plan touches them meanwhile, so it may take several turns. */
+  async #checkWhole(
+    plan: PackedPlan,
+    payloads: readonly PlanCommand[],
+    refused: Map<string, string>,
+  ): Promise<void> {
+    using snapshot = this.#parts.state.snapshot();
+    const placed = new Map<string, Allocation[]>();
+    const leaving = new Set<string>();
+    for (const { Placed, Stopped, Preempted } of payloads) {
+      for (const { ID } of [...Stopped, ...Preempted]) leaving.add(ID);
+      for (const allocation of Placed) {
+        const list = placed.get(allocation.NodeID);
+        if (list === undefined) placed.set(allocation.NodeID, [allocation]);
+        else list.push(allocation);
+      }
+    }
+    let sliceEnd = performance.now() + CHECK_SLICE;
+    for (const [i, node] of plan.nodes.entries()) {
+      if (plan.checks[i] !== NodeCheck.Whole) continue;
+      const why = checkNode(snapshot, node, { placed: placed.get(node) ?? [], leaving });
+      if (why !== undefined) refused.set(node, why);
+      if (performance.now() < sliceEnd) continue;
+      await nextTurn();
+      sliceEnd = performance.now() + CHECK_SLICE;
+    }
+  }
+
+  /** What is to be committed: without the refused nodes, and with evaluations of the jobs that lose allocations. */
+  #entries(
+    plan: PackedPlan,
+    payloads: readonly PlanCommand[],
+    refused: ReadonlyMap<string, string>,
+  ): readonly Uint8Array[] {
+    if (refused.size > 0 && plan.allAtOnce) return [];
+    if (refused.size === 0 && !plan.preempts) return plan.commands;
+    using snapshot = this.#parts.state.snapshot();
+    const accepted = ({ ID }: { readonly ID: string }): boolean => {
+      const allocation = refused.size === 0 ? null : snapshot.allocation(ID);
+      return allocation === null || !refused.has(allocation.NodeID);
+    };
+    const entries: Uint8Array[] = [];
+    for (const payload of payloads) {
+      const kept: PlanCommand = {
+        ...payload,
+        Placed: Array.from(payload.Placed).filter(({ NodeID }) => !refused.has(NodeID)),
+        Stopped: payload.Stopped.filter(accepted),
+        Preempted: payload.Preempted.filter(accepted),
+      };
+      kept.Evaluations = preemptionEvaluations(snapshot, kept);
+      if (!isEmpty(kept)) entries.push(encodePlanCommand(kept));
+    }
+    return entries;
   }
 }
 
-function stopOf(allocation: Allocation): AllocationStop {
-  return {
-    ID: allocation.ID,
-    DesiredStatus: allocation.DesiredStatus === "evict" ? "evict" : "stop",
-    DesiredDescription: allocation.DesiredDescription ?? "",
-    ...(allocation.ClientStatus === "lost" ? { ClientStatus: allocation.ClientStatus } : {}),
-    ...(allocation.FollowupEvalID ? { FollowupEvalID: allocation.FollowupEvalID } : {}),
-    ...(allocation.PreemptedByAllocation ? { PreemptedByAllocation: allocation.PreemptedByAllocation } : {}),
-  };
+function payloadOf(command: Uint8Array): PlanCommand {
+  const decoded = decodeCommand(command);
+  if (decoded.type !== CommandType.PlanApply) throw new Error("a plan's command is of another kind");
+  return decoded.payload;
+}
+
+function isEmpty({ Placed, Stopped, Preempted, Deployment, DeploymentUpdates }: PlanCommand): boolean {
+  return (
+    Placed.length + Stopped.length + Preempted.length + DeploymentUpdates.length === 0 && Deployment === null
+  );
+}
+
+/** One for each job that loses an allocation, so that it finds another place. */
+function preemptionEvaluations(state: StateSnapshot, { Preempted }: PlanCommand): Evaluation[] {
+  const evaluations = new Map<string, Evaluation>();
+  for (const { ID } of Preempted) {
+    const allocation = state.allocation(ID);
+    if (allocation === null) continue;
+    const key = `${allocation.Namespace}\0${allocation.JobID}`;
+    const job = evaluations.has(key) ? null : state.job(allocation.Namespace, allocation.JobID);
+    if (job !== null && !job.Stop) evaluations.set(key, newEvaluation(job, "preemption"));
+  }
+  return [...evaluations.values()];
 }

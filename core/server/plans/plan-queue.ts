@@ -1,17 +1,17 @@
-import type { Plan, PlanResult } from "@drover/plugin-sdk";
+import type { PackedPlan, PackedPlanResult } from "@drover/plugin-sdk";
 import { Heap } from "../heap.js";
 
 export interface PendingPlan {
-  readonly plan: Plan;
+  readonly plan: PackedPlan;
   readonly order: number;
-  readonly resolve: (result: PlanResult) => void;
+  readonly resolve: (result: PackedPlanResult) => void;
   readonly reject: (error: Error) => void;
 }
 
 /** Plans that wait for the applier, highest priority first, then in order of arrival. */
 export class PlanQueue {
   readonly #heap = new Heap<PendingPlan>((a, b) =>
-    a.plan.Priority !== b.plan.Priority ? a.plan.Priority > b.plan.Priority : a.order < b.order,
+    a.plan.priority !== b.plan.priority ? a.plan.priority > b.plan.priority : a.order < b.order,
   );
   #order = 0;
   #enabled = false;
@@ -30,7 +30,7 @@ export class PlanQueue {
   }
 
   /** Resolves with what was committed of the plan. */
-  enqueue(plan: Plan): Promise<PlanResult> {
+  enqueue(plan: PackedPlan): Promise<PackedPlanResult> {
     return new Promise((resolve, reject) => {
       if (!this.#enabled) {
         reject(new Error("plan queue is disabled: this server is not the leader"));

@@ -8,48 +8,81 @@ import {
   type DeploymentStatusUpdate,
   type Job,
 } from "@drover/plugin-sdk";
-import type { AllocationStop, CommandPayloads, CommandType } from "../commands.js";
+import { type Commit, PlanBlock, type Template } from "../read/plan-block.js";
+import type { AllocationStop, PlanCommand } from "../read/plan-command.js";
 import { CommandRefused } from "../refusal.js";
 import { rfc3339 } from "../time.js";
 import type { StateTransaction } from "../transaction.js";
 import { upsertEvaluations } from "./evaluations.js";
 import { markStable } from "./jobs.js";
 
-/** Refused when a placement names a job that is gone (purged since the plan was made): the scheduler must look again. */
-export function applyPlan(
-  txn: StateTransaction,
-  payload: CommandPayloads[typeof CommandType.PlanApply],
-): CommandRefused | undefined {
+/**
+ * Gives the plan as it was read. Refused when a placement names a job that is gone (purged since the plan was made): the
+ * scheduler must look again.
+ */
+export function applyPlan(txn: StateTransaction, payload: PlanCommand): PlanCommand {
+  const { Placed, Time } = payload;
   const jobOf = rememberLast((namespace: string, id: string) => txn.job(namespace, id));
-  const existing = payload.Placed.map((placed) => txn.allocation(placed.ID));
-  const ids = new Set(payload.Placed.map((placed) => placed.ID));
-  if (ids.size !== payload.Placed.length) {
-    return new CommandRefused(`plan of evaluation ${payload.EvalID} places an allocation twice`);
-  }
-  for (const [at, placed] of payload.Placed.entries()) {
-    const known = existing[at] ?? null;
-    const job = jobOf(placed.Namespace, placed.JobID);
-    const refusal =
-      (known === null ? checkPlacement(placed, job) : checkInPlace(placed, known)) ??
-      checkVersion(txn, placed, known, job);
-    if (refusal !== null) return refusal;
-  }
+  const block = identified(Placed instanceof PlanBlock ? Placed : PlanBlock.of(Placed), jobOf);
 
   if (payload.Deployment !== null) upsertDeployment(txn, payload.Deployment);
   for (const update of payload.DeploymentUpdates) updateDeploymentStatus(txn, update);
-  for (const stop of payload.Stopped) stopAllocation(txn, stop, payload.Time);
-  for (const stop of payload.Preempted) stopAllocation(txn, stop, payload.Time);
-  for (const [at, placed] of payload.Placed.entries()) {
-    // What was read above may have changed since, by a stop or a replacement's link.
-    const known = existing[at] === null ? null : txn.allocation(placed.ID);
-    place(txn, placed, known, jobOf(placed.Namespace, placed.JobID), payload.Time);
-  }
-  upsertEvaluations(txn, payload.Evaluations, payload.Time);
+  for (const stop of payload.Stopped) stopAllocation(txn, stop, Time);
+  for (const stop of payload.Preempted) stopAllocation(txn, stop, Time);
+  if (block.length > 0) placeAll(txn, block, { index: txn.index, time: Time }, jobOf);
+  upsertEvaluations(txn, payload.Evaluations, Time);
 
   // Whoever waits for the evaluation's index must see the plan it led to.
   const evaluation = txn.evaluation(payload.EvalID);
   if (evaluation !== null) txn.putEvaluation({ ...evaluation, ModifyIndex: txn.index }, evaluation);
-  return undefined;
+  return { ...payload, Placed: block };
+}
+
+type JobOf = (namespace: string, id: string) => Job | null;
+
+/**
+ * The block, each allocation with the registration of its job that it belongs to. Schedulers as a rule say it; rows refer to
+ * the block, so where they don't it is said here.
+ */
+function identified(block: PlanBlock, jobOf: JobOf): PlanBlock {
+  if (block.templates.every((template) => template.JobCreateIndex !== undefined)) return block;
+  return PlanBlock.of(
+    Array.from(block, (allocation) => {
+      const index = allocation.JobCreateIndex ?? jobOf(allocation.Namespace, allocation.JobID)?.CreateIndex;
+      return index === undefined ? allocation : { ...allocation, JobCreateIndex: index };
+    }),
+  );
+}
+
+function placeAll(txn: StateTransaction, block: PlanBlock, commit: Commit, jobOf: JobOf): void {
+  const updates: number[] = [];
+  const fresh = new Map<number, number[]>();
+  for (let at = 0; at < block.length; at++) {
+    if (block.isUpdate(at)) {
+      updates.push(at);
+      continue;
+    }
+    const list = fresh.get(block.template(at));
+    if (list === undefined) fresh.set(block.template(at), [at]);
+    else list.push(at);
+  }
+  txn.putBlock(block, commit);
+  for (const [number, positions] of fresh) {
+    const template = block.templates[number]!;
+    const job = jobOf(template.Namespace, template.JobID);
+    checkPlacement(txn, template, job);
+    updates.push(...txn.putPlaced(block, positions, commit));
+    for (const at of positions) linkPrevious(txn, block, at);
+  }
+  const seen = new Set<string>();
+  for (const at of updates) {
+    const id = block.id(at);
+    if (seen.has(id))
+      throw new CommandRefused(`plan of evaluation ${block.allocation(at).EvalID} places ${id} twice`);
+    seen.add(id);
+    updateInPlace(txn, block, at, commit, jobOf);
+    linkPrevious(txn, block, at);
+  }
 }
 
 /** A plan is about one job as a rule; its allocations need not each look it up. */
@@ -61,13 +94,17 @@ function rememberLast<T>(look: (namespace: string, id: string) => T): (namespace
   };
 }
 
-function checkPlacement(placed: Allocation, job: Job | null): CommandRefused | null {
-  const what = `allocation ${placed.ID} of job "${placed.JobID}" in namespace "${placed.Namespace}"`;
-  if (job === null) return new CommandRefused(`${what}: the job is not registered`);
+function checkPlacement(txn: StateTransaction, placed: Template, job: Job | null): void {
+  const what = `allocations of group "${placed.TaskGroup}" of job "${placed.JobID}" in namespace "${placed.Namespace}"`;
+  if (job === null) throw new CommandRefused(`${what}: the job is not registered`);
   if (placed.JobCreateIndex !== undefined && placed.JobCreateIndex !== job.CreateIndex) {
-    return new CommandRefused(`${what}: the job was purged and registered anew`);
+    throw new CommandRefused(`${what}: the job was purged and registered anew`);
   }
-  return null;
+  if (job.Version === placed.JobVersion) return;
+  if (txn.jobVersion(placed.Namespace, placed.JobID, placed.JobVersion) !== null) return;
+  throw new CommandRefused(
+    `${what}: version ${placed.JobVersion} of job "${placed.JobID}" in namespace "${placed.Namespace}" is not known`,
+  );
 }
 
 function checkInPlace(placed: Allocation, known: Allocation): CommandRefused | null {
@@ -82,11 +119,11 @@ function checkInPlace(placed: Allocation, known: Allocation): CommandRefused | n
 function checkVersion(
   txn: StateTransaction,
   placed: Allocation,
-  known: Allocation | null,
+  known: Allocation,
   job: Job | null,
 ): CommandRefused | null {
   const unchanged =
-    known?.JobVersion === placed.JobVersion && (job === null || known.JobCreateIndex === job.CreateIndex);
+    known.JobVersion === placed.JobVersion && (job === null || known.JobCreateIndex === job.CreateIndex);
   if (unchanged || job?.Version === placed.JobVersion) return null;
   if (job !== null && txn.jobVersion(placed.Namespace, placed.JobID, placed.JobVersion) !== null) return null;
   return new CommandRefused(
@@ -94,45 +131,41 @@ function checkVersion(
   );
 }
 
-/** A known allocation is updated in place: what its node reported stays. */
-function place(
+/** A known allocation is updated: what its node reported stays. */
+function updateInPlace(
   txn: StateTransaction,
-  placed: Allocation,
-  existing: Allocation | null,
-  job: Job | null,
-  time: number,
+  block: PlanBlock,
+  at: number,
+  commit: Commit,
+  jobOf: JobOf,
 ): void {
-  // The command was decoded for this one application, so its allocations are ours to complete.
-  const row = placed;
-  row.Job = null;
-  row.CreateIndex = txn.index;
-  row.ModifyIndex = txn.index;
-  row.AllocModifyIndex = txn.index;
-  row.CreateTime = time;
-  row.ModifyTime = time;
-  const createIndex = job?.CreateIndex ?? existing?.JobCreateIndex;
+  const row = block.allocation(at, commit);
+  const existing = txn.allocation(row.ID);
+  if (existing === null)
+    throw new CommandRefused(`allocation ${row.ID} is gone and can't be updated in place`);
+  const job = jobOf(row.Namespace, row.JobID);
+  const refusal = checkInPlace(row, existing) ?? checkVersion(txn, row, existing, job);
+  if (refusal !== null) throw refusal;
+  const createIndex = job?.CreateIndex ?? existing.JobCreateIndex;
   if (createIndex !== undefined) row.JobCreateIndex = createIndex;
-  if (row.DeploymentStatus !== null && row.DeploymentStatus !== existing?.DeploymentStatus) {
-    row.DeploymentStatus = {
-      ...row.DeploymentStatus,
-      ModifyIndex: row.DeploymentStatus.ModifyIndex || txn.index,
-    };
+  row.CreateIndex = existing.CreateIndex;
+  row.CreateTime = existing.CreateTime;
+  row.TaskStates = existing.TaskStates;
+  row.NetworkStatus = existing.NetworkStatus;
+  if (row.ClientStatus !== AllocClientStatus.Lost) {
+    row.ClientStatus = existing.ClientStatus;
+    row.ClientDescription = existing.ClientDescription;
   }
-  if (existing !== null) {
-    row.CreateIndex = existing.CreateIndex;
-    row.CreateTime = existing.CreateTime;
-    row.TaskStates = existing.TaskStates;
-    row.NetworkStatus = existing.NetworkStatus;
-    if (placed.ClientStatus !== AllocClientStatus.Lost) {
-      row.ClientStatus = existing.ClientStatus;
-      row.ClientDescription = existing.ClientDescription;
-    }
-  }
-  txn.putAllocation(row, existing);
-  if (placed.PreviousAllocation === undefined || placed.PreviousAllocation === "") return;
-  const previous = txn.allocation(placed.PreviousAllocation);
-  if (previous === null || previous.NextAllocation === placed.ID) return;
-  txn.putAllocation({ ...previous, NextAllocation: placed.ID, ModifyIndex: txn.index }, previous);
+  txn.putUpdated(block, at, commit, row, existing);
+}
+
+/** The allocation that was replaced learns by which one. */
+function linkPrevious(txn: StateTransaction, block: PlanBlock, at: number): void {
+  const id = block.previous(at);
+  const previous = id === undefined || id === "" ? null : txn.allocation(id);
+  const next = block.id(at);
+  if (previous === null || previous.NextAllocation === next) return;
+  txn.putAllocation({ ...previous, NextAllocation: next, ModifyIndex: txn.index }, previous);
 }
 
 function stopAllocation(txn: StateTransaction, stop: AllocationStop, time: number): void {

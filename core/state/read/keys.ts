@@ -131,3 +131,8 @@ function ordinal(value: number): string {
 export function jobVersionKey(namespace: string, id: string, createIndex: number, version: number): string {
   return `${namespace}\0${id}\0${ordinal(createIndex)}\0${ordinal(version)}`;
 }
+
+/** Key of what belongs to one log entry. */
+export function indexKey(index: number): string {
+  return ordinal(index);
+}

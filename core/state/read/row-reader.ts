@@ -12,8 +12,11 @@ import {
   StateTable,
 } from "@drover/plugin-sdk";
 import type { Database, Transaction } from "lmdb";
-import { compositeKey, decodeId, idScanStarts, jobKey, jobVersionKey } from "./keys.js";
-import type { AgentKeyRow, JobReferences, JoinTokenRow, TableIndexes, Tables } from "./schema.js";
+import { allocationOf, PlacedRow, type StoredAllocation } from "./allocation-rows.js";
+import { compositeKey, decodeId, idScanStarts, indexKey, jobKey, jobVersionKey } from "./keys.js";
+import { PlanBlock } from "./plan-block.js";
+import type { CommittedBlock } from "./plan-blocks.js";
+import type { AgentKeyRow, JobReferences, JoinTokenRow, OpenTables, TableIndexes } from "./schema.js";
 
 /** Rows fetched at once: a scan holds no cursor while its consumer works, so it may be dropped or outlive a close. */
 const SCAN_CHUNK = 256;
@@ -39,11 +42,11 @@ interface Options {
 }
 
 export class RowReader {
-  protected readonly tables: Tables;
+  protected readonly tables: OpenTables;
   private readonly options: Options;
 
   /** Without a transaction it reads in the write transaction under way, or else the newest state. */
-  constructor(tables: Tables, transaction?: Transaction) {
+  constructor(tables: OpenTables, transaction?: Transaction) {
     this.tables = tables;
     this.options = transaction === undefined ? {} : { transaction };
   }
@@ -54,6 +57,11 @@ export class RowReader {
   /** Index of the last applied entry; 0 in an empty store. */
   appliedIndex(): number {
     return (this.get(this.tables.meta, "applied") as number | undefined) ?? 0;
+  }
+
+  /** How often the whole state was replaced by a snapshot. */
+  generation(): number {
+    return (this.get(this.tables.meta, "generation") as number | undefined) ?? 0;
   }
 
   tableIndexes(): TableIndexes {
@@ -147,7 +155,8 @@ export class RowReader {
   }
 
   allocation(id: string): Allocation | null {
-    return this.get(this.tables.allocations, id) ?? null;
+    const stored = this.get(this.tables.allocations, id);
+    return stored === undefined ? null : this.whole(stored);
   }
 
   allocationJob(allocation: Allocation): Job | null {
@@ -162,23 +171,23 @@ export class RowReader {
   }
 
   allocations(filter?: ByNamespace): Generator<Allocation> {
-    return inNamespace(this.scanIds(this.tables.allocations, filter?.prefix ?? ""), filter);
+    return inNamespace(this.wholes(this.scanIds(this.tables.allocations, filter?.prefix ?? "")), filter);
   }
 
   allocationsByJob(namespace: string, jobId: string): Allocation[] {
-    return this.byIndex(this.tables.allocationsByJob, jobKey(namespace, jobId), this.tables.allocations);
+    return this.allocationsBy(this.tables.allocationsByJob, jobKey(namespace, jobId));
   }
 
   allocationsByNode(nodeId: string): Allocation[] {
-    return this.byIndex(this.tables.allocationsByNode, nodeId, this.tables.allocations);
+    return this.allocationsBy(this.tables.allocationsByNode, nodeId);
   }
 
   allocationsByEvaluation(evaluationId: string): Allocation[] {
-    return this.byIndex(this.tables.allocationsByEvaluation, evaluationId, this.tables.allocations);
+    return this.allocationsBy(this.tables.allocationsByEvaluation, evaluationId);
   }
 
   allocationsByDeployment(deploymentId: string): Allocation[] {
-    return this.byIndex(this.tables.allocationsByDeployment, deploymentId, this.tables.allocations);
+    return this.allocationsBy(this.tables.allocationsByDeployment, deploymentId);
   }
 
   evaluation(id: string): Evaluation | null {
@@ -253,6 +262,34 @@ export class RowReader {
       if (!key.startsWith(stem + prefix)) return;
       yield { key: key.slice(stem.length), value };
     }
+  }
+
+  /** The placements of the plan that log entry `index` committed. */
+  protected block(index: number): CommittedBlock {
+    const { blocks, planBlocks } = this.tables;
+    let committed = blocks.get(index);
+    if (committed === undefined) {
+      const stored = this.get(planBlocks, indexKey(index));
+      if (stored === undefined)
+        throw new Error(`allocations refer to the plan at index ${index}, which is not stored`);
+      committed = { block: new PlanBlock(stored.Block), time: stored.Time };
+      blocks.set(index, committed);
+    }
+    return committed;
+  }
+
+  private whole(stored: StoredAllocation): Allocation {
+    if (!(stored instanceof PlacedRow)) return stored;
+    const { block, time } = this.block(stored.index);
+    return allocationOf(stored, block, time);
+  }
+
+  private *wholes(rows: Iterable<StoredAllocation>): Generator<Allocation> {
+    for (const row of rows) yield this.whole(row);
+  }
+
+  private allocationsBy(index: Database<Uint8Array, string>, key: string): Allocation[] {
+    return this.byIndex(index, key, this.tables.allocations).map((stored) => this.whole(stored));
   }
 
   private get<Row>(table: Database<Row, string>, key: string): Row | undefined {

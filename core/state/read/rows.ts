@@ -13,48 +13,9 @@ import type {
   Evaluation,
 } from "@drover/plugin-sdk";
 import { Packr, RESET_BUFFER_MODE } from "msgpackr";
-
-/** Fields of an allocation that are left out while empty. */
-export const ALLOCATION_OPTIONAL = [
-  "AllocStates",
-  "DesiredDescription",
-  "DesiredTransition",
-  "FollowupEvalID",
-  "JobCreateIndex",
-  "NextAllocation",
-  "PreemptedAllocations",
-  "PreemptedByAllocation",
-  "PreviousAllocation",
-  "RescheduleTracker",
-] as const satisfies readonly (keyof Allocation)[];
-
-/** Fields that every allocation has, in the order of its row. Append nothing: new fields are optional. */
-export const ALLOCATION_REQUIRED = [
-  "AllocModifyIndex",
-  "AllocatedResources",
-  "ClientDescription",
-  "ClientStatus",
-  "CreateIndex",
-  "CreateTime",
-  "DeploymentID",
-  "DeploymentStatus",
-  "DesiredStatus",
-  "EvalID",
-  "ID",
-  "Job",
-  "JobID",
-  "JobVersion",
-  "Metrics",
-  "ModifyIndex",
-  "ModifyTime",
-  "Name",
-  "Namespace",
-  "NetworkStatus",
-  "NodeID",
-  "NodeName",
-  "TaskGroup",
-  "TaskStates",
-] as const satisfies readonly (keyof Allocation)[];
+import { ALLOCATION_OPTIONAL, ALLOCATION_REQUIRED } from "./allocation-fields.js";
+import { allocationRowEncoder } from "./allocation-rows.js";
+import type { RowEncoder } from "./row-encoder.js";
 
 const EVALUATION_OPTIONAL = [
   "AnnotatePlan",
@@ -145,13 +106,6 @@ export function createRowPacker(): Packr {
     copyBuffers: true,
     useRecords: startsLikeAShape as unknown as boolean,
   } as ConstructorParameters<typeof Packr>[0]);
-}
-
-/** What `lmdb` calls to turn a value into bytes and back. */
-export interface RowEncoder {
-  readonly copyBuffers: true;
-  encode(value: unknown, mode?: number): Buffer;
-  decode(bytes: Uint8Array, options?: unknown): unknown;
 }
 
 function packedAs<Row extends object, Stored>(
@@ -344,7 +298,7 @@ export function createRowEncoders(packer = createRowPacker()): RowEncoders {
   const same = (row: object): object => row;
   return {
     plain: packedAs<object, object>(packer, same, same),
-    allocation: allocationEncoder(packer),
+    allocation: allocationRowEncoder(packer, allocationEncoder(packer)),
     evaluation: packedAs<Evaluation, Split<Evaluation>>(packer, storeEvaluation, join),
   };
 }

@@ -1,6 +1,5 @@
 /** Tables of the state store and how their LMDB databases are laid out. Changing either raises SCHEMA_VERSION. */
 import type {
-  Allocation,
   Deployment,
   Evaluation,
   Job,
@@ -10,11 +9,17 @@ import type {
   StateTable,
 } from "@drover/plugin-sdk";
 import type { Database, RootDatabase } from "lmdb";
+import type { StoredAllocation } from "./allocation-rows.js";
 import { idKeys, type KeyEncoder, textKeys } from "./keys.js";
-import { createRowEncoders, type RowEncoder } from "./rows.js";
+import { PlanBlockCache } from "./plan-blocks.js";
+import type { RowEncoder } from "./row-encoder.js";
+import { createRowEncoders } from "./rows.js";
 
-/** Version of the layout below. A store of a newer version is refused. */
-export const SCHEMA_VERSION = 1;
+/**
+ * Version of the layout below. A store of a newer version is refused; one of an older version is read as it is.
+ * 1: every allocation is a row of its own. 2: placements refer to the block of their plan.
+ */
+export const SCHEMA_VERSION = 2;
 
 /** Databases in the environment, with room for later schema versions. */
 export const MAX_DATABASES = 48;
@@ -56,8 +61,17 @@ export interface JoinTokenRow {
   CreateIndex: number;
 }
 
+/** The placements of a plan, as the log carried them. */
+export interface StoredBlock {
+  /** Unix nanoseconds of the commit. */
+  readonly Time: number;
+  readonly Block: Uint8Array;
+}
+
 export interface MetaRows {
   schema: number;
+  /** Counts how often the whole state was replaced by a snapshot. */
+  generation: number;
   region: string;
   /** Index of the last applied entry. */
   applied: number;
@@ -78,7 +92,11 @@ export interface Tables {
   readonly jobSummaries: Rows<JobSummary>;
   readonly jobReferences: Rows<JobReferences>;
   readonly nodes: Rows<Node>;
-  readonly allocations: Rows<Allocation>;
+  readonly allocations: Rows<StoredAllocation>;
+  /** By `indexKey` of the log entry. */
+  readonly planBlocks: Rows<StoredBlock>;
+  /** How many allocations refer to a block. */
+  readonly planBlockUses: Rows<number>;
   readonly evaluations: Rows<Evaluation>;
   readonly deployments: Rows<Deployment>;
   readonly schedulerConfig: Rows<SchedulerConfiguration>;
@@ -98,11 +116,16 @@ export interface Tables {
   readonly systemJobs: KeyIndex;
 }
 
-/** How one database is opened. `ids` are sorted duplicates, `keys` has empty values. */
+/** The databases, and what this thread remembers of them. */
+export interface OpenTables extends Tables {
+  readonly blocks: PlanBlockCache;
+}
+
+/** How one database is opened. `ids` are sorted duplicates, `uuids` such of one length, `keys` has empty values. */
 type Layout = {
   readonly name: string;
   readonly key: "id" | "text";
-  readonly value: "row" | "allocation" | "evaluation" | "ids" | "keys";
+  readonly value: "row" | "allocation" | "evaluation" | "ids" | "uuids" | "keys";
 };
 
 export const LAYOUTS: Readonly<Record<keyof Tables, Layout>> = {
@@ -113,16 +136,18 @@ export const LAYOUTS: Readonly<Record<keyof Tables, Layout>> = {
   jobReferences: { name: "job_references", key: "text", value: "row" },
   nodes: { name: "nodes", key: "id", value: "row" },
   allocations: { name: "allocs", key: "id", value: "allocation" },
+  planBlocks: { name: "plan_blocks", key: "text", value: "row" },
+  planBlockUses: { name: "plan_block_uses", key: "text", value: "row" },
   evaluations: { name: "evals", key: "id", value: "evaluation" },
   deployments: { name: "deployment", key: "id", value: "row" },
   schedulerConfig: { name: "scheduler_config", key: "text", value: "row" },
   agentKeys: { name: "agent_keys", key: "id", value: "row" },
   joinTokens: { name: "join_tokens", key: "text", value: "row" },
   pluginRows: { name: "plugin_rows", key: "text", value: "row" },
-  allocationsByNode: { name: "allocs_by_node", key: "id", value: "ids" },
-  allocationsByJob: { name: "allocs_by_job", key: "text", value: "ids" },
-  allocationsByEvaluation: { name: "allocs_by_eval", key: "id", value: "ids" },
-  allocationsByDeployment: { name: "allocs_by_deployment", key: "id", value: "ids" },
+  allocationsByNode: { name: "allocs_by_node", key: "id", value: "uuids" },
+  allocationsByJob: { name: "allocs_by_job", key: "text", value: "uuids" },
+  allocationsByEvaluation: { name: "allocs_by_eval", key: "id", value: "uuids" },
+  allocationsByDeployment: { name: "allocs_by_deployment", key: "id", value: "uuids" },
   evaluationsByJob: { name: "evals_by_job", key: "text", value: "ids" },
   deploymentsByJob: { name: "deployment_by_job", key: "text", value: "ids" },
   jobsByParent: { name: "jobs_by_parent", key: "text", value: "keys" },
@@ -133,7 +158,7 @@ export const LAYOUTS: Readonly<Record<keyof Tables, Layout>> = {
 export function openRawTables(env: RootDatabase): Record<keyof Tables, Database<Uint8Array, Uint8Array>> {
   return Object.fromEntries(
     Object.entries(LAYOUTS).map(([table, { name, value }]) => {
-      const options = { keyEncoding: "binary", encoding: "binary", dupSort: value === "ids" };
+      const options = { keyEncoding: "binary", encoding: "binary", ...duplicates(value) };
       return [table, env.openDB(name, options as object)];
     }),
   ) as unknown as Record<keyof Tables, Database<Uint8Array, Uint8Array>>;
@@ -143,7 +168,7 @@ export function openRawTables(env: RootDatabase): Record<keyof Tables, Database<
 export const NO_VALUE = Buffer.alloc(0);
 
 /** Opens every database of an environment (and makes those that are missing, unless it is read-only). */
-export function openTables(env: RootDatabase): Tables {
+export function openTables(env: RootDatabase): OpenTables {
   const encoders = createRowEncoders();
   const encoderOf: Record<"row" | "allocation" | "evaluation", RowEncoder> = {
     row: encoders.plain,
@@ -155,8 +180,8 @@ export function openTables(env: RootDatabase): Tables {
   for (const [table, { name, key, value }] of Object.entries(LAYOUTS)) {
     const options = {
       keyEncoder: keyEncoderOf[key],
-      ...(value === "ids" || value === "keys"
-        ? { encoding: "binary" as const, dupSort: value === "ids" }
+      ...(value === "ids" || value === "uuids" || value === "keys"
+        ? { encoding: "binary" as const, ...duplicates(value) }
         : { encoder: encoderOf[value] }),
     };
     const database = env.openDB(name, options as object);
@@ -164,5 +189,9 @@ export function openTables(env: RootDatabase): Tables {
       throw new Error(`state at ${(env as { path?: string }).path ?? "?"}: no table ${name}`);
     tables[table as keyof Tables] = database;
   }
-  return tables as unknown as Tables;
+  return { ...(tables as unknown as Tables), blocks: new PlanBlockCache() };
+}
+
+function duplicates(value: Layout["value"]): { readonly dupSort: boolean; readonly dupFixed: boolean } {
+  return { dupSort: value === "ids" || value === "uuids", dupFixed: value === "uuids" };
 }

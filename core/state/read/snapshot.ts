@@ -2,19 +2,20 @@
 import type { StateSnapshot } from "@drover/plugin-sdk";
 import type { RootDatabase, Transaction } from "lmdb";
 import { RowReader } from "./row-reader.js";
-import type { Tables } from "./schema.js";
+import type { OpenTables } from "./schema.js";
 
 export class LmdbSnapshot extends RowReader implements StateSnapshot {
   readonly index: number;
   private open = true;
 
   private constructor(
-    tables: Tables,
+    tables: OpenTables,
     private readonly transaction: Transaction,
     private readonly closed: (snapshot: LmdbSnapshot) => void,
   ) {
     super(tables, transaction);
     this.index = this.appliedIndex();
+    tables.blocks.follow(this.generation());
   }
 
   /**
@@ -23,7 +24,7 @@ export class LmdbSnapshot extends RowReader implements StateSnapshot {
    */
   static take(
     env: RootDatabase,
-    tables: Tables,
+    tables: OpenTables,
     closed: (snapshot: LmdbSnapshot) => void = () => undefined,
   ): LmdbSnapshot {
     // The thread's shared read transaction may be older than the last commit of another thread.

@@ -572,7 +572,7 @@ describe("plans", () => {
     )[0];
     assert.match(
       refusal(result),
-      /allocation .* of job "gone" in namespace "default": the job is not registered/,
+      /allocations of group "app" of job "gone" in namespace "default": the job is not registered/,
     );
     assert.equal(
       read((s) => s.allocation(known.ID)),

@@ -31,13 +31,14 @@ afterEach(async () => {
   await other.close();
 });
 
-/** Everything that is stored, table by table. */
+/** Everything that is stored, table by table; but for the count of replacements, which is the store's own. */
 function contents(from: Machine): Record<string, unknown[]> {
   from.store.env.resetReadTxn();
   return Object.fromEntries(
     Object.keys(LAYOUTS).map((table) => {
       const database = from.store.tables[table as keyof typeof LAYOUTS];
-      return [table, [...database.getRange({ start: Buffer.from([0]) as never })]];
+      const rows = [...database.getRange({ start: Buffer.from([0]) as never })];
+      return [table, rows.filter(({ key }) => table !== "meta" || key !== "generation")];
     }),
   );
 }
@@ -110,8 +111,8 @@ describe("a snapshot folder", () => {
       ],
       [() => writeFileSync(manifest, good.replace("global", "mars")), /region is "mars", expected "global"/],
       [
-        () => writeFileSync(manifest, good.replace('"schema": 1', '"schema": 2')),
-        /schema version is 2, expected 1/,
+        () => writeFileSync(manifest, good.replace('"schema": 2', '"schema": 3')),
+        /schema version is 3, expected 2/,
       ],
       [
         () => {
