@@ -39,8 +39,9 @@ export interface RaftDependencies {
 const RETAIN = 2;
 /** Bytes of committed entries taken from the core at once. */
 const APPLY_BYTES = 4 * 1024 * 1024;
-/** Entries given to the state machine at once; between two batches the event loop has its turn. */
-const APPLY_ENTRIES = 512;
+/** Entries and bytes given to the state machine at once; between two batches the event loop has its turn. */
+const APPLY_ENTRIES = 256;
+const APPLY_BATCH_BYTES = 48 * 1024;
 const NO_DATA = new Uint8Array(0);
 
 interface Waiter {
@@ -361,9 +362,10 @@ export class RaftConsensus implements Consensus {
   }
 
   async #apply(running: Running, entries: readonly Entry[]): Promise<void> {
-    for (let from = 0; from < entries.length; from += APPLY_ENTRIES) {
+    for (let from = 0, to = 0; from < entries.length; from = to) {
       if (from > 0) await nextTurn();
-      const batch = entries.slice(from, from + APPLY_ENTRIES);
+      to = batchEnd(entries, from);
+      const batch = entries.slice(from, to);
       const started = performance.now();
       const results = running.machine.apply(
         batch.map(
@@ -508,4 +510,14 @@ export class RaftConsensus implements Consensus {
       metrics.increment("nomad.raft.snapshot.failed");
     }
   }
+}
+
+/** Where a batch that begins at `from` ends: it has one entry at least. */
+function batchEnd(entries: readonly Entry[], from: number): number {
+  let to = from;
+  for (let bytes = 0; to < entries.length && to - from < APPLY_ENTRIES; to++) {
+    bytes += entries[to]!.data.length;
+    if (bytes > APPLY_BATCH_BYTES && to > from) break;
+  }
+  return to;
 }

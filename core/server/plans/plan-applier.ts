@@ -11,7 +11,7 @@ import type {
   StateSnapshot,
 } from "@drover/plugin-sdk";
 import { NodeCheck, NodeStatusBit } from "@drover/plugin-sdk";
-import { CommandType, decodeCommand, encodePlanCommand, type PlanCommand } from "../../state/index.js";
+import { CommandType, decodeCommand, encodePlanCommand, PlanBlock, type PlanCommand } from "../../state/index.js";
 import type { CommandLog } from "../command-log.js";
 import type { EvalBroker } from "../evaluations/eval-broker.js";
 import { newEvaluation } from "../nodes/node-evaluations.js";
@@ -67,18 +67,29 @@ export class PlanApplier {
     // After the present turn, so that plans that arrive together are ordered by priority.
     setImmediate(() => {
       this.#running = false;
-      const waiting: PendingPlan[] = [];
-      const blocked = new Set<string>();
-      for (let next = this.queue.dequeue(); next !== undefined; next = this.queue.dequeue()) {
-        const { nodes } = next.plan;
-        if (nodes.some((node) => blocked.has(node)) || this.#inFlight.conflicts(next.plan)) {
-          // Its nodes stay blocked for the rest of this round: a later plan must not overtake on them.
-          for (const node of nodes) blocked.add(node);
-          waiting.push(next);
-        } else this.#start(next);
-      }
-      for (const pending of waiting) this.queue.requeue(pending);
+      this.#startPlans();
     });
+  }
+
+  /** Starts what can be started, for as long as the event loop can spare. */
+  #startPlans(): void {
+    const until = performance.now() + CHECK_SLICE;
+    const waiting: PendingPlan[] = [];
+    const blocked = new Set<string>();
+    for (let next = this.queue.dequeue(); next !== undefined; next = this.queue.dequeue()) {
+      const { nodes } = next.plan;
+      if (nodes.some((node) => blocked.has(node)) || this.#inFlight.conflicts(next.plan)) {
+        // Its nodes stay blocked for the rest of this round: a later plan must not overtake on them.
+        for (const node of nodes) blocked.add(node);
+        waiting.push(next);
+        continue;
+      }
+      this.#start(next);
+      if (performance.now() < until) continue;
+      if (this.queue.depth > 0) this.#pump();
+      break;
+    }
+    for (const pending of waiting) this.queue.requeue(pending);
   }
 
   #start(pending: PendingPlan): void {
@@ -193,7 +204,7 @@ export class PlanApplier {
     for (const payload of payloads) {
       const kept: PlanCommand = {
         ...payload,
-        Placed: Array.from(payload.Placed).filter(({ NodeID }) => !refused.has(NodeID)),
+        Placed: withoutNodes(payload.Placed, refused),
         Stopped: payload.Stopped.filter(accepted),
         Preempted: payload.Preempted.filter(accepted),
       };
@@ -208,6 +219,16 @@ function payloadOf(command: Uint8Array): PlanCommand {
   const decoded = decodeCommand(command);
   if (decoded.type !== CommandType.PlanApply) throw new Error("a plan's command is of another kind");
   return decoded.payload;
+}
+
+function withoutNodes(
+  placed: PlanCommand["Placed"],
+  nodes: ReadonlyMap<string, string>,
+): PlanCommand["Placed"] {
+  if (nodes.size === 0) return placed;
+  return placed instanceof PlanBlock
+    ? placed.without(nodes)
+    : placed.filter(({ NodeID }) => !nodes.has(NodeID));
 }
 
 function isEmpty({ Placed, Stopped, Preempted, Deployment, DeploymentUpdates }: PlanCommand): boolean {

@@ -325,6 +325,34 @@ export class PlanBlock implements Iterable<Allocation> {
     return allocation;
   }
 
+  /** The block without what is on some nodes. Its tables stay as they are, so nothing has to be read for it. */
+  without(nodes: { has(nodeId: string): boolean }): PlanBlock {
+    const gone = Array.from({ length: this.nodeCount }, (_, node) => nodes.has(this.nodeId(node)));
+    const kept: number[] = [];
+    const moved = new Map<number, number>();
+    for (const [at, node] of this.#node.entries()) {
+      if (gone[node] === true) continue;
+      moved.set(at, kept.length);
+      kept.push(at);
+    }
+    const select = (column: NumberArray): PackedColumn => packColumn(kept.map((at) => column[at]!));
+    const stillThere = <T>(pairs: readonly (readonly [number, T])[]): (readonly [number, T])[] =>
+      pairs.flatMap(([at, value]) => (moved.has(at) ? [[moved.get(at)!, value] as const] : []));
+    const packed: PackedBlock = {
+      ...this.#packed,
+      ids: packIds(kept.map((at) => this.idBytes(at))),
+      node: select(this.#node),
+      template: select(this.#template),
+      resource: select(this.#resource),
+      metric: select(this.#metric),
+      number: select(this.#number),
+      names: stillThere(this.#packed.names),
+      previous: stillThere(this.#packed.previous),
+      updates: this.#packed.updates.flatMap((at) => moved.get(at) ?? []),
+    };
+    return new PlanBlock(Uint8Array.from(packer.encode(packed)));
+  }
+
   *[Symbol.iterator](): Generator<Allocation> {
     for (let at = 0; at < this.length; at++) yield this.allocation(at);
   }
