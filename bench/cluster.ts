@@ -3,7 +3,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { monitorEventLoopDelay } from "node:perf_hooks";
-import type { Consensus, Logger, Metrics, Node } from "@drover/plugin-sdk";
+import type { AllocationUpdate, Consensus, Logger, Metrics, Node } from "@drover/plugin-sdk";
 import { quietMetrics } from "@drover/plugin-sdk/testing";
 import { SharedNodeColumns } from "../core/state/read/index.js";
 import { RaftConfig } from "../plugins/consensus-raft/config.js";
@@ -11,14 +11,24 @@ import { RaftConsensus } from "../plugins/consensus-raft/consensus.js";
 import { BenchServer, paperJob, paperNode } from "../test/core/server/bench-server.js";
 
 const RACKS = 50;
-/** What a node has and a task takes. */
-const NODE = { cpu: 64_000, memory: 131_072, disk: 1_000_000 } as const;
+/** MHz of a node, where the benchmark asks for no other size. */
+const NODE_CPU = 64_000;
+/** What a node has besides, and what a task takes. */
+const NODE = { memory: 131_072, disk: 1_000_000 } as const;
 const TASK = { cpu: 100, memory: 64, disk: 150 } as const;
 /** Registrations under way at once. */
 const REGISTERING = 64;
 const SUBMITTING = 16;
 /** Milliseconds without a placement after which the benchmark gives up. */
 const STALLED = 60_000;
+
+const RUNNING: Omit<AllocationUpdate, "ID" | "NodeID"> = {
+  ClientStatus: "running",
+  ClientDescription: "Tasks are running",
+  TaskStates: {},
+  DeploymentStatus: null,
+  NetworkStatus: null,
+};
 
 const ignore = (): void => undefined;
 const log: Logger = {
@@ -62,8 +72,18 @@ export interface Load {
   readonly spread?: string;
 }
 
+export interface ClusterOptions {
+  readonly nodes: number;
+  /** MHz of each. */
+  readonly nodeCpu?: number;
+  readonly algorithm?: string;
+  /** How many heartbeats a second the server asks for; with many nodes it else waits minutes for a lost one. */
+  readonly heartbeatsPerSecond?: number;
+}
+
 export class ClusterUnderLoad {
-  readonly #nodes: Node[] = [];
+  /** Ids in the order of registration. */
+  readonly #nodes: string[] = [];
   readonly #heartbeats = new Map<string, NodeJS.Timeout>();
   readonly #columns: SharedNodeColumns;
   #logBytes = 0;
@@ -77,7 +97,7 @@ export class ClusterUnderLoad {
     this.#columns = new SharedNodeColumns(server.state.columns);
   }
 
-  static async start(options: { readonly nodes: number }): Promise<ClusterUnderLoad> {
+  static async start(options: ClusterOptions): Promise<ClusterUnderLoad> {
     const folder = await mkdtemp(join(tmpdir(), "drover-bench-"));
     const advertise = { http: "", rpc: "127.0.0.1:4647", serf: "" };
     const consensus = new RaftConsensus({
@@ -91,18 +111,25 @@ export class ClusterUnderLoad {
     });
     const times = new EvaluationTimes();
     const cluster = new ClusterUnderLoad(
-      new BenchServer([], [], { folder, consensus, log, metrics: times }),
+      new BenchServer([], [], {
+        folder,
+        consensus,
+        log,
+        metrics: times,
+        ...(options.heartbeatsPerSecond === undefined
+          ? {}
+          : { server: { max_heartbeats_per_second: options.heartbeatsPerSecond } }),
+      }),
       times,
     );
     cluster.#countLog(consensus);
     await cluster.server.start();
-    await cluster.#registerNodes(options.nodes);
+    if (options.algorithm !== undefined) {
+      const { operator } = cluster.server.server.endpoints;
+      await operator.setSchedulerConfiguration({ SchedulerAlgorithm: options.algorithm });
+    }
+    await cluster.#registerNodes(options.nodes, options.nodeCpu ?? NODE_CPU);
     return cluster;
-  }
-
-  /** Ids of the nodes, in the order of their registration. */
-  get nodes(): readonly Node[] {
-    return this.#nodes;
   }
 
   /** Submits jobs and waits until everything they ask for is committed. */
@@ -141,26 +168,42 @@ export class ClusterUnderLoad {
     };
   }
 
-  /** A node is not heard of any more; resolves with the milliseconds until all its allocations run elsewhere. */
-  async lose(node: Node): Promise<{ readonly allocations: number; readonly milliseconds: number }> {
+  /**
+   * The node that holds the most is not heard of any more: milliseconds from the moment the server notices until what it ran
+   * is placed elsewhere and committed.
+   */
+  async loseFullestNode(): Promise<object> {
     const { state } = this.server;
-    let lost: number;
-    {
+    const node = this.#fullestNode();
+    const running = (): number => {
       using snapshot = state.snapshot();
-      lost = snapshot.allocationsByNode(node.ID).filter((one) => one.DesiredStatus === "run").length;
-    }
-    clearTimeout(this.#heartbeats.get(node.ID));
-    this.#heartbeats.delete(node.ID);
-    await new Promise<void>((resolve) => {
+      return snapshot.allocationsByNode(node).filter((one) => one.DesiredStatus === "run").length;
+    };
+    const lost = running();
+    clearTimeout(this.#heartbeats.get(node));
+    this.#heartbeats.delete(node);
+    const delays = monitorEventLoopDelay({ resolution: 1 });
+    const noticed = new Promise<void>((resolve) => {
       this.times.onInvalidate = resolve;
     });
+    // The server's timers keep no process alive; this one does until it notices.
+    const alive = setInterval(ignore, 1_000);
+    await noticed;
+    clearInterval(alive);
+    delays.enable();
     const begin = performance.now();
-    const replacedOf = (): number => {
-      using snapshot = state.snapshot();
-      return snapshot.allocationsByNode(node.ID).filter((one) => one.NextAllocation !== undefined).length;
-    };
-    await this.#waitFor(() => replacedOf() >= lost);
-    return { allocations: lost, milliseconds: round(performance.now() - begin, 1) };
+    const total = this.#placed();
+    await this.#waitFor(() => this.#placed() >= total && running() === 0);
+    const milliseconds = round(performance.now() - begin, 1);
+    delays.disable();
+    return { lost, replaced_ms: milliseconds, loss_loop_delay_max_ms: round(delays.max / 1e6, 1) };
+  }
+
+  #fullestNode(): string {
+    const { cpuUsed } = this.#columns;
+    let fullest = 0;
+    for (let row = 1; row < cpuUsed.length; row++) if (cpuUsed[row]! > cpuUsed[fullest]!) fullest = row;
+    return this.#columns.nodeId(fullest) ?? "";
   }
 
   async stop(): Promise<void> {
@@ -229,10 +272,23 @@ export class ClusterUnderLoad {
     });
   }
 
-  async #registerNodes(count: number): Promise<void> {
-    for (let i = 0; i < count; i++) this.#nodes.push(benchNode(i));
-    await inParallel(REGISTERING, count, async (i) => {
+  /** Every node reports that what it was given runs. */
+  async reportRunning(): Promise<void> {
+    await inParallel(REGISTERING, this.#nodes.length, async (i) => {
       const node = this.#nodes[i]!;
+      let updates: AllocationUpdate[];
+      {
+        using snapshot = this.server.state.snapshot();
+        updates = snapshot.allocationsByNode(node).map(({ ID }) => ({ ...RUNNING, ID, NodeID: node }));
+      }
+      if (updates.length > 0) await this.server.handler.handle(node, "allocation.update", { updates });
+    });
+  }
+
+  async #registerNodes(count: number, cpu: number): Promise<void> {
+    await inParallel(REGISTERING, count, async (i) => {
+      const node = benchNode(i, cpu);
+      this.#nodes.push(node.ID);
       const { heartbeatTTL } = await this.server.handler.handle(node.ID, "node.register", { node });
       this.#heartbeatLater(node.ID, heartbeatTTL);
     });
@@ -260,13 +316,13 @@ export class ClusterUnderLoad {
   }
 }
 
-function benchNode(i: number): Node {
+function benchNode(i: number, cpu: number): Node {
   const node = paperNode({ Meta: { rack: `r${i % RACKS}` } });
   return {
     ...node,
     NodeResources: {
       ...node.NodeResources,
-      Cpu: { ...node.NodeResources.Cpu, CpuShares: NODE.cpu },
+      Cpu: { ...node.NodeResources.Cpu, CpuShares: cpu },
       Memory: { MemoryMB: NODE.memory },
       Disk: { DiskMB: NODE.disk },
     },

@@ -15,6 +15,11 @@ const BENCHMARKS: Readonly<Record<string, { readonly module: string; readonly ab
     about:
       "jobs submitted to allocations committed, through the durable log (--nodes 5000 --jobs 50 --count 1000 --type service --spread rack)",
   },
+  "node-loss": {
+    module: "./node-loss.js",
+    about:
+      "a node dies: until its allocations are placed elsewhere (--nodes 5000 --jobs 100 --count 1000 --node-cpu 20000 --algorithm binpack)",
+  },
   scheduling: {
     module: "./scheduling.js",
     about: "placements a second on the node columns (--nodes 5000 --allocs 10000)",

@@ -11,7 +11,9 @@ import { MainPort } from "./main-port.js";
 import { loadSchedulers } from "./scheduler-modules.js";
 import { snapshotAt, TaskContext, type ThreadParts } from "./task-context.js";
 import { threadLogger } from "./thread-logger.js";
+import { yieldToMainThread } from "./thread-priority.js";
 
+yieldToMainThread();
 const data = workerData as SchedulingWorkerData;
 const log = threadLogger();
 const { schedulers, filters, scorers } = await loadSchedulers(data.modules, log);

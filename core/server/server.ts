@@ -15,7 +15,6 @@ import { Nodes } from "../rpc/endpoints/nodes.js";
 import { Operator } from "../rpc/endpoints/operator.js";
 import { Status } from "../rpc/endpoints/status.js";
 import { CommandType, StateFsm, type StateStore } from "../state/index.js";
-import { SharedNodeColumns } from "../state/read/index.js";
 import { CommandLog, unixNanos } from "./command-log.js";
 import { BlockedEvals } from "./evaluations/blocked-evals.js";
 import { DEFAULT_BROKER_OPTIONS, EvalBroker } from "./evaluations/eval-broker.js";
@@ -82,7 +81,7 @@ export class Server {
     );
     const applier = new PlanApplier({
       state,
-      columns: new SharedNodeColumns(state.columns),
+      usage: state.usage,
       commands,
       broker,
       log,

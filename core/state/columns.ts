@@ -60,11 +60,20 @@ export interface ColumnChanges {
   readonly placed: readonly { readonly block: PlanBlock; readonly positions: readonly number[] }[];
 }
 
-export class NodeColumnsWriter {
+/** What a node has, what is taken of it, and its status, by its row: as far as counting goes. */
+export interface NodeUsage {
+  row(nodeId: string): number | undefined;
+  /** `NodeStatusBit` flags. */
+  readonly status: Uint8Array;
+  /** MHz and MiB, by row. */
+  readonly numbers: Readonly<Record<NumberColumn, Float64Array>>;
+}
+
+export class NodeColumnsWriter implements NodeUsage {
   readonly buffers: ColumnBuffers = allocateColumnBuffers();
   private readonly header = new Int32Array(columnBuffer(this.buffers, "header"));
-  private status: Uint8Array = new Uint8Array(columnBuffer(this.buffers, "status"));
-  private readonly numbers: Record<NumberColumn, Float64Array> = Object.fromEntries(
+  status: Uint8Array = new Uint8Array(columnBuffer(this.buffers, "status"));
+  readonly numbers: Record<NumberColumn, Float64Array> = Object.fromEntries(
     NUMBER_COLUMNS.map((name) => [name, new Float64Array(columnBuffer(this.buffers, name))]),
   ) as Record<NumberColumn, Float64Array>;
   private readonly rows = new Map<string, number>();
@@ -80,6 +89,10 @@ export class NodeColumnsWriter {
   private readonly refused = new Set<string>();
 
   constructor(private readonly log?: Logger) {}
+
+  row(nodeId: string): number | undefined {
+    return this.rows.get(nodeId);
+  }
 
   /** Starts afresh from all nodes and allocations. */
   rebuild(nodes: Iterable<Node>, allocations: Iterable<Allocation>): void {

@@ -5,6 +5,7 @@ export {
   encodeCommand,
   UnknownCommandError,
 } from "./codec.js";
+export type { NodeUsage } from "./columns.js";
 export type { JobRegistered } from "./commands/jobs.js";
 export { computedClass } from "./commands/nodes.js";
 export { PLUGIN_KEY_LIMIT, PLUGIN_ROW_LIMIT } from "./commands/plugin-rows.js";

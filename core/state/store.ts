@@ -7,7 +7,7 @@ import {
   StateTable,
 } from "@drover/plugin-sdk";
 import type { RootDatabase } from "lmdb";
-import { NodeColumnsWriter } from "./columns.js";
+import { NodeColumnsWriter, type NodeUsage } from "./columns.js";
 import { storageError } from "./errors.js";
 import { openEnvironment } from "./read/environment.js";
 import { RowReader } from "./read/row-reader.js";
@@ -130,6 +130,11 @@ export class StateStore implements StateReader {
 
   onApplied(listener: (index: number, tables: ReadonlySet<StateTable>) => void): () => void {
     return this.watchers.onApplied(listener);
+  }
+
+  /** What the nodes have and what is taken of it, as of the last commit; the arrays change with each one. */
+  get usage(): NodeUsage {
+    return this.columnsWriter;
   }
 
   /** Public key that a node enrolled with. In memory: it is asked for with every payload. */

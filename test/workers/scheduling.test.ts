@@ -27,7 +27,6 @@ import { CommandLog } from "../../core/server/command-log.js";
 import type { EvalBroker } from "../../core/server/evaluations/eval-broker.js";
 import { PlanApplier } from "../../core/server/plans/plan-applier.js";
 import { type Command, CommandType, encodeCommand, StateFsm, StateStore } from "../../core/state/index.js";
-import { SharedNodeColumns } from "../../core/state/read/index.js";
 import { SingleConsensus } from "../core/server/single-consensus.js";
 
 const compiled = (path: string): string => new URL(`../../${path}`, import.meta.url).href;
@@ -52,7 +51,7 @@ class Leader {
     consensus.propose = async (data) => this.#append(data);
     this.#applier = new PlanApplier({
       state: store,
-      columns: new SharedNodeColumns(store.columns),
+      usage: store.usage,
       commands: new CommandLog(consensus),
       broker: {
         pauseNackTimeout() {},

@@ -4,14 +4,20 @@ import type {
   Evaluation,
   Logger,
   Metrics,
-  NodeColumns,
   PackedPlan,
   PackedPlanResult,
   StateReader,
   StateSnapshot,
 } from "@drover/plugin-sdk";
 import { NodeCheck, NodeStatusBit } from "@drover/plugin-sdk";
-import { CommandType, decodeCommand, encodePlanCommand, PlanBlock, type PlanCommand } from "../../state/index.js";
+import {
+  CommandType,
+  decodeCommand,
+  encodePlanCommand,
+  type NodeUsage,
+  PlanBlock,
+  type PlanCommand,
+} from "../../state/index.js";
 import type { CommandLog } from "../command-log.js";
 import type { EvalBroker } from "../evaluations/eval-broker.js";
 import { newEvaluation } from "../nodes/node-evaluations.js";
@@ -26,7 +32,7 @@ const CHECK_SLICE = 4;
 
 export interface PlanApplierParts {
   readonly state: StateReader;
-  readonly columns: NodeColumns;
+  readonly usage: NodeUsage;
   readonly commands: CommandLog;
   readonly broker: EvalBroker;
   readonly log: Logger;
@@ -138,11 +144,12 @@ export class PlanApplier {
   /** Nodes where what is only counted doesn't fit, and why. */
   #checkCounted(plan: PackedPlan): Map<string, string> {
     const refused = new Map<string, string>();
-    const { columns } = this.#parts;
-    const { status, cpuTotal, cpuUsed, memoryTotal, memoryUsed, diskTotal, diskUsed } = columns;
+    const { usage } = this.#parts;
+    const { status, numbers } = usage;
+    const { cpuTotal, cpuUsed, memoryTotal, memoryUsed, diskTotal, diskUsed } = numbers;
     for (const [i, node] of plan.nodes.entries()) {
       if (plan.checks[i] !== NodeCheck.Counted) continue;
-      const row = columns.row(node);
+      const row = usage.row(node);
       if (row === undefined) {
         refused.set(node, "node is gone");
         continue;

@@ -15,6 +15,7 @@ import type {
   Logger,
   Metrics,
   Node,
+  ServerConfiguration,
 } from "@drover/plugin-sdk";
 import { makeNode, quietLogger, quietMetrics } from "@drover/plugin-sdk/testing";
 import { Server } from "../../../core/server/server.js";
@@ -70,6 +71,8 @@ export interface BenchServerParts<C extends Consensus> {
   readonly consensus: C;
   readonly log: Logger;
   readonly metrics: Metrics;
+  /** Settings of the `server` block that differ. */
+  readonly server?: Partial<ServerConfiguration>;
 }
 
 export class BenchServer<C extends Consensus = SingleConsensus> {
@@ -102,6 +105,7 @@ export class BenchServer<C extends Consensus = SingleConsensus> {
           num_schedulers: 1,
           eval_nack_timeout: 60_000,
           eval_delivery_limit: 3,
+          ...parts?.server,
         },
       },
     } as unknown as AgentInfo;
