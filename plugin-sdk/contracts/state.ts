@@ -33,8 +33,9 @@ export interface ByNamespace {
 }
 
 /**
- * A consistent view at one index. Rows are fresh copies: changing one changes nothing. Allocations come as stored, with
- * `Job: null`; `allocationJob` joins. Close it when done (it pins old pages); `using` works.
+ * A consistent view at one index. Rows may be shared by those who ask for the same, and rows share parts (resources,
+ * metrics) with each other: copy what you want to change. Allocations come as stored, with `Job: null`; `allocationJob`
+ * joins. Close it when done (it pins old pages); `using` works.
  */
 export interface StateSnapshot extends Disposable {
   /** Index of the last applied entry that this view contains. */

@@ -1,5 +1,5 @@
 /** A consistent view of the state at one index: one LMDB read transaction. */
-import type { StateSnapshot } from "@drover/plugin-sdk";
+import type { Allocation, StateSnapshot } from "@drover/plugin-sdk";
 import type { RootDatabase, Transaction } from "lmdb";
 import { RowReader } from "./row-reader.js";
 import type { OpenTables } from "./schema.js";
@@ -7,6 +7,10 @@ import type { OpenTables } from "./schema.js";
 export class LmdbSnapshot extends RowReader implements StateSnapshot {
   readonly index: number;
   private open = true;
+  /** The job whose allocations were read last: who reconciles a job and who places for it ask alike. */
+  private lastJob:
+    | { readonly namespace: string; readonly id: string; readonly rows: Allocation[] }
+    | undefined;
 
   private constructor(
     tables: OpenTables,
@@ -38,6 +42,14 @@ export class LmdbSnapshot extends RowReader implements StateSnapshot {
     }
   }
 
+  override allocationsByJob(namespace: string, jobId: string): Allocation[] {
+    this.check();
+    if (this.lastJob?.id !== jobId || this.lastJob.namespace !== namespace) {
+      this.lastJob = { namespace, id: jobId, rows: super.allocationsByJob(namespace, jobId) };
+    }
+    return this.lastJob.rows;
+  }
+
   protected override check(): void {
     if (!this.open) throw new Error(`the snapshot at index ${this.index} is closed`);
   }
@@ -45,6 +57,7 @@ export class LmdbSnapshot extends RowReader implements StateSnapshot {
   close(): void {
     if (!this.open) return;
     this.open = false;
+    this.lastJob = undefined;
     this.transaction.done();
     this.closed(this);
   }
