@@ -2,6 +2,7 @@
 import {
   type Allocation,
   AllocClientStatus,
+  AllocDesiredStatus,
   AllocStateField,
   type Deployment,
   DeploymentStatus,
@@ -123,6 +124,11 @@ function place(
     row.CreateTime = existing.CreateTime;
     row.TaskStates = existing.TaskStates;
     row.NetworkStatus = existing.NetworkStatus;
+    // Decided since the plan was made; a plan changes health only by moving an allocation into another deployment.
+    if (placed.DeploymentID === existing.DeploymentID) row.DeploymentStatus = existing.DeploymentStatus;
+    if (existing.DesiredTransition !== undefined) row.DesiredTransition = existing.DesiredTransition;
+    // Another job's plan may have pushed it aside meanwhile; it must not come back by news of its own job.
+    if (existing.DesiredStatus === AllocDesiredStatus.Evict) keepEviction(row, existing);
     if (placed.ClientStatus !== AllocClientStatus.Lost) {
       row.ClientStatus = existing.ClientStatus;
       row.ClientDescription = existing.ClientDescription;
@@ -133,6 +139,12 @@ function place(
   const previous = txn.allocation(placed.PreviousAllocation);
   if (previous === null || previous.NextAllocation === placed.ID) return;
   txn.putAllocation({ ...previous, NextAllocation: placed.ID, ModifyIndex: txn.index }, previous);
+}
+
+function keepEviction(row: Allocation, evicted: Allocation): void {
+  row.DesiredStatus = evicted.DesiredStatus;
+  if (evicted.DesiredDescription !== undefined) row.DesiredDescription = evicted.DesiredDescription;
+  if (evicted.PreemptedByAllocation !== undefined) row.PreemptedByAllocation = evicted.PreemptedByAllocation;
 }
 
 function stopAllocation(txn: StateTransaction, stop: AllocationStop, time: number): void {

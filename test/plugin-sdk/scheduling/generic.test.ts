@@ -1,48 +1,10 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { describe, it } from "node:test";
-import type { Allocation, Evaluation, Job, TaskGroup } from "@drover/plugin-sdk";
-import { genericScheduler } from "@drover/plugin-sdk/scheduling";
-import {
-  makeEvaluation,
-  makeGroup,
-  makeJob,
-  makeNode,
-  makeTask,
-  SchedulerHarness,
-} from "@drover/plugin-sdk/testing";
+import type { Evaluation, Job, TaskGroup } from "@drover/plugin-sdk";
+import { makeNode, makeTask, SchedulerHarness } from "@drover/plugin-sdk/testing";
 import { ColumnPlacer } from "../../../workers/placement/index.js";
-
-const service = genericScheduler({ type: "service", batch: false });
-const batch = genericScheduler({ type: "batch", batch: true });
-
-function cluster(nodes: number): SchedulerHarness {
-  const leader = new SchedulerHarness({
-    placer: (scope) => new ColumnPlacer({ ...scope, filters: [], scorers: [] }),
-  });
-  for (let i = 0; i < nodes; i++) leader.state.putNode(makeNode());
-  return leader;
-}
-
-const web = (group: Partial<TaskGroup>, job: Partial<Job> = {}): Job =>
-  makeJob({ ...job, TaskGroups: [makeGroup(group)] });
-const again = (job: Job, change: Partial<Evaluation> = {}): Evaluation => makeEvaluation(job, change);
-const failedAt = (milliseconds: number): Partial<Allocation> => ({
-  ClientStatus: "failed",
-  TaskStates: {
-    t: {
-      Events: [],
-      Failed: true,
-      FinishedAt: new Date(milliseconds).toISOString(),
-      LastRestart: null,
-      Restarts: 0,
-      StartedAt: null,
-      State: "dead",
-      TaskHandle: null,
-    },
-  },
-});
-const envOf = (value: string): TaskGroup["Tasks"] => [makeTask({ Env: { VERSION: value } })];
+import { again, batch, cluster, envOf, failedAt, service, web } from "./support.js";
 
 describe("a service job", () => {
   it("replaces allocations of a changed group and says so", async () => {
@@ -85,28 +47,6 @@ describe("a service job", () => {
     const run = await leader.register(service, moved);
     assert.equal(run.placed.length, 1);
     assert.equal(leader.state.node(run.placed[0]!.NodeID)!.Meta!.rack, "r2");
-  });
-
-  it("rolls an update: max_parallel an evaluation, the rest after the stagger", async () => {
-    const leader = cluster(2);
-    const update = { ...makeJob().Update, MaxParallel: 2, Stagger: 30e9 };
-    await leader.register(service, web({ Count: 5, Tasks: envOf("1"), Update: update }));
-    let run = await leader.register(service, web({ Count: 5, Tasks: envOf("2"), Update: update }));
-    const replaced = [run.placed.length];
-    while (run.created.length > 0) {
-      const [next] = run.created;
-      assert.equal(next!.TriggeredBy, "rolling-update");
-      assert.equal(run.updated[0]!.NextEval, next!.ID);
-      assert.equal(next!.WaitUntil, new Date(leader.now + 30_000).toISOString());
-      // Whatever else happens meanwhile must not speed the update up.
-      const meanwhile = await leader.run(service, again(web({}), { TriggeredBy: "node-update" }));
-      assert.deepEqual([meanwhile.placed, meanwhile.created], [[], []]);
-      leader.now += 30_000;
-      run = await leader.run(service, next!);
-      replaced.push(run.placed.length);
-    }
-    assert.deepEqual(replaced, [2, 2, 1]);
-    assert.ok(leader.live(web({})).every((one) => one.JobVersion === 1));
   });
 
   it("takes away the highest names when it shrinks, and gives the lowest free ones when it grows", async () => {
@@ -206,7 +146,7 @@ describe("a service job", () => {
     const run = await leader.run(service, again(web({}), { TriggeredBy: "job-deregister" }));
     assert.equal(run.updated[0]!.QueuedAllocations, undefined);
     const [stopped] = Object.values(run.plans[0]!.NodeUpdate).flat();
-    assert.equal(stopped!.DesiredDescription, "alloc not needed as job is stopped");
+    assert.equal(stopped!.DesiredDescription, "alloc not needed due to job update");
   });
 
   it("reblocks a blocked evaluation that still finds no room, and completes it once it does", async () => {
