@@ -3,7 +3,13 @@
  * when part of the plan was refused; what finds no place waits in a blocked evaluation.
  * Source: https://developer.hashicorp.com/nomad/docs/concepts/scheduling/scheduling
  */
-import type { Placement, Placer, Scheduler, SchedulerContext } from "../contracts/scheduler.js";
+import {
+  NodeStatusBit,
+  type Placement,
+  type Placer,
+  type Scheduler,
+  type SchedulerContext,
+} from "../contracts/scheduler.js";
 import { type Allocation, clientTerminal } from "../domain/allocation.js";
 import type { Deployment } from "../domain/deployment.js";
 import { EvalStatus } from "../domain/evaluation.js";
@@ -170,11 +176,14 @@ class Run {
     plan.Annotations = this.#annotations;
   }
 
-  /** Reads each node once. */
+  /** Most nodes are ready, and the columns tell that without reading the node; of the others each is read once. */
   #nodePresence(): (id: string) => NodePresence {
-    const { state } = this.#context;
+    const { state, columns } = this.#context;
+    const { status } = columns;
     const known = new Map<string, NodePresence>();
     return (id) => {
+      const row = columns.row(id);
+      if (row !== undefined && ((status[row] ?? 0) & NodeStatusBit.Ready) !== 0) return "up";
       let presence = known.get(id);
       if (presence === undefined) {
         const node = state.node(id);
