@@ -68,39 +68,64 @@ export class SchedulerHarness {
   async run(scheduler: Scheduler, evaluation: Evaluation): Promise<SchedulerRun> {
     const { state } = this;
     state.putEvaluation(evaluation);
-    const run: SchedulerRun = { plans: [], results: [], updated: [], created: [], reblocked: [], placed: [] };
-    const context: SchedulerContext = {
-      evaluation: state.evaluation(evaluation.ID)!,
-      state,
-      get columns() {
-        return state.columns();
-      },
-      log: quietLogger,
-      now: this.now,
-      newPlan: (job) => createPlan(evaluation, "token", job, state.index),
-      placer: (plan) => this.#placer({ state, columns: state.columns(), plan, evaluation }),
+    const run = emptyRun();
+    const write = (list: Evaluation[]) => async (changed: Evaluation) => {
+      list.push(changed);
+      state.putEvaluation(changed);
+    };
+    await scheduler.process({
+      ...this.#context(state.evaluation(evaluation.ID)!),
+      // What crosses to the leader is a copy.
       submitPlan: async (plan) => {
-        // What crosses to the leader is a copy.
         const result = this.#apply(structuredClone(plan), run);
         run.plans.push(plan);
         run.results.push(result);
         return { result, refreshed: result.RefreshIndex > 0 };
       },
-      updateEvaluation: async (changed) => {
-        run.updated.push(changed);
-        state.putEvaluation(changed);
-      },
-      createEvaluation: async (created) => {
-        run.created.push(created);
-        state.putEvaluation(created);
-      },
-      reblockEvaluation: async (changed) => {
-        run.reblocked.push(changed);
-        state.putEvaluation(changed);
-      },
-    };
-    await scheduler.process(context);
+      updateEvaluation: write(run.updated),
+      createEvaluation: write(run.created),
+      reblockEvaluation: write(run.reblocked),
+    });
     return run;
+  }
+
+  /** What the scheduler would do about an evaluation if all of its plan were committed; nothing is stored. */
+  async dryRun(scheduler: Scheduler, evaluation: Evaluation): Promise<SchedulerRun> {
+    const run = emptyRun();
+    const note = (list: Evaluation[]) => async (changed: Evaluation) => void list.push(changed);
+    await scheduler.process({
+      ...this.#context(evaluation),
+      submitPlan: async (plan) => {
+        const result: PlanResult = { ...plan, AllocIndex: 1, RefreshIndex: 0, RejectedNodes: [] };
+        run.plans.push(plan);
+        run.results.push(result);
+        run.placed.push(
+          ...Object.values(plan.NodeAllocation)
+            .flat()
+            .filter((placed) => this.state.allocation(placed.ID) === null),
+        );
+        return { result, refreshed: false };
+      },
+      updateEvaluation: note(run.updated),
+      createEvaluation: note(run.created),
+      reblockEvaluation: note(run.reblocked),
+    });
+    return run;
+  }
+
+  #context(
+    evaluation: Evaluation,
+  ): Pick<SchedulerContext, "evaluation" | "state" | "columns" | "log" | "now" | "newPlan" | "placer"> {
+    const { state, now } = this;
+    return {
+      evaluation,
+      state,
+      columns: state.columns(),
+      log: quietLogger,
+      now,
+      newPlan: (job) => createPlan(evaluation, "token", job, state.index),
+      placer: (plan) => this.#placer({ state, columns: state.columns(), plan, evaluation }),
+    };
   }
 
   /** Allocations of a job that are to run. */
@@ -264,6 +289,10 @@ export class SchedulerHarness {
     );
     return nodeFits(node, [...existing.filter((one) => !leaving.has(one.ID)), ...placed]).fits;
   }
+}
+
+function emptyRun(): SchedulerRun {
+  return { plans: [], results: [], updated: [], created: [], reblocked: [], placed: [] };
 }
 
 /** The scheduler under test. */
