@@ -104,7 +104,7 @@ class GroupReconciler {
     const updates = this.#sortUpdates(staying);
     const newCanaries = this.#placeCanaries(staying, moving, updates.destructive);
     const held = this.#deployments.held || this.#trial;
-    const limit = this.#limit(staying, updates.destructive.length + moving.length);
+    const limit = this.#limit(staying, updates, moving.length);
 
     const { placed, missing } = this.#placeMissing(staying, moving, held);
     const nameFor = this.#nameKeeper([...this.#without(staying), ...this.#without(moving)]);
@@ -198,13 +198,19 @@ class GroupReconciler {
     return wanted;
   }
 
-  /** How many may be placed and replaced before what the deployment placed is healthy. */
-  #limit(staying: readonly Allocation[], updating: number): number {
+  /** How many may be placed and replaced before what is on its way is healthy. */
+  #limit(staying: readonly Allocation[], { destructive, inPlace }: Updates, moving: number): number {
     const strategy = this.#rolled();
-    if (strategy === null || updating === 0) return Number.POSITIVE_INFINITY;
+    if (strategy === null || destructive.length + moving === 0) return Number.POSITIVE_INFINITY;
     let limit = strategy.MaxParallel;
     const deployment = this.#deployments.current;
-    if (deployment === null) return limit;
+    if (deployment === null) {
+      // They were on their way in an earlier deployment, and go on in the one that begins.
+      for (const { DeploymentID, DeploymentStatus } of inPlace) {
+        if (DeploymentID !== "" && DeploymentStatus?.Healthy !== true) limit--;
+      }
+      return limit;
+    }
     for (const { DeploymentID, DeploymentStatus } of staying) {
       if (DeploymentID !== deployment.ID) continue;
       if (DeploymentStatus?.Healthy === false) return 0;

@@ -305,6 +305,17 @@ describe("a rolling update", () => {
     assert.equal(run.placed[0]!.RescheduleTracker!.Events.length, 1);
   });
 
+  it("counts what an earlier deployment left on its way", async () => {
+    const leader = cluster(3);
+    await leader.register(service, job("1"));
+    await rollOut(leader);
+    await leader.register(service, job("2"));
+    const run = await leader.register(service, { ...job("2"), Priority: 70 });
+    assert.deepEqual(run.placed, []);
+    assert.deepEqual(running(leader), ["0:web.g[1]", "0:web.g[2]", "2:web.g[0]"]);
+    await rollOut(leader);
+  });
+
   it("updates in place at once, whatever max_parallel is", async () => {
     const leader = cluster(2);
     await leader.register(service, job("1", 4));

@@ -252,6 +252,7 @@ class History {
     const before = new Map(leader.state.allocations().map((row) => [row.ID, row]));
     leader.state.putEvaluation(evaluation);
     const given = leader.state.evaluation(evaluation.ID)!;
+    const held = this.#isHeld();
     const tried = await leader.dryRun(this.#scheduler, given);
     // Storing an evaluation counts up the index, which ids are made of.
     leader.state.index--;
@@ -262,18 +263,31 @@ class History {
       "the same evaluation of the same state: the same plan",
     );
     assert.ok(evalTerminal(run.updated[0] ?? run.reblocked[0]!) || run.reblocked.length > 0);
-    for (const plan of run.plans) this.#checkPlan(plan, before);
+    for (const plan of run.plans) this.#checkPlan(plan, before, held);
     this.#checkState();
     return run;
   }
 
-  #checkPlan(plan: Plan, before: ReadonlyMap<string, Allocation>): void {
+  /** The deployment of the job's version says that nothing may be replaced now. */
+  #isHeld(): boolean {
+    const { state } = this.leader;
+    const deployment = state.latestDeployment("default", "web");
+    if (deployment === null || deployment.JobVersion !== state.job("default", "web")!.Version) return false;
+    if (["paused", "failed"].includes(deployment.Status)) return true;
+    const unhealthy = this.leader
+      .live(this.job)
+      .some((row) => row.DeploymentID === deployment.ID && row.DeploymentStatus?.Healthy === false);
+    return deployment.Status === "running" && unhealthy && this.specification.maxParallel > 0;
+  }
+
+  #checkPlan(plan: Plan, before: ReadonlyMap<string, Allocation>, held: boolean): void {
     const stopped = Object.values(plan.NodeUpdate).flat();
     const ids = new Set<string>();
     for (const { ID, DesiredDescription, ClientStatus } of stopped) {
       assert.ok(!ids.has(ID), `${ID} is stopped once`);
       ids.add(ID);
       assert.ok(REASONS.has(DesiredDescription ?? ""), `a stop has a reason: "${DesiredDescription}"`);
+      if (held) assert.notEqual(DesiredDescription, AllocDescription.Updating, "nothing is updated now");
       const known = before.get(ID)!;
       if (known.DesiredStatus === "stop")
         assert.equal(ClientStatus, "lost", "what is stopped is stopped again only where it is lost");
@@ -307,7 +321,8 @@ class History {
       const underWay = live.filter((row) => {
         const previous = leader.state.allocation(row.PreviousAllocation ?? "");
         const updated = previous?.DesiredDescription === AllocDescription.Updating;
-        return updated && row.DeploymentID === current.ID && row.DeploymentStatus?.Healthy !== true;
+        const placed = row.DeploymentID === current.ID && row.CreateIndex > current.CreateIndex;
+        return updated && placed && row.DeploymentStatus?.Healthy == null;
       });
       assert.ok(underWay.length <= maxParallel, `${underWay.length} updates are under way`);
     }
