@@ -1,5 +1,11 @@
 /** Counts of a deployment's groups, kept as its allocations are placed and report their health. */
-import type { Allocation, AllocDeploymentStatus, Deployment, DeploymentState } from "@drover/plugin-sdk";
+import {
+  type Allocation,
+  countInDeployment,
+  type Deployment,
+  type DeploymentCountChange,
+  type DeploymentState,
+} from "@drover/plugin-sdk";
 import { nanosOfRfc3339, rfc3339 } from "./time.js";
 
 /** The rows that accounts are made of; a transaction has them. */
@@ -41,22 +47,9 @@ export class DeploymentAccounts {
     const found = this.groupOf(row);
     if (found === undefined) return;
     const { account, group } = found;
-    const placed = previous?.DeploymentID !== row.DeploymentID;
-    const before = placed ? null : healthOf(previous?.DeploymentStatus);
-    const after = placed ? null : healthOf(row.DeploymentStatus);
-    const health = after !== null && after !== before;
-    if (!placed && !health) return;
-    if (placed) group.PlacedAllocs += 1;
-    if (health) {
-      if (before === true) group.HealthyAllocs -= 1;
-      if (before === false) group.UnhealthyAllocs -= 1;
-      if (after) group.HealthyAllocs += 1;
-      else group.UnhealthyAllocs += 1;
-    }
-    if (row.DeploymentStatus?.Canary === true && group.PlacedCanaries?.includes(row.ID) !== true) {
-      group.PlacedCanaries = [...(group.PlacedCanaries ?? []), row.ID];
-    }
-    extendProgress(group, row, placed, health && after === true);
+    const change = countInDeployment(group, row, previous);
+    if (change === null) return;
+    extendProgress(group, row, change);
     account.changed = true;
   }
 
@@ -89,10 +82,6 @@ export class DeploymentAccounts {
   }
 }
 
-function healthOf(status: AllocDeploymentStatus | null | undefined): boolean | null {
-  return status?.Healthy ?? null;
-}
-
 /** The first placement starts the clock of the progress deadline. */
 function startProgress(group: DeploymentState, time: number): void {
   if (group.ProgressDeadline === 0 || nanosOfRfc3339(group.RequireProgressBy) !== null) return;
@@ -100,7 +89,11 @@ function startProgress(group: DeploymentState, time: number): void {
 }
 
 /** Every healthy allocation restarts the clock of the progress deadline. */
-function extendProgress(group: DeploymentState, row: Allocation, placed: boolean, healthy: boolean): void {
+function extendProgress(
+  group: DeploymentState,
+  row: Allocation,
+  { placed, healthy }: DeploymentCountChange,
+): void {
   if (group.ProgressDeadline === 0) return;
   const bound = nanosOfRfc3339(group.RequireProgressBy);
   if (placed && bound === null) {

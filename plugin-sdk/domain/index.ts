@@ -2,6 +2,7 @@
 export * from "./acl.js";
 export * from "./allocation.js";
 export * from "./deployment.js";
+export * from "./deployment-counts.js";
 export * from "./diff.js";
 export * from "./evaluation.js";
 export * from "./ids.js";

@@ -3,39 +3,31 @@
  * when part of the plan was refused; what finds no place waits in a blocked evaluation.
  * Source: https://developer.hashicorp.com/nomad/docs/concepts/scheduling/scheduling
  */
-import type { Placement, Placer, Scheduler, SchedulerContext } from "../contracts/scheduler.js";
 import {
-  type Allocation,
-  AllocClientStatus,
-  AllocDesiredStatus,
-  type AllocMetric,
-} from "../domain/allocation.js";
-import {
-  BLOCKED_EVAL_FAILED_PLACEMENTS,
-  BLOCKED_EVAL_MAX_PLANS,
-  EvalStatus,
-  EvalTrigger,
-  type Evaluation,
-} from "../domain/evaluation.js";
+  NodeStatusBit,
+  type Placement,
+  type Placer,
+  type Scheduler,
+  type SchedulerContext,
+} from "../contracts/scheduler.js";
+import { type Allocation, clientTerminal } from "../domain/allocation.js";
+import type { Deployment } from "../domain/deployment.js";
+import { EvalStatus } from "../domain/evaluation.js";
 import { type Job, jobStopped, type TaskGroup } from "../domain/job.js";
+import { nodeTerminal } from "../domain/node.js";
 import { type Plan, type PlanResult, planIsNoOp } from "../domain/plan.js";
+import { EvaluationWriter } from "./generic-evaluations.js";
+import { PlanFiller } from "./generic-placing.js";
 import { tasksUpdated } from "./job-diff.js";
-import { coalesceFailure } from "./metrics.js";
-import { cancelStop, placeAllocation, stopAllocation } from "./plan.js";
+import { placeAllocation, stopAllocation } from "./plan.js";
 import { PlanIds, seededUUID } from "./random.js";
-import {
-  AllocDescription,
-  type PlaceDecision,
-  type Reconciliation,
-  reconcile,
-  type UpdateKind,
-} from "./reconcile.js";
-import { failedNodes, nextTracker, parseTime } from "./reschedule.js";
+import { reconcile } from "./reconcile.js";
+import type { NodePresence, Reconciliation, UpdateKind } from "./reconcile-types.js";
 
 export interface GenericSchedulerOptions {
   /** Job type it handles. */
   readonly type: string;
-  /** Completed allocations are done: they are not run again, and updates replace all at once. */
+  /** Completed allocations are done: they are not run again, updates replace all at once, and nothing is deployed. */
   readonly batch: boolean;
   /** Plans in a row of which nothing may be committed before it gives up; default 5, batch 2. */
   readonly maxAttempts?: number;
@@ -70,114 +62,136 @@ type Outcome = "done" | "progress" | "refused";
 class Run {
   readonly #context: SchedulerContext;
   readonly #batch: boolean;
-  readonly #snapshotIndex: number;
   readonly #now: number;
+  readonly #evaluations: EvaluationWriter;
   #attempts = 0;
   #placer: Placer | null = null;
-  #failed: Record<string, AllocMetric> = {};
-  #queued: Record<string, number> = {};
-  #annotations: Evaluation["PlanAnnotations"];
-  #nextEval = "";
-  #ids!: PlanIds;
-  /** Follow-up evaluations already made, by their time: a second attempt uses them again. */
-  readonly #followUps = new Map<number, string>();
+  #filler: PlanFiller | null = null;
+  #annotations: Plan["Annotations"] = null;
+  #deploymentId = "";
 
   constructor(context: SchedulerContext, batch: boolean) {
     this.#context = context;
     this.#batch = batch;
-    this.#snapshotIndex = context.state.index;
     this.#now = context.now * NANOSECONDS;
+    this.#evaluations = new EvaluationWriter(context);
   }
 
   async attempt(): Promise<Outcome> {
     const { evaluation, state } = this.#context;
     this.#attempts++;
-    this.#failed = {};
-    this.#queued = {};
     const job = state.job(evaluation.Namespace, evaluation.JobID);
     const plan = this.#context.newPlan(job);
     // The plan's snapshot is a seed too: another delivery of the evaluation must not meet what this one committed.
-    this.#ids = new PlanIds("allocation", evaluation.ID, plan.SnapshotIndex, this.#attempts);
+    const seeds = [evaluation.ID, plan.SnapshotIndex, this.#attempts] as const;
     const placer = this.#context.placer(plan);
     this.#placer = placer;
 
     const fitted = new Map<string, Placement>();
-    const holdUpdates = this.#updateWaits();
+    const deployments = this.#batch ? [] : state.deploymentsByJob(evaluation.Namespace, evaluation.JobID);
     const changes = reconcile({
       job,
       evaluationId: evaluation.ID,
       batch: this.#batch,
       allocations: state.allocationsByJob(evaluation.Namespace, evaluation.JobID),
+      deployments,
+      newDeploymentId: seededUUID("deployment", ...seeds),
       now: this.#now,
-      holdUpdates,
-      node: cached((id: string) => state.node(id)),
+      node: this.#nodePresence(),
       updateKind: this.#updateKind(placer, fitted),
       followupWaits: (id) => state.evaluation(id)?.Status === EvalStatus.Pending,
     });
+    this.#deploymentId = newestId(deployments);
 
-    for (const { allocation, description, clientStatus } of changes.stop) {
-      stopAllocation(
-        plan,
-        allocation,
-        clientStatus === undefined ? { description } : { description, clientStatus },
-      );
-    }
-    for (const { allocation } of changes.inPlace) {
-      placeAllocation(plan, this.#updatedInPlace(allocation, job!, fitted.get(allocation.ID)!));
-    }
-    await this.#scheduleFollowUps(plan, changes);
-    if (job !== null && !jobStopped(job)) for (const group of job.TaskGroups) this.#queued[group.Name] = 0;
-    const placed = this.#place(plan, placer, job, changes);
-    if (changes.rollAfter !== null && !holdUpdates && this.#nextEval === "")
-      await this.#rollOn(changes.rollAfter);
-    if (evaluation.AnnotatePlan === true) {
-      plan.Annotations = { DesiredTGUpdates: changes.desired, PreemptedAllocs: null };
-      this.#annotations = plan.Annotations;
-    }
+    await this.#stop(plan, changes);
+    plan.Deployment = changes.newDeployment;
+    plan.DeploymentUpdates = changes.deploymentUpdates;
+    const { deployment } = changes;
+    const ids = new PlanIds("allocation", ...seeds);
+    this.#filler =
+      job === null || jobStopped(job)
+        ? null
+        : new PlanFiller({ context: this.#context, plan, placer, job, deployment, ids, now: this.#now });
+    for (const { allocation, group } of changes.inPlace)
+      this.#filler?.updateInPlace(allocation, group, fitted.get(allocation.ID)!);
+    this.#filler?.place(changes);
+    if (evaluation.AnnotatePlan === true) this.#annotate(plan, changes);
 
     if (planIsNoOp(plan) && evaluation.AnnotatePlan !== true) return "done";
     const { result } = await this.#context.submitPlan(plan);
-    for (const { ID, TaskGroup, NodeID } of placed) {
-      const committed = result.NodeAllocation[NodeID]?.some((allocation) => allocation.ID === ID) === true;
-      if (committed) this.#queued[TaskGroup] = (this.#queued[TaskGroup] ?? 1) - 1;
-    }
+    if (result.Deployment !== null) this.#deploymentId = result.Deployment.ID;
+    this.#filler?.committed(result);
     if (isFullCommit(plan, result)) return "done";
-    return Object.keys(result.NodeUpdate).length + Object.keys(result.NodeAllocation).length > 0
-      ? "progress"
-      : "refused";
+    return planIsNoOp(result) ? "refused" : "progress";
   }
 
-  /** Writes the outcome, and a blocked evaluation for what found no place. */
-  async complete(): Promise<void> {
-    const { evaluation } = this.#context;
-    if (Object.keys(this.#failed).length === 0) return this.#finish(EvalStatus.Complete, "", "");
-    if (evaluation.Status === EvalStatus.Blocked) {
-      return this.#context.reblockEvaluation({
-        ...evaluation,
-        ...this.#eligibility(),
-        FailedTGAllocs: this.#failed,
-        QueuedAllocations: this.#queued,
-        SnapshotIndex: this.#context.state.index,
-        ModifyTime: this.#now,
-      });
-    }
-    const blocked = await this.#block(EvalTrigger.QueuedAllocs, BLOCKED_EVAL_FAILED_PLACEMENTS);
-    return this.#finish(EvalStatus.Complete, "", blocked);
+  complete(): Promise<void> {
+    return this.#evaluations.complete(this.#outcome());
   }
 
-  /** Ends after too many refused plans. The rest is tried again when the cluster changes. */
-  async giveUp(attempts: number): Promise<void> {
-    const { evaluation } = this.#context;
-    if (evaluation.Status === EvalStatus.Blocked) {
-      return this.#context.reblockEvaluation({
-        ...evaluation,
-        ...this.#eligibility(),
-        SnapshotIndex: this.#context.state.index,
-        ModifyTime: this.#now,
+  giveUp(attempts: number): Promise<void> {
+    return this.#evaluations.giveUp(attempts, this.#outcome());
+  }
+
+  #outcome(): Parameters<EvaluationWriter["complete"]>[0] {
+    return {
+      failed: this.#filler?.failed ?? {},
+      queued: this.#filler?.queued ?? {},
+      annotations: this.#annotations ?? undefined,
+      deploymentId: this.#deploymentId,
+      eligibility: this.#placer?.classEligibility() ?? { classes: {}, escaped: false },
+    };
+  }
+
+  /** Stops what is to go, and notes in what waits for its replacement which evaluation will make it. */
+  async #stop(plan: Plan, changes: Reconciliation): Promise<void> {
+    const followUps = await this.#evaluations.followUp(changes.followUps);
+    for (const { allocation, description, clientStatus } of changes.stop) {
+      const followupEvalId = followUps.get(allocation.ID);
+      stopAllocation(plan, allocation, {
+        description,
+        ...(clientStatus === undefined ? {} : { clientStatus }),
+        ...(followupEvalId === undefined ? {} : { followupEvalId }),
       });
+      followUps.delete(allocation.ID);
     }
-    const blocked = await this.#block(EvalTrigger.MaxPlans, BLOCKED_EVAL_MAX_PLANS);
-    return this.#finish(EvalStatus.Failed, `maximum attempts reached (${attempts})`, blocked);
+    for (const { allocations } of changes.followUps) {
+      for (const allocation of allocations) {
+        const id = followUps.get(allocation.ID);
+        if (id !== undefined) placeAllocation(plan, { ...allocation, Job: null, FollowupEvalID: id });
+      }
+    }
+  }
+
+  #annotate(plan: Plan, { desired }: Reconciliation): void {
+    const preempted = this.#filler?.preempted ?? [];
+    for (const { group } of preempted) {
+      const updates = desired[group];
+      if (updates !== undefined) updates.Preemptions++;
+    }
+    this.#annotations = {
+      DesiredTGUpdates: desired,
+      PreemptedAllocs: preempted.length === 0 ? null : preempted.map(({ stub }) => stub),
+    };
+    plan.Annotations = this.#annotations;
+  }
+
+  /** Most nodes are ready, and the columns tell that without reading the node; of the others each is read once. */
+  #nodePresence(): (id: string) => NodePresence {
+    const { state, columns } = this.#context;
+    const { status } = columns;
+    const known = new Map<string, NodePresence>();
+    return (id) => {
+      const row = columns.row(id);
+      if (row !== undefined && ((status[row] ?? 0) & NodeStatusBit.Ready) !== 0) return "up";
+      let presence = known.get(id);
+      if (presence === undefined) {
+        const node = state.node(id);
+        presence = node === null ? "unknown" : nodeTerminal(node) ? "down" : "up";
+        known.set(id, presence);
+      }
+      return presence;
+    };
   }
 
   #updateKind(
@@ -198,235 +212,32 @@ class Run {
         destructive.set(key, replace);
       }
       if (replace) return "destructive";
+      // What ended has no place to keep.
+      if (clientTerminal(allocation)) return "in-place";
       const placement = placer.fitInPlace(allocation, job, group);
       if (placement === null) return "destructive";
       fitted.set(allocation.ID, placement);
       return "in-place";
     };
   }
+}
 
-  /** Places what is to be placed; returns the new allocations. */
-  #place(plan: Plan, placer: Placer, job: Job | null, changes: Reconciliation): Allocation[] {
-    const placed: Allocation[] = [];
-    if (job === null) return placed;
-    const count = (group: TaskGroup): void => {
-      this.#queued[group.Name] = (this.#queued[group.Name] ?? 0) + 1;
-    };
-    // Updates come first: what they free serves the others.
-    for (const { allocation, group } of changes.destructive) {
-      count(group);
-      if (this.#coalesced(group)) continue;
-      stopAllocation(plan, allocation, { description: AllocDescription.Updating });
-      const decision = { group, name: allocation.Name, previous: allocation, reschedule: false };
-      const replacement = this.#placeOne(plan, placer, job, decision);
-      if (replacement === null) cancelStop(plan, allocation);
-      else placed.push(replacement);
-    }
-    for (const decision of changes.place) {
-      count(decision.group);
-      if (this.#coalesced(decision.group)) continue;
-      const allocation = this.#placeOne(plan, placer, job, decision);
-      if (allocation !== null) placed.push(allocation);
-    }
-    return placed;
+function newestId(deployments: readonly Deployment[]): string {
+  let newest: Deployment | undefined;
+  for (const deployment of deployments) {
+    if (newest === undefined || deployment.CreateIndex > newest.CreateIndex) newest = deployment;
   }
-
-  /** Counts a further failure of a group that failed already: it would fail for the same reasons. */
-  #coalesced(group: TaskGroup): boolean {
-    const metric = this.#failed[group.Name];
-    if (metric === undefined) return false;
-    coalesceFailure(metric, group);
-    return true;
-  }
-
-  #placeOne(plan: Plan, placer: Placer, job: Job, decision: PlaceDecision): Allocation | null {
-    const { group, name, previous, reschedule } = decision;
-    const sticky = previous !== null && group.EphemeralDisk.Sticky && !reschedule;
-    const placement = placer.place({
-      job,
-      group,
-      name,
-      previous,
-      ...(reschedule && previous !== null ? { penaltyNodes: failedNodes(previous) } : {}),
-      ...(sticky ? { preferredNode: previous.NodeID } : {}),
-    });
-    if ("failed" in placement) {
-      this.#failed[group.Name] = placement.failed;
-      return null;
-    }
-    const allocation = this.#newAllocation(job, decision, placement);
-    placeAllocation(plan, allocation);
-    return allocation;
-  }
-
-  #newAllocation(job: Job, decision: PlaceDecision, placement: Placement): Allocation {
-    const { group, name, previous, reschedule } = decision;
-    const { evaluation } = this.#context;
-    const allocation: Allocation = {
-      AllocModifyIndex: 0,
-      AllocatedResources: placement.resources,
-      ClientDescription: "",
-      ClientStatus: AllocClientStatus.Pending,
-      CreateIndex: 0,
-      CreateTime: this.#now,
-      DeploymentID: "",
-      DeploymentStatus: null,
-      DesiredStatus: AllocDesiredStatus.Run,
-      EvalID: evaluation.ID,
-      ID: this.#ids.next(),
-      Job: null,
-      JobCreateIndex: job.CreateIndex,
-      JobID: job.ID,
-      JobVersion: job.Version,
-      Metrics: placement.metrics,
-      ModifyIndex: 0,
-      ModifyTime: this.#now,
-      Name: name,
-      Namespace: job.Namespace,
-      NetworkStatus: null,
-      NodeID: placement.nodeId,
-      NodeName: placement.nodeName,
-      TaskGroup: group.Name,
-      TaskStates: null,
-    };
-    if (previous !== null) {
-      allocation.PreviousAllocation = previous.ID;
-      if (reschedule) allocation.RescheduleTracker = nextTracker(group.ReschedulePolicy, previous, this.#now);
-    }
-    return allocation;
-  }
-
-  #updatedInPlace(allocation: Allocation, job: Job, placement: Placement): Allocation {
-    return {
-      ...allocation,
-      EvalID: this.#context.evaluation.ID,
-      Job: null,
-      JobVersion: job.Version,
-      AllocatedResources: placement.resources,
-      Metrics: placement.metrics,
-      ModifyTime: this.#now,
-    };
-  }
-
-  /** One delayed evaluation for each batch of failed allocations that are to be rescheduled later. */
-  async #scheduleFollowUps(plan: Plan, changes: Reconciliation): Promise<void> {
-    for (const { waitUntil, allocations } of changes.followUps) {
-      let id = this.#followUps.get(waitUntil);
-      if (id === undefined) {
-        const followUp = this.#newEvaluation(
-          "followup",
-          waitUntil,
-          EvalTrigger.RetryFailedAlloc,
-          EvalStatus.Pending,
-        );
-        followUp.StatusDescription = "created for delayed rescheduling";
-        followUp.WaitUntil = new Date(Math.ceil(waitUntil / NANOSECONDS)).toISOString();
-        await this.#context.createEvaluation(followUp);
-        id = followUp.ID;
-        this.#followUps.set(waitUntil, id);
-      }
-      for (const allocation of allocations)
-        placeAllocation(plan, { ...allocation, Job: null, FollowupEvalID: id });
-    }
-  }
-
-  /** The follow-up that makes the next destructive updates after the stagger. */
-  async #rollOn(stagger: number): Promise<void> {
-    const next = this.#newEvaluation("rolling", this.#now, EvalTrigger.RollingUpdate, EvalStatus.Pending);
-    next.WaitUntil = new Date(Math.ceil((this.#now + stagger) / NANOSECONDS)).toISOString();
-    await this.#context.createEvaluation(next);
-    this.#nextEval = next.ID;
-  }
-
-  /** Whether another evaluation waits to go on with a rolling update of the job. */
-  #updateWaits(): boolean {
-    const { evaluation, state } = this.#context;
-    return state
-      .evaluationsByJob(evaluation.Namespace, evaluation.JobID)
-      .some(
-        (other) =>
-          other.ID !== evaluation.ID &&
-          other.ID !== this.#nextEval &&
-          other.Status === EvalStatus.Pending &&
-          other.TriggeredBy === EvalTrigger.RollingUpdate &&
-          parseTime(other.WaitUntil ?? "") > this.#now,
-      );
-  }
-
-  async #block(trigger: EvalTrigger, description: string): Promise<string> {
-    const blocked = this.#newEvaluation("blocked", trigger, trigger, EvalStatus.Blocked);
-    blocked.StatusDescription = description;
-    Object.assign(blocked, this.#eligibility());
-    if (Object.keys(this.#failed).length > 0) blocked.FailedTGAllocs = this.#failed;
-    blocked.SnapshotIndex = this.#context.state.index;
-    await this.#context.createEvaluation(blocked);
-    return blocked.ID;
-  }
-
-  #eligibility(): Pick<Evaluation, "ClassEligibility" | "EscapedComputedClass"> {
-    const eligibility = this.#placer?.classEligibility();
-    if (eligibility === undefined) return {};
-    return eligibility.escaped
-      ? { EscapedComputedClass: true }
-      : { ClassEligibility: { ...eligibility.classes } };
-  }
-
-  #newEvaluation(kind: string, seed: string | number, trigger: EvalTrigger, status: EvalStatus): Evaluation {
-    const { evaluation } = this.#context;
-    return {
-      CreateIndex: 0,
-      CreateTime: this.#now,
-      ID: seededUUID(kind, evaluation.ID, this.#context.state.index, this.#attempts, seed),
-      JobID: evaluation.JobID,
-      ModifyIndex: 0,
-      ModifyTime: this.#now,
-      Namespace: evaluation.Namespace,
-      PreviousEval: evaluation.ID,
-      Priority: evaluation.Priority,
-      Status: status,
-      TriggeredBy: trigger,
-      Type: evaluation.Type,
-    };
-  }
-
-  async #finish(status: EvalStatus, description: string, blockedEval: string): Promise<void> {
-    const { evaluation } = this.#context;
-    const finished: Evaluation = {
-      ...evaluation,
-      Status: status,
-      ModifyTime: this.#now,
-      SnapshotIndex: this.#snapshotIndex,
-    };
-    if (description !== "") finished.StatusDescription = description;
-    else delete finished.StatusDescription;
-    delete finished.FailedTGAllocs;
-    if (Object.keys(this.#failed).length > 0) finished.FailedTGAllocs = this.#failed;
-    if (Object.keys(this.#queued).length > 0) finished.QueuedAllocations = this.#queued;
-    if (blockedEval !== "") finished.BlockedEval = blockedEval;
-    if (this.#nextEval !== "") finished.NextEval = this.#nextEval;
-    if (this.#annotations !== undefined) finished.PlanAnnotations = this.#annotations;
-    await this.#context.updateEvaluation(finished);
-  }
+  return newest?.ID ?? "";
 }
 
 /** Whether everything the plan asked for was committed. */
 function isFullCommit(plan: Plan, result: PlanResult): boolean {
-  const count = (lists: Record<string, Allocation[]>): number =>
-    Object.values(lists).reduce((sum, list) => sum + list.length, 0);
-  return (
-    count(result.NodeAllocation) === count(plan.NodeAllocation) &&
-    count(result.NodeUpdate) === count(plan.NodeUpdate)
-  );
+  const lists = ["NodeAllocation", "NodeUpdate", "NodePreemptions"] as const;
+  return lists.every((list) => count(result[list]) === count(plan[list]));
 }
 
-function cached<K, V>(read: (key: K) => V): (key: K) => V {
-  const known = new Map<K, V>();
-  return (key) => {
-    let value = known.get(key);
-    if (value === undefined) {
-      value = read(key);
-      known.set(key, value);
-    }
-    return value;
-  };
+function count(lists: Readonly<Record<string, readonly Allocation[]>>): number {
+  let sum = 0;
+  for (const list of Object.values(lists)) sum += list.length;
+  return sum;
 }

@@ -12,6 +12,7 @@ export * from "./plan.js";
 export * from "./ports.js";
 export * from "./random.js";
 export * from "./reconcile.js";
+export * from "./reconcile-types.js";
 export * from "./reschedule.js";
 export * from "./spread.js";
 export * from "./version.js";

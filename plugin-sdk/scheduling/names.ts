@@ -1,4 +1,5 @@
 /** Names of allocations: `web.app[0]`, the index reused from the lowest free one up. */
+import type { Allocation } from "../domain/allocation.js";
 import { allocIndexOf, allocName } from "../domain/ids.js";
 
 /** Indexes that are in use in a group. */
@@ -29,4 +30,38 @@ export class AllocNameIndex {
     this.#used.add(this.#lowest);
     return allocName(this.#jobId, this.#group, this.#lowest);
   }
+
+  /**
+   * Names of new canaries: of allocations that they will replace, lowest first, then free ones below the group's count, then
+   * those from the count up. `taken` are the names of canaries that exist.
+   */
+  canaries(wanted: number, count: number, replaced: readonly string[], taken: readonly string[]): string[] {
+    const mine = new Set(taken.map(allocIndexOf));
+    const chosen: number[] = [];
+    const take = (index: number): void => {
+      if (chosen.length >= wanted || index < 0 || mine.has(index)) return;
+      mine.add(index);
+      chosen.push(index);
+    };
+    for (const index of replaced.map(allocIndexOf).sort((a, b) => a - b)) take(index);
+    for (let index = 0; index < count && chosen.length < wanted; index++) {
+      if (!this.#used.has(index)) take(index);
+    }
+    for (let index = count; chosen.length < wanted; index++) take(index);
+    return chosen.map((index) => allocName(this.#jobId, this.#group, index));
+  }
+}
+
+/** By index of the name, then by age; the same order whatever order they came in. */
+export function inNameOrder(allocations: readonly Allocation[]): Allocation[] {
+  if (allocations.length < 2) return [...allocations];
+  return allocations
+    .map((allocation) => ({ allocation, index: allocIndexOf(allocation.Name) }))
+    .sort(
+      (a, b) =>
+        a.index - b.index ||
+        a.allocation.CreateIndex - b.allocation.CreateIndex ||
+        (a.allocation.ID < b.allocation.ID ? -1 : a.allocation.ID > b.allocation.ID ? 1 : 0),
+    )
+    .map(({ allocation }) => allocation);
 }

@@ -2,7 +2,13 @@
  * Moving failed allocations to other nodes: when, how often, and the record of it.
  * Source: https://developer.hashicorp.com/nomad/docs/job-specification/reschedule. Times are Unix nanoseconds.
  */
-import type { Allocation, RescheduleEvent, RescheduleTracker } from "../domain/allocation.js";
+import {
+  type Allocation,
+  AllocClientStatus,
+  type RescheduleEvent,
+  type RescheduleTracker,
+} from "../domain/allocation.js";
+import type { TaskGroup } from "../domain/job.js";
 import { DelayFunction, type ReschedulePolicy } from "../domain/policies.js";
 
 /** Events kept where attempts are unlimited; enough for the delay functions and for avoiding nodes. */
@@ -30,7 +36,10 @@ export function nextDelay(
   if (last !== undefined) {
     if (policy.DelayFunction === DelayFunction.Exponential) delay = last.Delay * 2;
     if (policy.DelayFunction === DelayFunction.Fibonacci) {
-      delay = beforeLast === undefined ? last.Delay : last.Delay + beforeLast.Delay;
+      // After the ceiling it started over, and so does the series.
+      const begins =
+        beforeLast === undefined || (beforeLast.Delay === policy.MaxDelay && last.Delay === policy.Delay);
+      delay = begins ? last.Delay : last.Delay + beforeLast.Delay;
     }
   }
   if (policy.MaxDelay > 0 && delay > policy.MaxDelay) {
@@ -40,7 +49,10 @@ export function nextDelay(
   return delay;
 }
 
-/** Whether the policy leaves an attempt: always when unlimited, else fewer than `Attempts` in the last `Interval`. */
+/**
+ * Whether the policy leaves an attempt: always when unlimited, else fewer than `Attempts` in the last `Interval`, and the next
+ * one within it.
+ */
 export function attemptsLeft(
   policy: ReschedulePolicy | null,
   tracker: RescheduleTracker | null | undefined,
@@ -48,7 +60,10 @@ export function attemptsLeft(
 ): boolean {
   if (policy === null) return false;
   if (policy.Unlimited) return true;
-  return recentEvents(policy, tracker, failed).length < policy.Attempts;
+  return (
+    recentEvents(policy, tracker, failed).length < policy.Attempts &&
+    nextDelay(policy, tracker, failed) < policy.Interval
+  );
 }
 
 /** The tracker of the allocation that replaces `previous`. */
@@ -75,6 +90,20 @@ export function failedNodes(previous: Allocation): Set<string> {
   const nodes = new Set([previous.NodeID]);
   for (const event of previous.RescheduleTracker?.Events ?? []) nodes.add(event.PrevNodeID);
   return nodes;
+}
+
+/** A client that lost its servers counts from its last heartbeat: its tasks get this long to end, where they name nothing longer. */
+const LEAST_KILL_TIMEOUT = 5e9;
+
+/**
+ * When the client of a lost allocation will have stopped it by the group's `stop_after_client_disconnect`, counted from when it
+ * was found lost, or from `now` where it is lost just now.
+ */
+export function clientStopTime(allocation: Allocation, group: TaskGroup, now: number): number {
+  const lost = allocation.AllocStates?.find(({ Value }) => Value === AllocClientStatus.Lost);
+  const since = lost === undefined ? now : parseTime(lost.Time) || now;
+  const kill = group.Tasks.reduce((longest, task) => Math.max(longest, task.KillTimeout), LEAST_KILL_TIMEOUT);
+  return since + (group.StopAfterClientDisconnect ?? 0) + kill;
 }
 
 function recentEvents(

@@ -5,6 +5,7 @@ import type { ByNamespace, StateSnapshot } from "../contracts/state.js";
 import {
   type Allocation,
   allocIsTerminal,
+  countInDeployment,
   type Deployment,
   type Evaluation,
   type Job,
@@ -23,6 +24,7 @@ export class MemoryState implements StateSnapshot {
   readonly #purged = new Map<string, Job[]>();
   readonly #allocations = new Map<string, Allocation>();
   readonly #evaluations = new Map<string, Evaluation>();
+  readonly #deployments = new Map<string, Deployment>();
   #configuration: SchedulerConfiguration = {
     CreateIndex: 1,
     MemoryOversubscriptionEnabled: false,
@@ -74,6 +76,7 @@ export class MemoryState implements StateSnapshot {
     } else last.Stop = true;
   }
 
+  /** Also counts it in its deployment. */
   putAllocation(allocation: Allocation): void {
     const known = this.#allocations.get(allocation.ID);
     const index = ++this.index;
@@ -82,6 +85,21 @@ export class MemoryState implements StateSnapshot {
       ...row,
       Job: null,
       CreateIndex: known?.CreateIndex ?? (row.CreateIndex || index),
+      ModifyIndex: index,
+    });
+    const deployment = this.#deployments.get(row.DeploymentID);
+    const group = deployment?.TaskGroups[row.TaskGroup];
+    if (deployment === undefined || group === undefined) return;
+    if (countInDeployment(group, row, known ?? null) !== null) deployment.ModifyIndex = index;
+  }
+
+  /** Stores a deployment, or its new version. */
+  putDeployment(deployment: Deployment): void {
+    const known = this.#deployments.get(deployment.ID);
+    const index = ++this.index;
+    this.#deployments.set(deployment.ID, {
+      ...structuredClone(deployment),
+      CreateIndex: known?.CreateIndex ?? index,
       ModifyIndex: index,
     });
   }
@@ -191,20 +209,21 @@ export class MemoryState implements StateSnapshot {
     return this.evaluations({ namespace }).filter((one) => one.JobID === jobId);
   }
 
-  deployment(): Deployment | null {
-    return null;
+  deployment(id: string): Deployment | null {
+    return copy(this.#deployments.get(id));
   }
 
-  deployments(): Deployment[] {
-    return [];
+  deployments(filter?: ByNamespace): Deployment[] {
+    return select([...this.#deployments.values()], filter);
   }
 
-  deploymentsByJob(): Deployment[] {
-    return [];
+  deploymentsByJob(namespace: string, jobId: string): Deployment[] {
+    return this.deployments({ namespace }).filter((one) => one.JobID === jobId);
   }
 
-  latestDeployment(): Deployment | null {
-    return null;
+  latestDeployment(namespace: string, jobId: string): Deployment | null {
+    const [newest] = this.deploymentsByJob(namespace, jobId).sort((a, b) => b.CreateIndex - a.CreateIndex);
+    return newest ?? null;
   }
 
   schedulerConfiguration(): SchedulerConfiguration {

@@ -5,7 +5,12 @@ import { describe, it } from "node:test";
 import type { Placer, Scheduler, SchedulerContext } from "../contracts/scheduler.js";
 import {
   type Allocation,
+  AllocClientStatus,
+  AllocStateField,
   allocIsTerminal,
+  type Deployment,
+  DeploymentStatus,
+  DeploymentStatusDescription,
   EvalStatus,
   type Evaluation,
   evalTerminal,
@@ -63,39 +68,64 @@ export class SchedulerHarness {
   async run(scheduler: Scheduler, evaluation: Evaluation): Promise<SchedulerRun> {
     const { state } = this;
     state.putEvaluation(evaluation);
-    const run: SchedulerRun = { plans: [], results: [], updated: [], created: [], reblocked: [], placed: [] };
-    const context: SchedulerContext = {
-      evaluation: state.evaluation(evaluation.ID)!,
-      state,
-      get columns() {
-        return state.columns();
-      },
-      log: quietLogger,
-      now: this.now,
-      newPlan: (job) => createPlan(evaluation, "token", job, state.index),
-      placer: (plan) => this.#placer({ state, columns: state.columns(), plan, evaluation }),
+    const run = emptyRun();
+    const write = (list: Evaluation[]) => async (changed: Evaluation) => {
+      list.push(changed);
+      state.putEvaluation(changed);
+    };
+    await scheduler.process({
+      ...this.#context(state.evaluation(evaluation.ID)!),
+      // What crosses to the leader is a copy.
       submitPlan: async (plan) => {
-        // What crosses to the leader is a copy.
         const result = this.#apply(structuredClone(plan), run);
         run.plans.push(plan);
         run.results.push(result);
         return { result, refreshed: result.RefreshIndex > 0 };
       },
-      updateEvaluation: async (changed) => {
-        run.updated.push(changed);
-        state.putEvaluation(changed);
-      },
-      createEvaluation: async (created) => {
-        run.created.push(created);
-        state.putEvaluation(created);
-      },
-      reblockEvaluation: async (changed) => {
-        run.reblocked.push(changed);
-        state.putEvaluation(changed);
-      },
-    };
-    await scheduler.process(context);
+      updateEvaluation: write(run.updated),
+      createEvaluation: write(run.created),
+      reblockEvaluation: write(run.reblocked),
+    });
     return run;
+  }
+
+  /** What the scheduler would do about an evaluation if all of its plan were committed; nothing is stored. */
+  async dryRun(scheduler: Scheduler, evaluation: Evaluation): Promise<SchedulerRun> {
+    const run = emptyRun();
+    const note = (list: Evaluation[]) => async (changed: Evaluation) => void list.push(changed);
+    await scheduler.process({
+      ...this.#context(evaluation),
+      submitPlan: async (plan) => {
+        const result: PlanResult = { ...plan, AllocIndex: 1, RefreshIndex: 0, RejectedNodes: [] };
+        run.plans.push(plan);
+        run.results.push(result);
+        run.placed.push(
+          ...Object.values(plan.NodeAllocation)
+            .flat()
+            .filter((placed) => this.state.allocation(placed.ID) === null),
+        );
+        return { result, refreshed: false };
+      },
+      updateEvaluation: note(run.updated),
+      createEvaluation: note(run.created),
+      reblockEvaluation: note(run.reblocked),
+    });
+    return run;
+  }
+
+  #context(
+    evaluation: Evaluation,
+  ): Pick<SchedulerContext, "evaluation" | "state" | "columns" | "log" | "now" | "newPlan" | "placer"> {
+    const { state, now } = this;
+    return {
+      evaluation,
+      state,
+      columns: state.columns(),
+      log: quietLogger,
+      now,
+      newPlan: (job) => createPlan(evaluation, "token", job, state.index),
+      placer: (plan) => this.#placer({ state, columns: state.columns(), plan, evaluation }),
+    };
   }
 
   /** Allocations of a job that are to run. */
@@ -110,6 +140,51 @@ export class SchedulerHarness {
     const allocation = this.state.allocation(id);
     if (allocation === null) throw new Error(`no allocation ${id} in the harness`);
     this.state.putAllocation({ ...allocation, ...change });
+  }
+
+  /** Reports allocations healthy, or unhealthy, in their deployment. */
+  reportHealth(ids: Iterable<string>, healthy = true): void {
+    for (const id of ids) {
+      const status = this.state.allocation(id)?.DeploymentStatus;
+      this.report(id, {
+        DeploymentStatus: {
+          Canary: status?.Canary ?? false,
+          Healthy: healthy,
+          ModifyIndex: 0,
+          Timestamp: new Date(this.now).toISOString(),
+        },
+      });
+    }
+  }
+
+  /** The newest deployment of a job. */
+  deployment(job: Pick<Job, "ID" | "Namespace">): Deployment {
+    const deployment = this.state.latestDeployment(job.Namespace, job.ID);
+    if (deployment === null) throw new Error(`job "${job.ID}" has no deployment in the harness`);
+    return deployment;
+  }
+
+  /** Changes the status of the newest deployment of a job, as an operator or the leader would. */
+  setDeploymentStatus(job: Pick<Job, "ID" | "Namespace">, status: DeploymentStatus): void {
+    this.state.putDeployment({ ...this.deployment(job), Status: status });
+  }
+
+  /** Promotes all canaries of the newest deployment of a job, as an operator or the leader would. */
+  promote(job: Pick<Job, "ID" | "Namespace">): void {
+    const deployment = this.deployment(job);
+    for (const group of Object.values(deployment.TaskGroups)) {
+      group.Promoted = true;
+      for (const id of group.PlacedCanaries ?? []) {
+        const canary = this.state.allocation(id);
+        if (canary?.DeploymentStatus != null)
+          this.report(id, { DeploymentStatus: { ...canary.DeploymentStatus, Canary: false } });
+      }
+    }
+    this.state.putDeployment({
+      ...deployment,
+      Status: DeploymentStatus.Running,
+      StatusDescription: DeploymentStatusDescription.Running,
+    });
   }
 
   /** Throws an assertion error for the first node that holds more than it has. */
@@ -134,46 +209,68 @@ export class SchedulerHarness {
       RefreshIndex: 0,
       RejectedNodes: [],
     };
-    const nodes = new Set([...Object.keys(plan.NodeUpdate), ...Object.keys(plan.NodeAllocation)]);
-    for (const id of nodes) {
+    const lists = ["NodeUpdate", "NodeAllocation", "NodePreemptions"] as const;
+    for (const id of new Set(lists.flatMap((list) => Object.keys(plan[list])))) {
       if (!this.#accepts(plan, id)) {
         result.RejectedNodes.push(id);
         continue;
       }
-      if (plan.NodeUpdate[id] !== undefined) result.NodeUpdate[id] = plan.NodeUpdate[id];
-      if (plan.NodeAllocation[id] !== undefined) result.NodeAllocation[id] = plan.NodeAllocation[id];
+      for (const list of lists) {
+        const part = plan[list][id];
+        if (part !== undefined) result[list][id] = part;
+      }
     }
-    for (const stopped of Object.values(result.NodeUpdate).flat()) {
-      const known = this.state.allocation(stopped.ID);
-      if (known === null) continue;
-      const { DesiredStatus, DesiredDescription = "", ClientStatus } = stopped;
-      this.state.putAllocation({
-        ...known,
-        DesiredStatus,
-        DesiredDescription,
-        ...(ClientStatus === "lost" ? { ClientStatus } : {}),
-      });
+    if (result.Deployment !== null) this.state.putDeployment(result.Deployment);
+    for (const { DeploymentID, Status, StatusDescription } of result.DeploymentUpdates) {
+      const deployment = this.state.deployment(DeploymentID);
+      if (deployment !== null) this.state.putDeployment({ ...deployment, Status, StatusDescription });
     }
-    for (const placed of Object.values(result.NodeAllocation).flat()) {
-      const known = this.state.allocation(placed.ID);
-      if (known === null) run.placed.push(placed);
-      this.state.putAllocation(
-        known === null
-          ? placed
-          : {
-              ...placed,
-              ClientStatus: known.ClientStatus,
-              TaskStates: known.TaskStates,
-              CreateTime: known.CreateTime,
-            },
-      );
-      const previous =
-        placed.PreviousAllocation === undefined ? null : this.state.allocation(placed.PreviousAllocation);
-      if (previous !== null) this.state.putAllocation({ ...previous, NextAllocation: placed.ID });
-    }
+    for (const stopped of [result.NodeUpdate, result.NodePreemptions].flatMap((one) =>
+      Object.values(one).flat(),
+    ))
+      this.#stop(stopped);
+    for (const placed of Object.values(result.NodeAllocation).flat()) this.#place(placed, run);
     result.AllocIndex = this.state.index;
     if (result.RejectedNodes.length > 0) result.RefreshIndex = this.state.index;
     return result;
+  }
+
+  #stop(stopped: Allocation): void {
+    const known = this.state.allocation(stopped.ID);
+    if (known === null) return;
+    const { DesiredStatus, DesiredDescription = "", ClientStatus } = stopped;
+    const row: Allocation = { ...known, DesiredStatus, DesiredDescription };
+    if (ClientStatus === AllocClientStatus.Lost) {
+      row.ClientStatus = ClientStatus;
+      const state = {
+        Field: AllocStateField.ClientStatus,
+        Value: ClientStatus,
+        Time: new Date(this.now).toISOString(),
+      };
+      row.AllocStates = [...(known.AllocStates ?? []), state];
+    }
+    if (stopped.FollowupEvalID !== undefined) row.FollowupEvalID = stopped.FollowupEvalID;
+    if (stopped.PreemptedByAllocation !== undefined)
+      row.PreemptedByAllocation = stopped.PreemptedByAllocation;
+    this.state.putAllocation(row);
+  }
+
+  #place(placed: Allocation, run: SchedulerRun): void {
+    const known = this.state.allocation(placed.ID);
+    if (known === null) run.placed.push(placed);
+    this.state.putAllocation(
+      known === null
+        ? placed
+        : {
+            ...placed,
+            ClientStatus: known.ClientStatus,
+            TaskStates: known.TaskStates,
+            CreateTime: known.CreateTime,
+          },
+    );
+    const previous =
+      placed.PreviousAllocation === undefined ? null : this.state.allocation(placed.PreviousAllocation);
+    if (previous !== null) this.state.putAllocation({ ...previous, NextAllocation: placed.ID });
   }
 
   #accepts(plan: Plan, nodeId: string): boolean {
@@ -185,9 +282,17 @@ export class SchedulerHarness {
     const existing = this.state.allocationsByNode(nodeId);
     const known = new Set(existing.map((one) => one.ID));
     if (placed.some((one) => !known.has(one.ID)) && !nodeReady(node)) return false;
-    const leaving = new Set([...(plan.NodeUpdate[nodeId] ?? []), ...placed].map((one) => one.ID));
+    const leaving = new Set(
+      [...(plan.NodeUpdate[nodeId] ?? []), ...(plan.NodePreemptions[nodeId] ?? []), ...placed].map(
+        (one) => one.ID,
+      ),
+    );
     return nodeFits(node, [...existing.filter((one) => !leaving.has(one.ID)), ...placed]).fits;
   }
+}
+
+function emptyRun(): SchedulerRun {
+  return { plans: [], results: [], updated: [], created: [], reblocked: [], placed: [] };
 }
 
 /** The scheduler under test. */

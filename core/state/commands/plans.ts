@@ -2,6 +2,7 @@
 import {
   type Allocation,
   AllocClientStatus,
+  AllocDesiredStatus,
   AllocStateField,
   type Deployment,
   DeploymentStatus,
@@ -152,6 +153,11 @@ function updateInPlace(
   row.CreateTime = existing.CreateTime;
   row.TaskStates = existing.TaskStates;
   row.NetworkStatus = existing.NetworkStatus;
+  // Decided since the plan was made; a plan changes health only by moving an allocation into another deployment.
+  if (row.DeploymentID === existing.DeploymentID) row.DeploymentStatus = existing.DeploymentStatus;
+  if (existing.DesiredTransition !== undefined) row.DesiredTransition = existing.DesiredTransition;
+  // Another job's plan may have pushed it aside meanwhile; it must not come back by news of its own job.
+  if (existing.DesiredStatus === AllocDesiredStatus.Evict) keepEviction(row, existing);
   if (row.ClientStatus !== AllocClientStatus.Lost) {
     row.ClientStatus = existing.ClientStatus;
     row.ClientDescription = existing.ClientDescription;
@@ -166,6 +172,12 @@ function linkPrevious(txn: StateTransaction, block: PlanBlock, at: number): void
   const next = block.id(at);
   if (previous === null || previous.NextAllocation === next) return;
   txn.putAllocation({ ...previous, NextAllocation: next, ModifyIndex: txn.index }, previous);
+}
+
+function keepEviction(row: Allocation, evicted: Allocation): void {
+  row.DesiredStatus = evicted.DesiredStatus;
+  if (evicted.DesiredDescription !== undefined) row.DesiredDescription = evicted.DesiredDescription;
+  if (evicted.PreemptedByAllocation !== undefined) row.PreemptedByAllocation = evicted.PreemptedByAllocation;
 }
 
 function stopAllocation(txn: StateTransaction, stop: AllocationStop, time: number): void {

@@ -1,48 +1,10 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { describe, it } from "node:test";
-import type { Allocation, Evaluation, Job, TaskGroup } from "@drover/plugin-sdk";
-import { genericScheduler } from "@drover/plugin-sdk/scheduling";
-import {
-  makeEvaluation,
-  makeGroup,
-  makeJob,
-  makeNode,
-  makeTask,
-  SchedulerHarness,
-} from "@drover/plugin-sdk/testing";
+import type { Evaluation } from "@drover/plugin-sdk";
+import { makeNode, makeTask, SchedulerHarness } from "@drover/plugin-sdk/testing";
 import { ColumnPlacer } from "../../../workers/placement/index.js";
-
-const service = genericScheduler({ type: "service", batch: false });
-const batch = genericScheduler({ type: "batch", batch: true });
-
-function cluster(nodes: number): SchedulerHarness {
-  const leader = new SchedulerHarness({
-    placer: (scope) => new ColumnPlacer({ ...scope, filters: [], scorers: [] }),
-  });
-  for (let i = 0; i < nodes; i++) leader.state.putNode(makeNode());
-  return leader;
-}
-
-const web = (group: Partial<TaskGroup>, job: Partial<Job> = {}): Job =>
-  makeJob({ ...job, TaskGroups: [makeGroup(group)] });
-const again = (job: Job, change: Partial<Evaluation> = {}): Evaluation => makeEvaluation(job, change);
-const failedAt = (milliseconds: number): Partial<Allocation> => ({
-  ClientStatus: "failed",
-  TaskStates: {
-    t: {
-      Events: [],
-      Failed: true,
-      FinishedAt: new Date(milliseconds).toISOString(),
-      LastRestart: null,
-      Restarts: 0,
-      StartedAt: null,
-      State: "dead",
-      TaskHandle: null,
-    },
-  },
-});
-const envOf = (value: string): TaskGroup["Tasks"] => [makeTask({ Env: { VERSION: value } })];
+import { again, cluster, envOf, failedAt, service, web } from "./support.js";
 
 describe("a service job", () => {
   it("replaces allocations of a changed group and says so", async () => {
@@ -85,28 +47,6 @@ describe("a service job", () => {
     const run = await leader.register(service, moved);
     assert.equal(run.placed.length, 1);
     assert.equal(leader.state.node(run.placed[0]!.NodeID)!.Meta!.rack, "r2");
-  });
-
-  it("rolls an update: max_parallel an evaluation, the rest after the stagger", async () => {
-    const leader = cluster(2);
-    const update = { ...makeJob().Update, MaxParallel: 2, Stagger: 30e9 };
-    await leader.register(service, web({ Count: 5, Tasks: envOf("1"), Update: update }));
-    let run = await leader.register(service, web({ Count: 5, Tasks: envOf("2"), Update: update }));
-    const replaced = [run.placed.length];
-    while (run.created.length > 0) {
-      const [next] = run.created;
-      assert.equal(next!.TriggeredBy, "rolling-update");
-      assert.equal(run.updated[0]!.NextEval, next!.ID);
-      assert.equal(next!.WaitUntil, new Date(leader.now + 30_000).toISOString());
-      // Whatever else happens meanwhile must not speed the update up.
-      const meanwhile = await leader.run(service, again(web({}), { TriggeredBy: "node-update" }));
-      assert.deepEqual([meanwhile.placed, meanwhile.created], [[], []]);
-      leader.now += 30_000;
-      run = await leader.run(service, next!);
-      replaced.push(run.placed.length);
-    }
-    assert.deepEqual(replaced, [2, 2, 1]);
-    assert.ok(leader.live(web({})).every((one) => one.JobVersion === 1));
   });
 
   it("takes away the highest names when it shrinks, and gives the lowest free ones when it grows", async () => {
@@ -163,19 +103,6 @@ describe("a service job", () => {
     assert.equal(second.created[0]!.WaitUntil, new Date(leader.now + 60_000).toISOString());
   });
 
-  it("moves allocations that are to migrate", async () => {
-    const leader = cluster(2);
-    await leader.register(service, web({ Count: 2 }));
-    const [moving] = leader.live(web({}));
-    leader.report(moving!.ID, {
-      DesiredTransition: { ForceReschedule: null, Migrate: true, Reschedule: null },
-    });
-    const run = await leader.run(service, again(web({}), { TriggeredBy: "alloc-stop" }));
-    assert.equal(run.placed[0]!.PreviousAllocation, moving!.ID);
-    assert.equal(leader.state.allocation(moving!.ID)!.DesiredDescription, "alloc is being migrated");
-    assert.equal(leader.live(web({})).length, 2);
-  });
-
   it("replaces everything of a purged job that comes back under its name", async () => {
     const leader = cluster(1);
     await leader.register(service, web({ Count: 2, Tasks: envOf("old") }));
@@ -206,7 +133,7 @@ describe("a service job", () => {
     const run = await leader.run(service, again(web({}), { TriggeredBy: "job-deregister" }));
     assert.equal(run.updated[0]!.QueuedAllocations, undefined);
     const [stopped] = Object.values(run.plans[0]!.NodeUpdate).flat();
-    assert.equal(stopped!.DesiredDescription, "alloc not needed as job is stopped");
+    assert.equal(stopped!.DesiredDescription, "alloc not needed due to job update");
   });
 
   it("reblocks a blocked evaluation that still finds no room, and completes it once it does", async () => {
@@ -229,27 +156,6 @@ describe("a service job", () => {
     assert.equal(placed.updated[0]!.FailedTGAllocs, undefined);
   });
 
-  it("annotates its plan when asked", async () => {
-    const leader = cluster(1);
-    const job = leader.state.putJob(web({ Count: 2 }));
-    const run = await leader.run(service, again(job, { AnnotatePlan: true }));
-    assert.deepEqual(run.plans[0]!.Annotations, {
-      DesiredTGUpdates: {
-        g: {
-          Canary: 0,
-          DestructiveUpdate: 0,
-          Ignore: 0,
-          InPlaceUpdate: 0,
-          Migrate: 0,
-          Place: 2,
-          Preemptions: 0,
-          Stop: 0,
-        },
-      },
-      PreemptedAllocs: null,
-    });
-  });
-
   it("gives up after five plans that were refused, and waits as a blocked evaluation", async () => {
     const leader = new SchedulerHarness({ refuse: () => true });
     leader.state.putNode(makeNode());
@@ -260,67 +166,6 @@ describe("a service job", () => {
     assert.equal(run.created[0]!.TriggeredBy, "max-plan-attempts");
     assert.equal(run.created[0]!.StatusDescription, "created due to placement conflicts");
     assert.equal(run.updated[0]!.BlockedEval, run.created[0]!.ID);
-  });
-});
-
-describe("a batch job", () => {
-  const etl = (group: Partial<TaskGroup>): Job => web(group, { ID: "etl", Type: "batch" });
-  const once: TaskGroup["ReschedulePolicy"] = {
-    Attempts: 1,
-    Delay: 5e9,
-    DelayFunction: "constant",
-    Interval: 86_400e9,
-    MaxDelay: 0,
-    Unlimited: false,
-  };
-
-  it("runs what completed no more, and all of it again in a new version", async () => {
-    const leader = cluster(2);
-    await leader.register(batch, etl({ Count: 2, Tasks: envOf("1") }));
-    for (const { ID } of leader.live(etl({}))) leader.report(ID, { ClientStatus: "complete" });
-    const idle = await leader.run(batch, again(etl({}), { TriggeredBy: "node-update" }));
-    assert.deepEqual(idle.plans, []);
-    const next = await leader.register(batch, etl({ Count: 2, Tasks: envOf("2") }));
-    assert.equal(next.placed.length, 2);
-  });
-
-  it("retries a failed allocation as often as the policy says", async () => {
-    const leader = cluster(2);
-    await leader.register(batch, etl({ ReschedulePolicy: once }));
-    leader.report(leader.live(etl({}))[0]!.ID, failedAt(leader.now));
-    leader.now += 6000;
-    const retried = await leader.run(batch, again(etl({}), { TriggeredBy: "alloc-failure" }));
-    assert.equal(retried.placed.length, 1);
-    leader.report(retried.placed[0]!.ID, failedAt(leader.now));
-    leader.now += 60_000;
-    const exhausted = await leader.run(batch, again(etl({}), { TriggeredBy: "alloc-failure" }));
-    assert.deepEqual([exhausted.plans, exhausted.created], [[], []]);
-  });
-
-  it("keeps what completed on a node that went down", async () => {
-    const leader = cluster(1);
-    await leader.register(batch, etl({ Count: 2 }));
-    const [done] = leader.live(etl({}));
-    leader.report(done!.ID, { ClientStatus: "complete" });
-    const down = leader.state.nodes()[0]!;
-    leader.state.putNode({ ...down, Status: "down" });
-    leader.state.putNode(makeNode());
-    const run = await leader.run(batch, again(etl({}), { TriggeredBy: "node-update" }));
-    assert.equal(run.placed.length, 1);
-  });
-
-  it("finishes a migrated allocation once: neither copy counts twice", async () => {
-    const leader = cluster(2);
-    await leader.register(batch, etl({}));
-    const [moving] = leader.live(etl({}));
-    leader.report(moving!.ID, {
-      DesiredTransition: { ForceReschedule: null, Migrate: true, Reschedule: null },
-    });
-    await leader.run(batch, again(etl({})));
-    leader.report(moving!.ID, { ClientStatus: "complete" });
-    const run = await leader.run(batch, again(etl({})));
-    assert.deepEqual(run.plans, []);
-    assert.equal(leader.live(etl({})).length, 1);
   });
 });
 
