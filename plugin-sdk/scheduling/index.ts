@@ -13,5 +13,8 @@ export * from "./ports.js";
 export * from "./random.js";
 export * from "./reconcile.js";
 export * from "./reschedule.js";
+export * from "./rows.js";
 export * from "./spread.js";
+export * from "./system.js";
+export * from "./system-reconcile.js";
 export * from "./version.js";

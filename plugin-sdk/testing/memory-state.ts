@@ -124,7 +124,7 @@ export class MemoryState implements StateSnapshot {
   }
 
   systemJobs(): Job[] {
-    return this.jobs().filter((job) => job.Type === "system");
+    return this.jobs().filter((job) => job.Type === "system" || job.Type === "sysbatch");
   }
 
   jobSummary(): JobSummary | null {
