@@ -1,5 +1,11 @@
 import type { Consensus, Evaluation, Logger, Metrics, NodeStatus } from "@drover/plugin-sdk";
-import { clientTerminal, EvalStatus, evalShouldBlock, evalShouldEnqueue } from "@drover/plugin-sdk";
+import {
+  clientTerminal,
+  EvalStatus,
+  EvalTrigger,
+  evalShouldBlock,
+  evalShouldEnqueue,
+} from "@drover/plugin-sdk";
 import type { Command, StateStore } from "../state/index.js";
 import { CommandType, PlanBlock } from "../state/index.js";
 import { type CommandLog, unixNanos } from "./command-log.js";
@@ -10,6 +16,8 @@ import type { Heartbeats } from "./nodes/heartbeats.js";
 import { newEvaluation } from "./nodes/node-evaluations.js";
 import type { PlanQueue } from "./plans/plan-queue.js";
 
+/** Milliseconds between tries of evaluations that are blocked because their plans were refused too often. */
+const UNBLOCK_FAILED_INTERVAL = 60_000;
 /** Milliseconds until the follow-up of an evaluation that was given up is tried: 1 to 2 minutes. */
 const FAILED_FOLLOW_UP = 60_000;
 
@@ -32,6 +40,7 @@ export interface LeaderParts {
  */
 export class Leadership {
   #leading = false;
+  #unblockFailed: NodeJS.Timeout | undefined;
   #unsubscribe: (() => void) | undefined;
 
   constructor(private readonly parts: LeaderParts) {
@@ -79,12 +88,15 @@ export class Leadership {
     heartbeats.enable(nodes);
     // What came free under the leader before is not known here: everything blocked is tried once.
     blocked.unblockAll(snapshot.index);
+    this.#unblockFailed = setInterval(() => blocked.unblockFailed(), UNBLOCK_FAILED_INTERVAL);
+    this.#unblockFailed.unref();
     log.info({ term, evaluations: restored, nodes: nodes.length }, "cluster leadership acquired");
   }
 
   #revoke(): void {
     if (!this.#leading) return;
     this.#leading = false;
+    clearInterval(this.#unblockFailed);
     const { broker, blocked, planQueue, heartbeats, log } = this.parts;
     planQueue.setEnabled(false);
     broker.setEnabled(false);
@@ -123,7 +135,7 @@ export class Leadership {
         break;
       case CommandType.NodeDeregister:
         this.#track(command.payload.Evaluations);
-        for (const node of command.payload.NodeIDs) this.parts.heartbeats.clear(node);
+        for (const node of command.payload.NodeIDs) this.#nodeGone(node);
         break;
       case CommandType.PlanApply: {
         this.#track(command.payload.Evaluations);
@@ -172,15 +184,23 @@ export class Leadership {
       if (evalShouldEnqueue(evaluation)) broker.enqueue(evaluation);
       else if (evalShouldBlock(evaluation)) blocked.block(evaluation);
       else if (evaluation.Status === EvalStatus.Complete && !evaluation.FailedTGAllocs) {
-        // Everything is placed: an older blocked evaluation of the job has nothing left to do.
-        this.#cancelBlocked(evaluation.Namespace, evaluation.JobID);
+        // Everything is placed: an older blocked evaluation of the job has nothing left to do. One that waited for a node
+        // looked at that node alone.
+        const waited = evaluation.TriggeredBy === EvalTrigger.QueuedAllocs ? evaluation.NodeID : undefined;
+        this.#cancelBlocked(evaluation.Namespace, evaluation.JobID, waited);
       }
     }
   }
 
-  #cancelBlocked(namespace: string, jobId: string): void {
-    const evaluation = this.parts.blocked.untrack(namespace, jobId);
-    if (evaluation !== undefined) this.#cancel([evaluation], "evaluation is no longer needed");
+  #cancelBlocked(namespace: string, jobId: string, nodeId?: string): void {
+    const obsolete = this.parts.blocked.untrack(namespace, jobId, nodeId);
+    if (obsolete.length > 0) this.#cancel(obsolete, "evaluation is no longer needed");
+  }
+
+  #nodeGone(nodeId: string): void {
+    this.parts.heartbeats.clear(nodeId);
+    const obsolete = this.parts.blocked.untrackNode(nodeId);
+    if (obsolete.length > 0) this.#cancel(obsolete, "node is gone");
   }
 
   #nodeStatus(nodeId: string, status: NodeStatus, index: number): void {
@@ -191,18 +211,20 @@ export class Leadership {
   #capacityOf(nodeId: string, index: number): void {
     using snapshot = this.parts.state.snapshot();
     const node = snapshot.node(nodeId);
-    if (node !== null) this.parts.blocked.unblock(node.ComputedClass, index);
+    if (node !== null) this.parts.blocked.unblock(nodeId, node.ComputedClass, index);
   }
 
   #capacityOfAll(allocationIds: readonly string[], index: number): void {
     using snapshot = this.parts.state.snapshot();
-    const classes = new Set<string>();
+    const nodes = new Set<string>();
     for (const id of allocationIds) {
       const allocation = snapshot.allocation(id);
-      const node = allocation === null ? null : snapshot.node(allocation.NodeID);
-      if (node !== null) classes.add(node.ComputedClass);
+      if (allocation !== null) nodes.add(allocation.NodeID);
     }
-    for (const computedClass of classes) this.parts.blocked.unblock(computedClass, index);
+    for (const id of nodes) {
+      const node = snapshot.node(id);
+      if (node !== null) this.parts.blocked.unblock(id, node.ComputedClass, index);
+    }
   }
 
   /** Cancels blocked evaluations that a newer one of the same job replaced. */

@@ -151,8 +151,10 @@ export class Server {
       metrics.gauge("nomad.broker.total_unacked", ready.unacked);
       metrics.gauge("nomad.broker.total_blocked", ready.pending);
       metrics.gauge("nomad.broker.total_waiting", ready.delayed);
-      metrics.gauge("nomad.blocked_evals.total_blocked", blocked.stats().blocked);
-      metrics.gauge("nomad.blocked_evals.total_escaped", blocked.stats().escaped);
+      const waiting = blocked.stats();
+      metrics.gauge("nomad.blocked_evals.total_blocked", waiting.blocked);
+      metrics.gauge("nomad.blocked_evals.total_escaped", waiting.escaped);
+      metrics.gauge("nomad.blocked_evals.total_quota_limit", waiting.quota);
       metrics.gauge("nomad.plan.queue_depth", applier.queue.depth);
       metrics.gauge("nomad.heartbeat.active", heartbeats.active);
       metrics.gauge("nomad.state.index", state.index());

@@ -105,6 +105,7 @@ export class BenchServer<C extends Consensus = SingleConsensus> {
         },
       },
     } as unknown as AgentInfo;
+    const types = ["service", "batch", "system", "sysbatch"];
     const plugin = (name: string): { module: string; config: unknown } => ({
       module: new URL(`../../../plugins/${name}/plugin.js`, import.meta.url).href,
       config: {},
@@ -116,8 +117,8 @@ export class BenchServer<C extends Consensus = SingleConsensus> {
       state: this.state,
       hooks,
       sinks,
-      schedulers: [plugin("scheduler-service"), plugin("scheduler-batch")],
-      types: ["service", "batch"],
+      schedulers: types.map((type) => plugin(`scheduler-${type}`)),
+      types,
       log: parts?.log ?? quietLogger,
       metrics: parts?.metrics ?? quietMetrics,
       fatal: (error) => {

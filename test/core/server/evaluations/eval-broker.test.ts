@@ -6,7 +6,7 @@ import {
   DEFAULT_BROKER_OPTIONS,
   EvalBroker,
   FAILED_QUEUE,
-} from "../../../core/server/evaluations/eval-broker.js";
+} from "../../../../core/server/evaluations/eval-broker.js";
 
 let serial = 0;
 function evaluation(extra: Partial<Evaluation> = {}): Evaluation {
