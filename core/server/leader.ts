@@ -1,21 +1,33 @@
-import type { Consensus, Evaluation, Logger, Metrics, NodeStatus } from "@drover/plugin-sdk";
+import type {
+  Consensus,
+  Evaluation,
+  Logger,
+  Metrics,
+  NodeStatus,
+  SchedulerSettings,
+  StateSnapshot,
+} from "@drover/plugin-sdk";
 import {
   clientTerminal,
   EvalStatus,
   EvalTrigger,
   evalShouldBlock,
   evalShouldEnqueue,
+  JobType,
 } from "@drover/plugin-sdk";
 import type { Command, StateStore } from "../state/index.js";
 import { CommandType, PlanBlock } from "../state/index.js";
 import { type CommandLog, unixNanos } from "./command-log.js";
 import type { BlockedEvals } from "./evaluations/blocked-evals.js";
 import { type EvalBroker, FAILED_QUEUE } from "./evaluations/eval-broker.js";
+import type { GarbageCollector } from "./garbage/garbage-collector.js";
 import type { Assignments } from "./nodes/assignments.js";
 import type { Heartbeats } from "./nodes/heartbeats.js";
 import { newEvaluation } from "./nodes/node-evaluations.js";
 import type { PlanQueue } from "./plans/plan-queue.js";
 
+const PAUSED =
+  "the evaluation broker is paused by the scheduler configuration (PauseEvalBroker): nothing is scheduled until it is resumed";
 /** Milliseconds between tries of evaluations that are blocked because their plans were refused too often. */
 const UNBLOCK_FAILED_INTERVAL = 60_000;
 /** Milliseconds until the follow-up of an evaluation that was given up is tried: 1 to 2 minutes. */
@@ -30,6 +42,9 @@ export interface LeaderParts {
   readonly planQueue: PlanQueue;
   readonly heartbeats: Heartbeats;
   readonly assignments: Assignments;
+  readonly garbage: GarbageCollector;
+  /** Settings of the schedulers in a cluster that has none yet. */
+  readonly initialSettings: SchedulerSettings;
   readonly log: Logger;
   readonly metrics: Metrics;
 }
@@ -67,15 +82,32 @@ export class Leadership {
   }
 
   async #establish(term: number): Promise<void> {
-    const { consensus, state, broker, blocked, planQueue, heartbeats, log } = this.parts;
+    const { consensus, state, blocked, planQueue, heartbeats, log } = this.parts;
     // Everything that earlier leaders committed must be in the state before decisions are made on it.
     await consensus.barrier();
     if (!consensus.isLeader() || consensus.term() !== term) return;
+    await this.#ensureSettings();
+    if (!consensus.isLeader() || consensus.term() !== term) return;
     this.#leading = true;
     planQueue.setEnabled(true);
+    using snapshot = state.snapshot();
+    const isPaused = snapshot.schedulerConfiguration().PauseEvalBroker;
+    if (isPaused) log.warn({ term }, PAUSED);
+    else this.#resumeScheduling(snapshot);
+    const nodes: string[] = [];
+    for (const node of snapshot.nodes()) if (node.Status !== "down") nodes.push(node.ID);
+    heartbeats.enable(nodes);
+    this.#unblockFailed = setInterval(() => blocked.unblockFailed(), UNBLOCK_FAILED_INTERVAL);
+    this.#unblockFailed.unref();
+    this.parts.garbage.start();
+    log.info({ term, nodes: nodes.length }, "cluster leadership acquired");
+  }
+
+  /** Fills broker and blocked evaluations from the state. */
+  #resumeScheduling(snapshot: StateSnapshot): void {
+    const { broker, blocked, log } = this.parts;
     broker.setEnabled(true);
     blocked.setEnabled(true);
-    using snapshot = state.snapshot();
     let restored = 0;
     for (const evaluation of snapshot.evaluations()) {
       if (evalShouldEnqueue(evaluation)) broker.enqueue(evaluation);
@@ -83,25 +115,56 @@ export class Leadership {
       else continue;
       restored++;
     }
-    const nodes: string[] = [];
-    for (const node of snapshot.nodes()) if (node.Status !== "down") nodes.push(node.ID);
-    heartbeats.enable(nodes);
-    // What came free under the leader before is not known here: everything blocked is tried once.
+    // What came free before is not known here: everything blocked is tried once.
     blocked.unblockAll(snapshot.index);
-    this.#unblockFailed = setInterval(() => blocked.unblockFailed(), UNBLOCK_FAILED_INTERVAL);
-    this.#unblockFailed.unref();
-    log.info({ term, evaluations: restored, nodes: nodes.length }, "cluster leadership acquired");
+    if (restored > 0) log.info({ evaluations: restored }, "evaluations restored");
+  }
+
+  #pauseScheduling(): void {
+    this.parts.broker.setEnabled(false);
+    this.parts.blocked.setEnabled(false);
+  }
+
+  /** Settings of the schedulers changed: another one may make any placement possible. */
+  #settingsChanged(index: number): void {
+    const { state, broker, blocked, log } = this.parts;
+    using snapshot = state.snapshot();
+    const { PauseEvalBroker: isPaused } = snapshot.schedulerConfiguration();
+    if (isPaused !== broker.enabled) {
+      if (!isPaused) blocked.unblockAll(index);
+      return;
+    }
+    if (isPaused) {
+      log.warn({}, PAUSED);
+      this.#pauseScheduling();
+    } else {
+      log.info({}, "the evaluation broker works again");
+      this.#resumeScheduling(snapshot);
+    }
+  }
+
+  /** Gives a new cluster the settings of the first leader's configuration. */
+  async #ensureSettings(): Promise<void> {
+    const { commands, state, initialSettings } = this.parts;
+    {
+      using snapshot = state.snapshot();
+      if (snapshot.schedulerConfiguration().ModifyIndex > 0) return;
+    }
+    await commands.propose(CommandType.SchedulerConfigUpdate, {
+      Config: { ...initialSettings, CreateIndex: 0, ModifyIndex: 0 },
+      ModifyIndex: 0,
+    });
   }
 
   #revoke(): void {
     if (!this.#leading) return;
     this.#leading = false;
     clearInterval(this.#unblockFailed);
-    const { broker, blocked, planQueue, heartbeats, log } = this.parts;
+    const { planQueue, heartbeats, log } = this.parts;
     planQueue.setEnabled(false);
-    broker.setEnabled(false);
-    blocked.setEnabled(false);
+    this.#pauseScheduling();
     heartbeats.disable();
+    this.parts.garbage.stop();
     log.info({}, "cluster leadership lost");
   }
 
@@ -137,6 +200,9 @@ export class Leadership {
         this.#track(command.payload.Evaluations);
         for (const node of command.payload.NodeIDs) this.#nodeGone(node);
         break;
+      case CommandType.NodeCollect:
+        this.#nodesCollected(command.payload.Nodes.map(({ ID }) => ID));
+        break;
       case CommandType.PlanApply: {
         this.#track(command.payload.Evaluations);
         const ids = [...command.payload.Stopped, ...command.payload.Preempted].map((stop) => stop.ID);
@@ -166,7 +232,7 @@ export class Leadership {
         this.#track(command.payload.Evaluations);
         break;
       case CommandType.SchedulerConfigUpdate:
-        this.parts.blocked.unblockAll(index);
+        this.#settingsChanged(index);
         break;
       default:
         break;
@@ -195,6 +261,12 @@ export class Leadership {
   #cancelBlocked(namespace: string, jobId: string, nodeId?: string): void {
     const obsolete = this.parts.blocked.untrack(namespace, jobId, nodeId);
     if (obsolete.length > 0) this.#cancel(obsolete, "evaluation is no longer needed");
+  }
+
+  /** One that came back after it was picked is still there. */
+  #nodesCollected(nodeIds: readonly string[]): void {
+    using snapshot = this.parts.state.snapshot();
+    for (const id of nodeIds) if (snapshot.node(id) === null) this.#nodeGone(id);
   }
 
   #nodeGone(nodeId: string): void {
@@ -242,6 +314,15 @@ export class Leadership {
       held = broker.dequeue([FAILED_QUEUE])
     ) {
       const { evaluation, token } = held;
+      if (evaluation.Type === JobType.Core) {
+        // It is in no state, and the next timer makes another.
+        log.error(
+          { job: evaluation.JobID },
+          "garbage collection failed; it is tried again at the next interval",
+        );
+        broker.ack(evaluation.ID, token);
+        continue;
+      }
       const wait = FAILED_FOLLOW_UP * (1 + Math.random());
       const followUp = newEvaluation(
         {

@@ -5,6 +5,7 @@ import type { ByNamespace, StateSnapshot } from "../contracts/state.js";
 import {
   type Allocation,
   allocIsTerminal,
+  DEFAULT_SCHEDULER_SETTINGS,
   type Deployment,
   type Evaluation,
   type Job,
@@ -24,15 +25,9 @@ export class MemoryState implements StateSnapshot {
   readonly #allocations = new Map<string, Allocation>();
   readonly #evaluations = new Map<string, Evaluation>();
   #configuration: SchedulerConfiguration = {
+    ...DEFAULT_SCHEDULER_SETTINGS,
     CreateIndex: 1,
-    MemoryOversubscriptionEnabled: false,
     ModifyIndex: 1,
-    PreemptionConfig: {
-      BatchSchedulerEnabled: false,
-      ServiceSchedulerEnabled: false,
-      SystemSchedulerEnabled: true,
-    },
-    SchedulerAlgorithm: "binpack",
   };
 
   putNode(node: Node): void {

@@ -129,6 +129,11 @@ export class EvalBroker {
     return { evaluation, token };
   }
 
+  /** Whether an evaluation waits here or is held. */
+  has(evaluationId: string): boolean {
+    return this.#known.has(evaluationId);
+  }
+
   /** Token under which an evaluation is held now. */
   outstandingToken(evaluationId: string): string | undefined {
     return this.#outstanding.get(evaluationId)?.token;

@@ -11,7 +11,13 @@ import type {
   StateSnapshot,
 } from "@drover/plugin-sdk";
 import { NodeCheck, NodeStatusBit } from "@drover/plugin-sdk";
-import { CommandType, decodeCommand, encodePlanCommand, PlanBlock, type PlanCommand } from "../../state/index.js";
+import {
+  CommandType,
+  decodeCommand,
+  encodePlanCommand,
+  PlanBlock,
+  type PlanCommand,
+} from "../../state/index.js";
 import type { CommandLog } from "../command-log.js";
 import type { EvalBroker } from "../evaluations/eval-broker.js";
 import { newEvaluation } from "../nodes/node-evaluations.js";

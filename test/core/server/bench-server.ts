@@ -15,7 +15,9 @@ import type {
   Logger,
   Metrics,
   Node,
+  ServerConfiguration,
 } from "@drover/plugin-sdk";
+import { DEFAULT_SCHEDULER_SETTINGS } from "@drover/plugin-sdk";
 import { makeNode, quietLogger, quietMetrics } from "@drover/plugin-sdk/testing";
 import { Server } from "../../../core/server/server.js";
 import { StateStore } from "../../../core/state/index.js";
@@ -70,6 +72,8 @@ export interface BenchServerParts<C extends Consensus> {
   readonly consensus: C;
   readonly log: Logger;
   readonly metrics: Metrics;
+  /** Keys of the `server` block. */
+  readonly settings: Partial<ServerConfiguration>;
 }
 
 export class BenchServer<C extends Consensus = SingleConsensus> {
@@ -82,7 +86,7 @@ export class BenchServer<C extends Consensus = SingleConsensus> {
   constructor(
     hooks: readonly AdmissionHook[] = [],
     sinks: readonly EventSink[] = [],
-    parts?: BenchServerParts<C>,
+    parts?: Partial<BenchServerParts<C>>,
   ) {
     this.folder = parts?.folder ?? mkdtempSync(join(tmpdir(), "drover-server-"));
     this.consensus = parts?.consensus ?? (new SingleConsensus() as unknown as C);
@@ -102,6 +106,13 @@ export class BenchServer<C extends Consensus = SingleConsensus> {
           num_schedulers: 1,
           eval_nack_timeout: 60_000,
           eval_delivery_limit: 3,
+          eval_gc_threshold: 3_600_000,
+          job_gc_threshold: 14_400_000,
+          node_gc_threshold: 86_400_000,
+          deployment_gc_threshold: 3_600_000,
+          job_gc_interval: 300_000,
+          default_scheduler_config: DEFAULT_SCHEDULER_SETTINGS,
+          ...parts?.settings,
         },
       },
     } as unknown as AgentInfo;
