@@ -305,6 +305,12 @@ export class Leadership {
     if (duplicates.length > 0) this.#cancel(duplicates, "existing blocked evaluation exists for this job");
   }
 
+  /** Cancels evaluations that a newer one of the same job made needless before they had their turn. */
+  cancelSuperseded(evaluations: readonly Evaluation[]): void {
+    this.parts.metrics.increment("nomad.broker.eval_superseded", evaluations.length);
+    this.#cancel(evaluations, "canceled after a more recent evaluation of the job was made");
+  }
+
   /** Gives up evaluations that were delivered too often, each with a follow-up that tries again later. */
   reapFailed(): void {
     const { broker, commands, log, metrics } = this.parts;

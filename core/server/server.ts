@@ -77,6 +77,7 @@ export class Server {
         metrics.increment("nomad.broker.nack");
         log.warn({ evaluation: evaluation.ID, job: evaluation.JobID, why }, "evaluation nacked");
       },
+      (evaluations) => this.#leadership.cancelSuperseded(evaluations),
     );
     const blocked = new BlockedEvals(
       (evaluation) => broker.requeue(evaluation, broker.outstandingToken(evaluation.ID) ?? ""),

@@ -50,6 +50,8 @@ const SYSTEM_ATTEMPTS = 5;
 const BATCH_ATTEMPTS = 2;
 /** Nodes of one submitted plan: the leader checks and applies a plan in one go, and has others waiting. */
 const NODES_A_PLAN = 500;
+/** Evaluations on their way to the leader at the same time. */
+const WRITES_AT_ONCE = 100;
 
 /** A scheduler for jobs of `type`. Register it as `Scheduler`. */
 export function systemScheduler(options: SystemSchedulerOptions): Scheduler {
@@ -164,7 +166,10 @@ class Run {
       });
     }
     const blocked = [...this.#exhausted].map((node) => this.#blockedOn(node));
-    await Promise.all(blocked.map((one) => this.#context.createEvaluation(one)));
+    for (let at = 0; at < blocked.length; at += WRITES_AT_ONCE) {
+      const some = blocked.slice(at, at + WRITES_AT_ONCE);
+      await Promise.all(some.map((one) => this.#context.createEvaluation(one)));
+    }
     return this.#finish(EvalStatus.Complete, "", blocked[0]?.ID ?? "");
   }
 

@@ -24,7 +24,9 @@ import {
 } from "./rules.js";
 
 /** Rows of one batch: applying its log entry takes a few milliseconds. */
-const BATCH = 200;
+const BATCH = 150;
+/** Jobs of one batch; each has versions and a summary. */
+const JOBS = 50;
 /** Rows looked at between two turns of the thread's event loop, so that its other evaluations go on. */
 const ROWS_A_TURN = 500;
 
@@ -162,7 +164,7 @@ async function collectJobs({ cutoffs, now, send }: Collection, state: LmdbSnapsh
     for (const evaluation of evaluations) await rows.evaluation(evaluation.ID);
     for (const allocation of allocations) await rows.allocation(allocation);
     jobs.push({ Namespace, ID, ModifyIndex });
-    if (jobs.length >= BATCH) await flush();
+    if (jobs.length >= JOBS) await flush();
   }
   await flush();
 }

@@ -73,6 +73,19 @@ describe("a system job in a cluster", () => {
     assert.equal(snapshot.jobSummary("default", "second")?.Summary.g?.Queued, 0);
   });
 
+  test("is evaluated once for many nodes that join while it is held, and runs on all of them", async (t) => {
+    const bench = await started(t);
+    await register(bench, "logs", "system");
+    await Promise.all(Array.from({ length: 30 }, () => bench.register(paperNode())));
+    await eventually("on all", () => bench.live("logs").length === 30);
+    await eventually("every evaluation ended", () =>
+      evaluationsOf(bench, "logs").every(({ Status }) => Status === "complete" || Status === "canceled"),
+    );
+    const canceled = evaluationsOf(bench, "logs").filter(({ Status }) => Status === "canceled");
+    assert.ok(canceled.every(({ TriggeredBy }) => TriggeredBy === "node-update"));
+    assert.ok(canceled.length > 0, "none of 30 evaluations was superseded");
+  });
+
   test("waits no more for a node that is purged", async (t) => {
     const bench = await started(t);
     const node = paperNode();

@@ -281,7 +281,7 @@ describe("batches", () => {
     const batches = await collect("eval-gc");
     assert.ok(batches.length >= 3);
     for (const batch of batches) {
-      assert.ok(batch.table === "evaluations" && batch.evaluations.length + batch.allocations.length <= 200);
+      assert.ok(batch.table === "evaluations" && batch.evaluations.length + batch.allocations.length <= 150);
     }
     assert.deepEqual([left().evaluations, left().allocations], [[], []]);
   });
