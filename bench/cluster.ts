@@ -118,7 +118,7 @@ export class ClusterUnderLoad {
         metrics: times,
         ...(options.heartbeatsPerSecond === undefined
           ? {}
-          : { server: { max_heartbeats_per_second: options.heartbeatsPerSecond } }),
+          : { settings: { max_heartbeats_per_second: options.heartbeatsPerSecond } }),
       }),
       times,
     );

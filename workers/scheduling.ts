@@ -4,9 +4,10 @@
  * the main thread, the thread works on its other tasks.
  */
 import "reflect-metadata";
-import type { SchedulingTask, SchedulingWorkerData } from "@drover/plugin-sdk";
+import { JobType, type SchedulingTask, type SchedulingWorkerData } from "@drover/plugin-sdk";
 import { workerData } from "piscina";
 import { openReader, SharedNodeColumns } from "../core/state/read/index.js";
+import { collectGarbage } from "./garbage/collect.js";
 import { MainPort } from "./main-port.js";
 import { loadSchedulers } from "./scheduler-modules.js";
 import { snapshotAt, TaskContext, type ThreadParts } from "./task-context.js";
@@ -29,6 +30,7 @@ const parts: ThreadParts = {
 export default async function schedule(task: SchedulingTask): Promise<void> {
   const main = new MainPort(task.port);
   try {
+    if (task.evaluation.Type === JobType.Core) return await collect(task, main);
     const scheduler = schedulers.get(task.evaluation.Type);
     if (scheduler === undefined) {
       const known = [...schedulers.keys()].map((type) => `"${type}"`).join(", ") || "none";
@@ -45,4 +47,19 @@ export default async function schedule(task: SchedulingTask): Promise<void> {
   } finally {
     main.close();
   }
+}
+
+/** Evaluations of the server's own `_core` scheduler. */
+async function collect(task: SchedulingTask, main: MainPort): Promise<void> {
+  const { evaluation, garbage: cutoffs, now } = task;
+  if (cutoffs === undefined) throw new Error(`evaluation ${evaluation.ID} of _core came without cutoffs`);
+  // Only to wait until what the main thread committed is seen here.
+  (await snapshotAt(parts, task.minIndex)).close();
+  await collectGarbage({
+    evaluation,
+    cutoffs,
+    now,
+    snapshot: () => reader.snapshot(),
+    send: async (batch) => void (await main.request({ kind: "garbage", batch })),
+  });
 }

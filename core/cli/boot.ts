@@ -1,7 +1,13 @@
 import { rm } from "node:fs/promises";
 import { isDeepStrictEqual } from "node:util";
 import { AgentInfo, Metrics, type Plugin } from "@drover/plugin-sdk";
-import { type LoadedConfig, type LoadOptions, loadConfig, lockDataDir } from "../config/index.js";
+import {
+  enabledSchedulers,
+  type LoadedConfig,
+  type LoadOptions,
+  loadConfig,
+  lockDataDir,
+} from "../config/index.js";
 import {
   builtinPlugins,
   type CheckedScheduler,
@@ -178,20 +184,18 @@ async function choosePlugins(loaded: LoadedConfig): Promise<Chosen[]> {
 }
 
 /** The core's own server, as a component between the plugins that it needs and those that need it. */
-async function server(chosen: readonly Chosen[], { config }: LoadedConfig, log: AgentLog): Promise<Plugin> {
+async function server(chosen: readonly Chosen[], loaded: LoadedConfig, log: AgentLog): Promise<Plugin> {
   const checked = chosen
-    .filter(({ loaded }) => runsInThreads(loaded.plugin))
+    .filter(({ loaded: one }) => runsInThreads(one.plugin))
     .map(
-      ({ loaded, config: block, locate }): CheckedScheduler =>
-        checkScheduler(loaded, block, log.logger, locate),
+      ({ loaded: one, config: block, locate }): CheckedScheduler =>
+        checkScheduler(one, block, log.logger, locate),
     );
-  const only = config.server.enabled_schedulers;
+  const types = enabledSchedulers(loaded, [...new Set(checked.flatMap(({ types }) => types))]);
   const { serverComponent } = await import("../server/index.js");
   return serverComponent({
     schedulers: checked.map(({ module }) => module),
-    types: [...new Set(checked.flatMap(({ types }) => types))].filter(
-      (type) => only.length === 0 || only.includes(type),
-    ),
+    types,
   });
 }
 

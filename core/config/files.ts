@@ -13,6 +13,8 @@ export interface LoadedFiles {
   readonly settings: Settings;
   /** Files read, in order. */
   readonly files: readonly string[];
+  /** `agent.hcl:12` of a key whose value `holds`, in the last file where it does; undefined where no file does. */
+  locate(path: readonly string[], holds: (value: unknown) => boolean): string | undefined;
   /** `agent.hcl:12` of a key inside the `config` of a plugin's block; undefined where that is not known. */
   locatePlugin(label: string, path: readonly (string | number)[]): string | undefined;
 }
@@ -39,6 +41,10 @@ export async function loadFiles(paths: readonly string[]): Promise<LoadedFiles> 
   return {
     settings: parsed.reduce((merged, { settings }) => mergeSettings(merged, settings), {} as Settings),
     files,
+    locate(path, holds) {
+      const last = parsed.findLast(({ settings }) => holds(valueAt(settings, path)));
+      return last === undefined ? undefined : placeOf(last, path);
+    },
     locatePlugin(label, path) {
       // A later block of the same plugin replaced the earlier ones.
       const last = parsed.findLast(({ settings }) => Object.hasOwn(settings.plugin ?? {}, label));
@@ -93,6 +99,10 @@ async function parse(file: string, problems: ConfigProblem[]): Promise<ParsedFil
     problems.push({ place: placeOf({ file, config }, path), message: `${path.join(".")}: ${message}` });
   }
   return undefined;
+}
+
+function valueAt(settings: Settings, path: readonly string[]): unknown {
+  return path.reduce<unknown>((at, key) => (isObject(at) ? at[key] : undefined), settings);
 }
 
 /** `file:line`; of the nearest enclosing block where the text has no finer position. */

@@ -1,5 +1,6 @@
 /** The agent's configuration: files, flags, defaults. */
 export { DEFAULT_PORTS } from "./defaults.js";
+export { enabledSchedulers } from "./enabled-schedulers.js";
 export { ConfigError, type ConfigProblem } from "./errors.js";
 export type { AgentFlags } from "./flags.js";
 export { type LoadedConfig, type LoadOptions, loadConfig } from "./load.js";

@@ -25,6 +25,7 @@ export interface LoadedConfig extends UnusedKeys {
   readonly selfConfig: object;
   /** Set where the data folder is temporary and to be removed at the end. */
   readonly temporaryDir: string | undefined;
+  readonly locate: LoadedFiles["locate"];
   readonly locatePlugin: LoadedFiles["locatePlugin"];
 }
 
@@ -34,7 +35,7 @@ export interface LoadedConfig extends UnusedKeys {
  */
 export async function loadConfig({ dev, paths, flags, dataDir }: LoadOptions): Promise<LoadedConfig> {
   const fromFlags = flagSettings(flags);
-  const { settings: fromFiles, files, locatePlugin } = await loadFiles(paths);
+  const { settings: fromFiles, files, locate, locatePlugin } = await loadFiles(paths);
   const settings = [fromFiles, fromFlags].reduce(mergeSettings, dev ? devSettings() : {});
   const temporaryDir =
     dev && !settings.data_dir && dataDir === undefined ? await temporaryDataDir() : undefined;
@@ -46,6 +47,7 @@ export async function loadConfig({ dev, paths, flags, dataDir }: LoadOptions): P
       settings,
       selfConfig: agentSelf(config, settings, { dev }),
       temporaryDir,
+      locate,
       locatePlugin,
       ...unusedKeys(fileSchema, settings),
     };

@@ -1,12 +1,21 @@
 import { availableParallelism, hostname } from "node:os";
 import { isAbsolute, join, resolve } from "node:path";
-import type { AgentConfiguration, PluginBlock } from "@drover/plugin-sdk";
+import {
+  type AgentConfiguration,
+  DEFAULT_SCHEDULER_SETTINGS,
+  type PluginBlock,
+  type SchedulerSettings,
+} from "@drover/plugin-sdk";
 import { findBuiltin } from "../kernel/builtin.js";
 import { publisherKey } from "../kernel/signature.js";
 import { AddressError, advertiseAddress, resolveTemplate } from "./addresses.js";
 import { DEFAULT_PORTS } from "./defaults.js";
 import { ConfigError, type ConfigProblem } from "./errors.js";
 import type { Settings } from "./schema.js";
+
+/** Milliseconds. */
+const MINUTE = 60_000;
+const HOUR = 60 * MINUTE;
 
 export interface ResolveOptions {
   /** Data folder where the settings name none (the temporary one of `-dev`). */
@@ -85,6 +94,34 @@ function resolveServer({ server = {} }: Settings, dataDir: string): AgentConfigu
     enabled_schedulers: server.enabled_schedulers ?? [],
     eval_nack_timeout: server.eval_nack_timeout || 60_000,
     eval_delivery_limit: server.eval_delivery_limit || 3,
+    eval_gc_threshold: server.eval_gc_threshold || HOUR,
+    job_gc_threshold: server.job_gc_threshold || 4 * HOUR,
+    node_gc_threshold: server.node_gc_threshold || 24 * HOUR,
+    deployment_gc_threshold: server.deployment_gc_threshold || HOUR,
+    job_gc_interval: server.job_gc_interval || 5 * MINUTE,
+    default_scheduler_config: resolveSchedulers(server.default_scheduler_config),
+  };
+}
+
+/** What the block leaves out has its default. */
+function resolveSchedulers(
+  settings: NonNullable<Settings["server"]>["default_scheduler_config"] = {},
+): SchedulerSettings {
+  const { preemption_config: preemption = {} } = settings;
+  const byDefault = DEFAULT_SCHEDULER_SETTINGS;
+  const preempts = byDefault.PreemptionConfig;
+  return {
+    SchedulerAlgorithm: settings.scheduler_algorithm ?? byDefault.SchedulerAlgorithm,
+    MemoryOversubscriptionEnabled:
+      settings.memory_oversubscription_enabled ?? byDefault.MemoryOversubscriptionEnabled,
+    RejectJobRegistration: settings.reject_job_registration ?? byDefault.RejectJobRegistration,
+    PauseEvalBroker: settings.pause_eval_broker ?? byDefault.PauseEvalBroker,
+    PreemptionConfig: {
+      SystemSchedulerEnabled: preemption.system_scheduler_enabled ?? preempts.SystemSchedulerEnabled,
+      SysBatchSchedulerEnabled: preemption.sysbatch_scheduler_enabled ?? preempts.SysBatchSchedulerEnabled,
+      BatchSchedulerEnabled: preemption.batch_scheduler_enabled ?? preempts.BatchSchedulerEnabled,
+      ServiceSchedulerEnabled: preemption.service_scheduler_enabled ?? preempts.ServiceSchedulerEnabled,
+    },
   };
 }
 

@@ -177,25 +177,13 @@ function clientSelf({ client: config }: AgentConfiguration, { client = {} }: Set
 
 function serverSelf({ server: config }: AgentConfiguration, { server = {} }: Settings): object {
   const { search = {}, default_scheduler_config: scheduler } = server;
-  const preemption = scheduler?.preemption_config ?? {};
   return {
     AuthoritativeRegion: server.authoritative_region ?? "",
     BootstrapExpect: config.bootstrap_expect,
     CSIPluginGCThreshold: durationText(server.csi_plugin_gc_threshold),
     CSIVolumeClaimGCThreshold: durationText(server.csi_volume_claim_gc_threshold),
     DataDir: server.data_dir ?? "",
-    DefaultSchedulerConfig:
-      scheduler === undefined
-        ? null
-        : {
-            MemoryOversubscriptionEnabled: scheduler.memory_oversubscription_enabled ?? false,
-            PreemptionConfig: {
-              BatchSchedulerEnabled: preemption.batch_scheduler_enabled ?? false,
-              ServiceSchedulerEnabled: preemption.service_scheduler_enabled ?? false,
-              SystemSchedulerEnabled: preemption.system_scheduler_enabled ?? true,
-            },
-            SchedulerAlgorithm: scheduler.scheduler_algorithm ?? "binpack",
-          },
+    DefaultSchedulerConfig: scheduler === undefined ? null : config.default_scheduler_config,
     DeploymentGCThreshold: durationText(server.deployment_gc_threshold),
     EnableEventBroker: server.enable_event_broker ?? true,
     Enabled: config.enabled,

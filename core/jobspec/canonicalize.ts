@@ -11,6 +11,7 @@ import {
   isBlank,
 } from "./defaults.js";
 import { SECOND } from "./duration.js";
+import { runsOnEveryNode } from "./job-types.js";
 
 type GroupInput = NonNullable<JobInput["TaskGroups"]>[number];
 type TaskInput = NonNullable<GroupInput["Tasks"]>[number];
@@ -82,7 +83,7 @@ function canonicalizeGroup(group: GroupInput, job: JobInput): void {
   if (job.Update && !isBlank(job.Update)) group.Update = fill(group.Update ?? {}, job.Update);
   if (group.Update) fill(group.Update, defaultUpdate());
   if (job.Reschedule) group.ReschedulePolicy = fill(group.ReschedulePolicy ?? {}, job.Reschedule);
-  if (type !== "system") group.ReschedulePolicy ??= {};
+  if (!runsOnEveryNode(type)) group.ReschedulePolicy ??= {};
   if (group.ReschedulePolicy) fill(group.ReschedulePolicy, defaultReschedule(type));
   if (job.Migrate) group.Migrate = fill(group.Migrate ?? {}, job.Migrate);
   if (type === "service") group.Migrate ??= {};

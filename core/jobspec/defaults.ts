@@ -7,6 +7,7 @@ import type {
 } from "@drover/plugin-sdk";
 import { DEFAULT_CPU_MHZ, DEFAULT_MEMORY_MB } from "@drover/plugin-sdk";
 import { HOUR, MINUTE, SECOND } from "./duration.js";
+import { runsOnEveryNode } from "./job-types.js";
 
 /** Sets every field that is null or missing and returns the object. */
 export function fill<T extends object>(target: T, defaults: Partial<T>): T {
@@ -65,7 +66,7 @@ export function defaultReschedule(jobType: string): ReschedulePolicy {
   if (jobType === "service") {
     return { ...none, Delay: 30 * SECOND, DelayFunction: "exponential", MaxDelay: HOUR, Unlimited: true };
   }
-  if (jobType === "system") return none;
+  if (runsOnEveryNode(jobType)) return none;
   return { ...none, Attempts: 1, Delay: 5 * SECOND, DelayFunction: "constant", Interval: 24 * HOUR };
 }
 

@@ -1,4 +1,5 @@
 import { JOB_MAX_PRIORITY, JOB_MIN_PRIORITY, type Job, JobType } from "@drover/plugin-sdk";
+import { runsOnEveryNode, runsToCompletion } from "./job-types.js";
 import { ErrorList, quoted } from "./validate/errors.js";
 import { checkGroup } from "./validate/group.js";
 import { checkAffinities, checkConstraints, checkSpreads } from "./validate/placement.js";
@@ -9,7 +10,7 @@ export { formatMultiError, formatWarnings } from "./validate/errors.js";
 export interface JobLimits {
   /** Largest job, in bytes of its JSON; default 1 MiB. Nomad has no such limit; here every log entry is bounded. */
   maxJobBytes?: number;
-  /** Types that a scheduler is there for; default service, batch and system. */
+  /** Types that a scheduler is there for; default all of Nomad's. */
   jobTypes?: readonly string[];
 }
 
@@ -21,7 +22,7 @@ export interface ValidationResult {
 }
 
 const DEFAULT_MAX_JOB_BYTES = 1024 * 1024;
-const DEFAULT_TYPES = [JobType.Service, JobType.Batch, JobType.System];
+const DEFAULT_TYPES = [JobType.Service, JobType.Batch, JobType.System, JobType.SysBatch];
 
 /** Checks a job in its stored form (see canonicalizeForState) and reports everything that is wrong at once. */
 export function validateJob(job: Job, limits: JobLimits = {}): ValidationResult {
@@ -63,7 +64,10 @@ function checkIdentity(job: Job, list: ErrorList): void {
 
 function checkType(job: Job, known: readonly string[], list: ErrorList): void {
   if (job.Type === "") list.add("Missing job type");
-  else if (!known.includes(job.Type)) list.add(`Invalid job type: ${quoted(job.Type)}`);
+  else if (!known.includes(job.Type)) {
+    const types = known.map(quoted).join(", ") || "none";
+    list.add(`Invalid job type: ${quoted(job.Type)}; the schedulers that are enabled here take ${types}`);
+  }
   if (!(job.Priority >= JOB_MIN_PRIORITY && job.Priority <= JOB_MAX_PRIORITY)) {
     list.add(`Job priority must be between [${JOB_MIN_PRIORITY}, ${JOB_MAX_PRIORITY}]`);
   }
@@ -84,12 +88,12 @@ function checkGroupNames(job: Job, list: ErrorList): void {
     } else seen.set(group.Name, i);
     list.check((group.ShutdownDelay ?? 0) < 0, "ShutdownDelay must be a positive value");
     const stopAfter = group.StopAfterClientDisconnect ?? 0;
-    if (stopAfter > 0 && job.Type === "system") {
+    if (stopAfter > 0 && runsOnEveryNode(job.Type)) {
       list.add("stop_after_client_disconnect can only be set in batch and service jobs");
     } else list.check(stopAfter < 0, "stop_after_client_disconnect must be a positive value");
-    if (job.Type === "system" && group.Count > 1) {
+    if (runsOnEveryNode(job.Type) && group.Count > 1) {
       list.add(
-        `Job task group ${group.Name} has count ${group.Count}. Count cannot exceed 1 with system scheduler`,
+        `Job task group ${group.Name} has count ${group.Count}. Count cannot exceed 1 with ${job.Type} scheduler`,
       );
     }
   });
@@ -99,11 +103,14 @@ function checkGroupNames(job: Job, list: ErrorList): void {
 function checkLaunch(job: Job, list: ErrorList): void {
   const { Periodic: periodic, ParameterizedJob: parameterized } = job;
   if (periodic?.Enabled) {
-    list.check(job.Type !== "batch", 'Periodic can only be used with "batch" scheduler');
+    list.check(!runsToCompletion(job.Type), 'Periodic can only be used with "batch" or "sysbatch" scheduler');
     list.part((inner) => checkPeriodic(periodic, inner));
   }
   if (parameterized !== null) {
-    list.check(job.Type !== "batch", 'Parameterized job can only be used with "batch" scheduler');
+    list.check(
+      !runsToCompletion(job.Type),
+      'Parameterized job can only be used with "batch" or "sysbatch" scheduler',
+    );
     list.check(periodic !== null, "A job can be periodic or parameterized, not both");
     list.part((inner) => checkParameterized(parameterized, inner));
     return;

@@ -25,6 +25,8 @@ export const builtinPlugins: readonly BuiltinPlugin[] = [
   main("mqtt", ["server", "client"], ["AgentTransport", "AgentLink"]),
   scheduler("scheduler-service"),
   scheduler("scheduler-batch"),
+  scheduler("scheduler-system"),
+  scheduler("scheduler-sysbatch"),
   main("driver-raw-exec", ["client"], ["TaskDriver"], ["raw_exec"]),
   main("client-agent", ["client"], ["ClientStatus"]),
   main("http-api", ["server", "client"], []),

@@ -111,6 +111,15 @@ function eventsOf(state: StateSnapshot, command: Command, index: number): StateE
         ...evaluations(evaluation === null ? [] : [evaluation], "JobDeregistered"),
       ];
     }
+    case CommandType.JobBatchDeregister:
+      // One that changed after it was picked is still there.
+      return command.payload.Jobs.filter(({ Namespace, ID }) => state.job(Namespace, ID) === null).map(
+        ({ Namespace, ID }) => make("Job", "JobBatchDeregistered", { ID, Namespace }),
+      );
+    case CommandType.NodeCollect:
+      return command.payload.Nodes.filter(({ ID }) => state.node(ID) === null).map(({ ID }) =>
+        make("Node", "NodeDeregistration", { ID }),
+      );
     case CommandType.EvaluationUpdate:
       return evaluations(command.payload.Evaluations, "EvaluationUpdated");
     case CommandType.PlanApply: {

@@ -1,15 +1,35 @@
-import type { Consensus, Evaluation, Logger, Metrics, NodeStatus } from "@drover/plugin-sdk";
-import { clientTerminal, EvalStatus, evalShouldBlock, evalShouldEnqueue } from "@drover/plugin-sdk";
+import type {
+  Consensus,
+  Evaluation,
+  Logger,
+  Metrics,
+  NodeStatus,
+  SchedulerSettings,
+  StateSnapshot,
+} from "@drover/plugin-sdk";
+import {
+  clientTerminal,
+  EvalStatus,
+  EvalTrigger,
+  evalShouldBlock,
+  evalShouldEnqueue,
+  JobType,
+} from "@drover/plugin-sdk";
 import type { Command, StateStore } from "../state/index.js";
 import { CommandType, PlanBlock } from "../state/index.js";
 import { type CommandLog, unixNanos } from "./command-log.js";
 import type { BlockedEvals } from "./evaluations/blocked-evals.js";
 import { type EvalBroker, FAILED_QUEUE } from "./evaluations/eval-broker.js";
+import type { GarbageCollector } from "./garbage/garbage-collector.js";
 import type { Assignments } from "./nodes/assignments.js";
 import type { Heartbeats } from "./nodes/heartbeats.js";
 import { newEvaluation } from "./nodes/node-evaluations.js";
 import type { PlanQueue } from "./plans/plan-queue.js";
 
+const PAUSED =
+  "the evaluation broker is paused by the scheduler configuration (PauseEvalBroker): nothing is scheduled until it is resumed";
+/** Milliseconds between tries of evaluations that are blocked because their plans were refused too often. */
+const UNBLOCK_FAILED_INTERVAL = 60_000;
 /** Milliseconds until the follow-up of an evaluation that was given up is tried: 1 to 2 minutes. */
 const FAILED_FOLLOW_UP = 60_000;
 
@@ -22,6 +42,9 @@ export interface LeaderParts {
   readonly planQueue: PlanQueue;
   readonly heartbeats: Heartbeats;
   readonly assignments: Assignments;
+  readonly garbage: GarbageCollector;
+  /** Settings of the schedulers in a cluster that has none yet. */
+  readonly initialSettings: SchedulerSettings;
   readonly log: Logger;
   readonly metrics: Metrics;
 }
@@ -32,6 +55,7 @@ export interface LeaderParts {
  */
 export class Leadership {
   #leading = false;
+  #unblockFailed: NodeJS.Timeout | undefined;
   #unsubscribe: (() => void) | undefined;
 
   constructor(private readonly parts: LeaderParts) {
@@ -58,15 +82,32 @@ export class Leadership {
   }
 
   async #establish(term: number): Promise<void> {
-    const { consensus, state, broker, blocked, planQueue, heartbeats, log } = this.parts;
+    const { consensus, state, blocked, planQueue, heartbeats, log } = this.parts;
     // Everything that earlier leaders committed must be in the state before decisions are made on it.
     await consensus.barrier();
     if (!consensus.isLeader() || consensus.term() !== term) return;
+    await this.#ensureSettings();
+    if (!consensus.isLeader() || consensus.term() !== term) return;
     this.#leading = true;
     planQueue.setEnabled(true);
+    using snapshot = state.snapshot();
+    const isPaused = snapshot.schedulerConfiguration().PauseEvalBroker;
+    if (isPaused) log.warn({ term }, PAUSED);
+    else this.#resumeScheduling(snapshot);
+    const nodes: string[] = [];
+    for (const node of snapshot.nodes()) if (node.Status !== "down") nodes.push(node.ID);
+    heartbeats.enable(nodes);
+    this.#unblockFailed = setInterval(() => blocked.unblockFailed(), UNBLOCK_FAILED_INTERVAL);
+    this.#unblockFailed.unref();
+    this.parts.garbage.start();
+    log.info({ term, nodes: nodes.length }, "cluster leadership acquired");
+  }
+
+  /** Fills broker and blocked evaluations from the state. */
+  #resumeScheduling(snapshot: StateSnapshot): void {
+    const { broker, blocked, log } = this.parts;
     broker.setEnabled(true);
     blocked.setEnabled(true);
-    using snapshot = state.snapshot();
     let restored = 0;
     for (const evaluation of snapshot.evaluations()) {
       if (evalShouldEnqueue(evaluation)) broker.enqueue(evaluation);
@@ -74,22 +115,56 @@ export class Leadership {
       else continue;
       restored++;
     }
-    const nodes: string[] = [];
-    for (const node of snapshot.nodes()) if (node.Status !== "down") nodes.push(node.ID);
-    heartbeats.enable(nodes);
-    // What came free under the leader before is not known here: everything blocked is tried once.
+    // What came free before is not known here: everything blocked is tried once.
     blocked.unblockAll(snapshot.index);
-    log.info({ term, evaluations: restored, nodes: nodes.length }, "cluster leadership acquired");
+    if (restored > 0) log.info({ evaluations: restored }, "evaluations restored");
+  }
+
+  #pauseScheduling(): void {
+    this.parts.broker.setEnabled(false);
+    this.parts.blocked.setEnabled(false);
+  }
+
+  /** Settings of the schedulers changed: another one may make any placement possible. */
+  #settingsChanged(index: number): void {
+    const { state, broker, blocked, log } = this.parts;
+    using snapshot = state.snapshot();
+    const { PauseEvalBroker: isPaused } = snapshot.schedulerConfiguration();
+    if (isPaused !== broker.enabled) {
+      if (!isPaused) blocked.unblockAll(index);
+      return;
+    }
+    if (isPaused) {
+      log.warn({}, PAUSED);
+      this.#pauseScheduling();
+    } else {
+      log.info({}, "the evaluation broker works again");
+      this.#resumeScheduling(snapshot);
+    }
+  }
+
+  /** Gives a new cluster the settings of the first leader's configuration. */
+  async #ensureSettings(): Promise<void> {
+    const { commands, state, initialSettings } = this.parts;
+    {
+      using snapshot = state.snapshot();
+      if (snapshot.schedulerConfiguration().ModifyIndex > 0) return;
+    }
+    await commands.propose(CommandType.SchedulerConfigUpdate, {
+      Config: { ...initialSettings, CreateIndex: 0, ModifyIndex: 0 },
+      ModifyIndex: 0,
+    });
   }
 
   #revoke(): void {
     if (!this.#leading) return;
     this.#leading = false;
-    const { broker, blocked, planQueue, heartbeats, log } = this.parts;
+    clearInterval(this.#unblockFailed);
+    const { planQueue, heartbeats, log } = this.parts;
     planQueue.setEnabled(false);
-    broker.setEnabled(false);
-    blocked.setEnabled(false);
+    this.#pauseScheduling();
     heartbeats.disable();
+    this.parts.garbage.stop();
     log.info({}, "cluster leadership lost");
   }
 
@@ -123,7 +198,10 @@ export class Leadership {
         break;
       case CommandType.NodeDeregister:
         this.#track(command.payload.Evaluations);
-        for (const node of command.payload.NodeIDs) this.parts.heartbeats.clear(node);
+        for (const node of command.payload.NodeIDs) this.#nodeGone(node);
+        break;
+      case CommandType.NodeCollect:
+        this.#nodesCollected(command.payload.Nodes.map(({ ID }) => ID));
         break;
       case CommandType.PlanApply: {
         this.#track(command.payload.Evaluations);
@@ -154,7 +232,7 @@ export class Leadership {
         this.#track(command.payload.Evaluations);
         break;
       case CommandType.SchedulerConfigUpdate:
-        this.parts.blocked.unblockAll(index);
+        this.#settingsChanged(index);
         break;
       default:
         break;
@@ -172,15 +250,29 @@ export class Leadership {
       if (evalShouldEnqueue(evaluation)) broker.enqueue(evaluation);
       else if (evalShouldBlock(evaluation)) blocked.block(evaluation);
       else if (evaluation.Status === EvalStatus.Complete && !evaluation.FailedTGAllocs) {
-        // Everything is placed: an older blocked evaluation of the job has nothing left to do.
-        this.#cancelBlocked(evaluation.Namespace, evaluation.JobID);
+        // Everything is placed: an older blocked evaluation of the job has nothing left to do. One that waited for a node
+        // looked at that node alone.
+        const waited = evaluation.TriggeredBy === EvalTrigger.QueuedAllocs ? evaluation.NodeID : undefined;
+        this.#cancelBlocked(evaluation.Namespace, evaluation.JobID, waited);
       }
     }
   }
 
-  #cancelBlocked(namespace: string, jobId: string): void {
-    const evaluation = this.parts.blocked.untrack(namespace, jobId);
-    if (evaluation !== undefined) this.#cancel([evaluation], "evaluation is no longer needed");
+  #cancelBlocked(namespace: string, jobId: string, nodeId?: string): void {
+    const obsolete = this.parts.blocked.untrack(namespace, jobId, nodeId);
+    if (obsolete.length > 0) this.#cancel(obsolete, "evaluation is no longer needed");
+  }
+
+  /** One that came back after it was picked is still there. */
+  #nodesCollected(nodeIds: readonly string[]): void {
+    using snapshot = this.parts.state.snapshot();
+    for (const id of nodeIds) if (snapshot.node(id) === null) this.#nodeGone(id);
+  }
+
+  #nodeGone(nodeId: string): void {
+    this.parts.heartbeats.clear(nodeId);
+    const obsolete = this.parts.blocked.untrackNode(nodeId);
+    if (obsolete.length > 0) this.#cancel(obsolete, "node is gone");
   }
 
   #nodeStatus(nodeId: string, status: NodeStatus, index: number): void {
@@ -191,24 +283,32 @@ export class Leadership {
   #capacityOf(nodeId: string, index: number): void {
     using snapshot = this.parts.state.snapshot();
     const node = snapshot.node(nodeId);
-    if (node !== null) this.parts.blocked.unblock(node.ComputedClass, index);
+    if (node !== null) this.parts.blocked.unblock(nodeId, node.ComputedClass, index);
   }
 
   #capacityOfAll(allocationIds: readonly string[], index: number): void {
     using snapshot = this.parts.state.snapshot();
-    const classes = new Set<string>();
+    const nodes = new Set<string>();
     for (const id of allocationIds) {
       const allocation = snapshot.allocation(id);
-      const node = allocation === null ? null : snapshot.node(allocation.NodeID);
-      if (node !== null) classes.add(node.ComputedClass);
+      if (allocation !== null) nodes.add(allocation.NodeID);
     }
-    for (const computedClass of classes) this.parts.blocked.unblock(computedClass, index);
+    for (const id of nodes) {
+      const node = snapshot.node(id);
+      if (node !== null) this.parts.blocked.unblock(id, node.ComputedClass, index);
+    }
   }
 
   /** Cancels blocked evaluations that a newer one of the same job replaced. */
   reapDuplicates(): void {
     const duplicates = this.parts.blocked.takeDuplicates();
     if (duplicates.length > 0) this.#cancel(duplicates, "existing blocked evaluation exists for this job");
+  }
+
+  /** Cancels evaluations that a newer one of the same job made needless before they had their turn. */
+  cancelSuperseded(evaluations: readonly Evaluation[]): void {
+    this.parts.metrics.increment("nomad.broker.eval_superseded", evaluations.length);
+    this.#cancel(evaluations, "canceled after a more recent evaluation of the job was made");
   }
 
   /** Gives up evaluations that were delivered too often, each with a follow-up that tries again later. */
@@ -220,6 +320,15 @@ export class Leadership {
       held = broker.dequeue([FAILED_QUEUE])
     ) {
       const { evaluation, token } = held;
+      if (evaluation.Type === JobType.Core) {
+        // It is in no state, and the next timer makes another.
+        log.error(
+          { job: evaluation.JobID },
+          "garbage collection failed; it is tried again at the next interval",
+        );
+        broker.ack(evaluation.ID, token);
+        continue;
+      }
       const wait = FAILED_FOLLOW_UP * (1 + Math.random());
       const followUp = newEvaluation(
         {

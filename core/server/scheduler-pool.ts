@@ -2,6 +2,8 @@ import { MessageChannel } from "node:worker_threads";
 import type {
   ColumnBuffers,
   Evaluation,
+  GarbageBatch,
+  GarbageCutoffs,
   Logger,
   Metrics,
   PackedPlan,
@@ -12,6 +14,7 @@ import type {
   SchedulingTask,
   SchedulingWorkerData,
 } from "@drover/plugin-sdk";
+import { JobType } from "@drover/plugin-sdk";
 import { Piscina } from "piscina";
 import type { Delivery, EvalBroker } from "./evaluations/eval-broker.js";
 
@@ -26,6 +29,8 @@ export interface SchedulerRequests {
   updateEvaluation(evaluation: Evaluation, token: string): Promise<void>;
   createEvaluation(evaluation: Evaluation): Promise<void>;
   reblockEvaluation(evaluation: Evaluation, token: string): Promise<void>;
+  /** For the holder of a `_core` evaluation. */
+  collectGarbage(batch: GarbageBatch, evaluation: Evaluation, token: string): Promise<void>;
 }
 
 export interface SchedulerPoolOptions {
@@ -37,6 +42,8 @@ export interface SchedulerPoolOptions {
   readonly modules: readonly SchedulerModule[];
   /** Index that the snapshot of a delivery must contain. */
   readonly index: () => number;
+  /** What is old for an evaluation of `_core`. */
+  readonly cutoffs: (evaluation: Evaluation) => GarbageCutoffs;
 }
 
 /** Moves evaluations from the broker into the threads of a Piscina pool and their requests back. */
@@ -102,7 +109,7 @@ export class SchedulerPool {
     const begin = performance.now();
     const channel = new MessageChannel();
     channel.port1.on("message", (request: SchedulingRequest) => {
-      void this.#answer(request, token).then((answer) => channel.port1.postMessage(answer));
+      void this.#answer(request, evaluation, token).then((answer) => channel.port1.postMessage(answer));
     });
     const task: SchedulingTask = {
       evaluation,
@@ -110,6 +117,7 @@ export class SchedulerPool {
       minIndex: this.options.index(),
       now: Date.now(),
       port: channel.port2,
+      ...(evaluation.Type === JobType.Core ? { garbage: this.options.cutoffs(evaluation) } : {}),
     };
     try {
       await this.#pool.run(task, { transferList: [channel.port2] });
@@ -137,7 +145,11 @@ export class SchedulerPool {
     }
   }
 
-  async #answer(request: SchedulingRequest, token: string): Promise<SchedulingAnswer> {
+  async #answer(
+    request: SchedulingRequest,
+    evaluation: Evaluation,
+    token: string,
+  ): Promise<SchedulingAnswer> {
     const { id } = request;
     try {
       switch (request.kind) {
@@ -151,6 +163,9 @@ export class SchedulerPool {
           return { id, result: null };
         case "evaluation.reblock":
           await this.requests.reblockEvaluation(request.evaluation, token);
+          return { id, result: null };
+        case "garbage":
+          await this.requests.collectGarbage(request.batch, evaluation, token);
           return { id, result: null };
       }
     } catch (error) {

@@ -9,6 +9,7 @@ import type {
   SchedulerModule,
   ServerEndpoints,
 } from "@drover/plugin-sdk";
+import { JobType } from "@drover/plugin-sdk";
 import { Allocations } from "../rpc/endpoints/allocations.js";
 import { Jobs } from "../rpc/endpoints/jobs.js";
 import { Nodes } from "../rpc/endpoints/nodes.js";
@@ -19,6 +20,7 @@ import { CommandLog, unixNanos } from "./command-log.js";
 import { BlockedEvals } from "./evaluations/blocked-evals.js";
 import { DEFAULT_BROKER_OPTIONS, EvalBroker } from "./evaluations/eval-broker.js";
 import { EventPublisher } from "./events.js";
+import { GarbageCollector } from "./garbage/garbage-collector.js";
 import { Leadership } from "./leader.js";
 import { Agents } from "./nodes/agents.js";
 import { Assignments } from "./nodes/assignments.js";
@@ -74,6 +76,7 @@ export class Server {
         metrics.increment("nomad.broker.nack");
         log.warn({ evaluation: evaluation.ID, job: evaluation.JobID, why }, "evaluation nacked");
       },
+      (evaluations) => this.#leadership.cancelSuperseded(evaluations),
     );
     const blocked = new BlockedEvals(
       (evaluation) => broker.requeue(evaluation, broker.outstandingToken(evaluation.ID) ?? ""),
@@ -104,6 +107,21 @@ export class Server {
       metrics,
     );
     const assignments = new Assignments(state, transport, log);
+    const garbage = new GarbageCollector({
+      state,
+      commands,
+      broker,
+      assignments,
+      settings: {
+        evaluationThreshold: config.eval_gc_threshold,
+        jobThreshold: config.job_gc_threshold,
+        nodeThreshold: config.node_gc_threshold,
+        deploymentThreshold: config.deployment_gc_threshold,
+        jobInterval: config.job_gc_interval,
+      },
+      log,
+      metrics,
+    });
     this.joinTokens = new JoinTokenIssuer(commands, transport);
     this.tables = new PluginTables(state, commands);
     this.#agents = new Agents(state, commands, heartbeats, assignments, log, metrics);
@@ -116,22 +134,25 @@ export class Server {
       planQueue: applier.queue,
       heartbeats,
       assignments,
+      garbage,
+      initialSettings: config.default_scheduler_config,
       log,
       metrics,
     });
     this.#pool =
-      config.num_schedulers > 0 && parts.types.length > 0
+      config.num_schedulers > 0
         ? new SchedulerPool(
             {
               threads: config.num_schedulers,
-              types: parts.types,
+              types: [...parts.types, JobType.Core],
               statePath: state.path,
               columns: state.columns,
               modules: parts.schedulers,
               index: () => state.index(),
+              cutoffs: (evaluation) => garbage.cutoffs(evaluation),
             },
             broker,
-            schedulerRequests(commands, applier, broker),
+            schedulerRequests(commands, applier, broker, garbage),
             log,
             metrics,
             parts.fatal,
@@ -141,8 +162,8 @@ export class Server {
       jobs: new Jobs(state, commands, parts.hooks, parts.types, log),
       nodes: new Nodes(state, commands, transport),
       allocations: new Allocations(state, commands),
-      operator: new Operator(state, commands, this.joinTokens, log),
-      status: new Status(consensus, broker, agent),
+      operator: new Operator(state, commands, this.joinTokens, broker, garbage),
+      status: new Status(consensus, broker, blocked, agent),
     };
     this.#uncollect = metrics.onCollect(() => {
       const ready = broker.stats();
@@ -150,8 +171,10 @@ export class Server {
       metrics.gauge("nomad.broker.total_unacked", ready.unacked);
       metrics.gauge("nomad.broker.total_blocked", ready.pending);
       metrics.gauge("nomad.broker.total_waiting", ready.delayed);
-      metrics.gauge("nomad.blocked_evals.total_blocked", blocked.stats().blocked);
-      metrics.gauge("nomad.blocked_evals.total_escaped", blocked.stats().escaped);
+      const waiting = blocked.stats();
+      metrics.gauge("nomad.blocked_evals.total_blocked", waiting.blocked);
+      metrics.gauge("nomad.blocked_evals.total_escaped", waiting.escaped);
+      metrics.gauge("nomad.blocked_evals.total_quota_limit", waiting.quota);
       metrics.gauge("nomad.plan.queue_depth", applier.queue.depth);
       metrics.gauge("nomad.heartbeat.active", heartbeats.active);
       metrics.gauge("nomad.state.index", state.index());
@@ -189,6 +212,7 @@ function schedulerRequests(
   commands: CommandLog,
   applier: PlanApplier,
   broker: EvalBroker,
+  garbage: GarbageCollector,
 ): SchedulerRequests {
   const held = (evaluationId: string, token: string): void => {
     if (broker.outstandingToken(evaluationId) !== token) {
@@ -208,6 +232,19 @@ function schedulerRequests(
       held(evaluation.ID, token);
       // Its status is `blocked`, so the leader's tracker takes it back with the commit.
       await commands.propose(CommandType.EvaluationUpdate, { Evaluations: [evaluation], Time: unixNanos() });
+    },
+    async collectGarbage(batch, evaluation, token) {
+      if (evaluation.Type !== JobType.Core)
+        throw new Error(
+          `garbage collection is for evaluations of ${JobType.Core}, not of ${evaluation.Type}`,
+        );
+      // It goes on for as long as there is something to collect.
+      broker.pauseNackTimeout(evaluation.ID, token);
+      try {
+        await garbage.collect(batch);
+      } finally {
+        broker.resumeNackTimeout(evaluation.ID, token);
+      }
     },
   };
 }

@@ -22,11 +22,15 @@ export const CommandType = {
   NodeUpdateEligibility: 4,
   JobRegister: 10,
   JobDeregister: 11,
+  JobBatchDeregister: 13,
   EvaluationUpdate: 20,
   EvaluationDelete: 21,
   PlanApply: PLAN_COMMAND,
   AllocationClientUpdate: 31,
   AllocationDesiredTransition: 32,
+  DeploymentDelete: 43,
+  NodeCollect: 44,
+  JoinTokenDelete: 45,
   SchedulerConfigUpdate: 50,
   JoinTokenIssue: 60,
   NodeEnroll: 61,
@@ -75,6 +79,10 @@ export interface CommandPayloads {
     Evaluation: Evaluation | null;
     Time: number;
   };
+  /** Purges jobs that are dead and still at that ModifyIndex; others, and unknown ones, stay as they are. */
+  [CommandType.JobBatchDeregister]: {
+    Jobs: { Namespace: string; ID: string; ModifyIndex: number }[];
+  };
   [CommandType.EvaluationUpdate]: { Evaluations: Evaluation[]; Time: number };
   [CommandType.EvaluationDelete]: { EvalIDs: string[]; AllocIDs: string[] };
   [CommandType.PlanApply]: PlanCommand;
@@ -88,7 +96,14 @@ export interface CommandPayloads {
     Evaluations: Evaluation[];
     Time: number;
   };
-  [CommandType.SchedulerConfigUpdate]: { Config: SchedulerConfiguration };
+  /** Unknown ids are not an error. */
+  [CommandType.DeploymentDelete]: { IDs: string[] };
+  /** Removes nodes that are down and still at that ModifyIndex; their keys stay, so that they may come back. */
+  [CommandType.NodeCollect]: { Nodes: { ID: string; ModifyIndex: number }[] };
+  /** Unknown hashes are not an error. */
+  [CommandType.JoinTokenDelete]: { Hashes: string[] };
+  /** With `ModifyIndex` only where the present configuration is at it (0: never written); the result is whether it was. */
+  [CommandType.SchedulerConfigUpdate]: { Config: SchedulerConfiguration; ModifyIndex?: number };
   /** SHA-256 of the secret, hex. `Expires` is Unix nanoseconds. */
   [CommandType.JoinTokenIssue]: { Hash: string; Expires: number; Time: number };
   /**

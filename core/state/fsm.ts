@@ -3,7 +3,14 @@ import type { LogEntry, StateMachine } from "@drover/plugin-sdk";
 import { decodeCommand } from "./codec.js";
 import { enrollNode, issueJoinToken } from "./commands/agents.js";
 import { updateDesiredTransition, updateFromClient } from "./commands/allocations.js";
-import { deleteEvaluations, updateEvaluations } from "./commands/evaluations.js";
+import { updateEvaluations } from "./commands/evaluations.js";
+import {
+  collectNodes,
+  deleteDeployments,
+  deleteEvaluations,
+  deleteJoinTokens,
+  deregisterJobs,
+} from "./commands/garbage.js";
 import { deregisterJob, registerJob } from "./commands/jobs.js";
 import { deregisterNodes, registerNode, updateNodeEligibility, updateNodeStatus } from "./commands/nodes.js";
 import { applyPlan } from "./commands/plans.js";
@@ -27,11 +34,15 @@ const HANDLERS: Handlers = {
   [CommandType.NodeUpdateEligibility]: updateNodeEligibility,
   [CommandType.JobRegister]: registerJob,
   [CommandType.JobDeregister]: deregisterJob,
+  [CommandType.JobBatchDeregister]: deregisterJobs,
   [CommandType.EvaluationUpdate]: updateEvaluations,
   [CommandType.EvaluationDelete]: deleteEvaluations,
   [CommandType.PlanApply]: applyPlan,
   [CommandType.AllocationClientUpdate]: updateFromClient,
   [CommandType.AllocationDesiredTransition]: updateDesiredTransition,
+  [CommandType.DeploymentDelete]: deleteDeployments,
+  [CommandType.NodeCollect]: collectNodes,
+  [CommandType.JoinTokenDelete]: deleteJoinTokens,
   [CommandType.SchedulerConfigUpdate]: updateSchedulerConfiguration,
   [CommandType.JoinTokenIssue]: issueJoinToken,
   [CommandType.NodeEnroll]: enrollNode,

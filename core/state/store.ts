@@ -206,7 +206,10 @@ export class StateStore implements StateReader {
 
   private takeOver(effects: Effects): void {
     for (const [nodeId, row] of effects.agentKeys) this.keys.set(nodeId, decodeKey(row.PublicKey));
-    for (const [hash, row] of effects.joinTokens) this.tokens.set(hash, row);
+    for (const [hash, row] of effects.joinTokens) {
+      if (row === null) this.tokens.delete(hash);
+      else this.tokens.set(hash, row);
+    }
     this.columnsWriter.apply(effects, (nodeId) => this.newest.allocationsByNode(nodeId));
   }
 

@@ -40,7 +40,8 @@ export interface Effects {
   /** New allocations of plans, by their position in the plan's block. */
   readonly placed: { readonly block: PlanBlock; readonly positions: readonly number[] }[];
   readonly agentKeys: Map<string, AgentKeyRow>;
-  readonly joinTokens: Map<string, JoinTokenRow>;
+  /** Null where it was removed. */
+  readonly joinTokens: Map<string, JoinTokenRow | null>;
 }
 
 const UUID_BYTES = 16;
@@ -334,6 +335,11 @@ export class StateTransaction extends RowReader {
     }
   }
 
+  removeDeployment(row: Deployment): void {
+    this.erase(StateTable.Deployments, this.tables.deployments, row.ID);
+    move(this.tables.deploymentsByJob, encodeId(row.ID), jobKey(row.Namespace, row.JobID), undefined);
+  }
+
   putSchedulerConfiguration(row: SchedulerConfiguration): void {
     this.write(StateTable.SchedulerConfig, this.tables.schedulerConfig, SINGLETON, row);
   }
@@ -346,6 +352,11 @@ export class StateTransaction extends RowReader {
   putJoinToken(hash: string, row: JoinTokenRow): void {
     this.write(StateTable.JoinTokens, this.tables.joinTokens, hash, row);
     this.effects.joinTokens.set(hash, row);
+  }
+
+  removeJoinToken(hash: string): void {
+    this.erase(StateTable.JoinTokens, this.tables.joinTokens, hash);
+    this.effects.joinTokens.set(hash, null);
   }
 
   putPluginRow(plugin: string, table: string, key: string, value: unknown): void {

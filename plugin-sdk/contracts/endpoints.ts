@@ -86,9 +86,13 @@ export interface AllocEndpoint {
 }
 
 export interface OperatorEndpoint {
-  /** Garbage collection of everything that may go (`System.GarbageCollect`). */
+  /** Starts a garbage collection of everything that may go, however young (`System.GarbageCollect`). */
   collectGarbage(): Promise<void>;
-  setSchedulerConfiguration(config: unknown): Promise<{ readonly Index: number; readonly Updated: boolean }>;
+  /** With `cas` only where the present configuration has that ModifyIndex; `Updated` is false otherwise. */
+  setSchedulerConfiguration(
+    config: unknown,
+    cas?: number,
+  ): Promise<{ readonly Index: number; readonly Updated: boolean }>;
   schedulerConfiguration(): SchedulerConfiguration;
   issueJoinToken(ttl: number): Promise<string>;
 }

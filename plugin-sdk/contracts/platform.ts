@@ -1,4 +1,5 @@
 /** What the kernel itself offers to every plugin: logs, metrics, the agent's identity and configuration. */
+import type { SchedulerSettings } from "../domain/index.js";
 import { createToken } from "../kernel/token.js";
 
 /** Structured log. Fields come first so that a line is searchable; never put a secret in either. */
@@ -128,10 +129,20 @@ export interface ServerConfiguration {
   readonly max_heartbeats_per_second: number;
   /** Threads of the scheduling pool; 0 turns scheduling off on this server. */
   readonly num_schedulers: number;
+  /** Job types that this server schedules, `_core` among them; empty: all that there are schedulers for. */
   readonly enabled_schedulers: readonly string[];
   /** Milliseconds. */
   readonly eval_nack_timeout: number;
   readonly eval_delivery_limit: number;
+  /** Milliseconds that a row must be over before it is collected. */
+  readonly eval_gc_threshold: number;
+  readonly job_gc_threshold: number;
+  readonly node_gc_threshold: number;
+  readonly deployment_gc_threshold: number;
+  /** Milliseconds between collections of jobs. */
+  readonly job_gc_interval: number;
+  /** Settings of the schedulers for a cluster that has none yet. */
+  readonly default_scheduler_config: SchedulerSettings;
 }
 
 export interface ClientConfiguration {

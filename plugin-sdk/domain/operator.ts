@@ -10,6 +10,8 @@ export interface PreemptionConfig {
   BatchSchedulerEnabled: boolean;
   /** Default false. */
   ServiceSchedulerEnabled: boolean;
+  /** Default false. */
+  SysBatchSchedulerEnabled: boolean;
   /** Default true. */
   SystemSchedulerEnabled: boolean;
 }
@@ -20,10 +22,31 @@ export interface SchedulerConfiguration {
   /** Allow MemoryMaxMB above MemoryMB; default false. */
   MemoryOversubscriptionEnabled: boolean;
   ModifyIndex: number;
+  /** The leader hands no evaluation to schedulers; default false. */
+  PauseEvalBroker: boolean;
   PreemptionConfig: PreemptionConfig;
+  /** Registration, dispatch and scaling of jobs are refused; default false. */
+  RejectJobRegistration: boolean;
   /** Default "binpack". */
   SchedulerAlgorithm: SchedulerAlgorithm;
 }
+
+/** Settings of the schedulers, as operators give them. */
+export type SchedulerSettings = Omit<SchedulerConfiguration, "CreateIndex" | "ModifyIndex">;
+
+/** What holds where nobody said anything else. */
+export const DEFAULT_SCHEDULER_SETTINGS: SchedulerSettings = {
+  MemoryOversubscriptionEnabled: false,
+  PauseEvalBroker: false,
+  PreemptionConfig: {
+    BatchSchedulerEnabled: false,
+    ServiceSchedulerEnabled: false,
+    SysBatchSchedulerEnabled: false,
+    SystemSchedulerEnabled: true,
+  },
+  RejectJobRegistration: false,
+  SchedulerAlgorithm: SchedulerAlgorithm.Binpack,
+};
 
 /** Configuration of autopilot; durations are strings like "200ms". */
 export interface AutopilotConfiguration {

@@ -25,6 +25,8 @@ export interface SchedulingTask {
   readonly now: number;
   /** For `SchedulingRequest`s to the main thread; transferred. */
   readonly port: MessagePort;
+  /** How old is old; for evaluations of `_core` alone. */
+  readonly garbage?: GarbageCutoffs;
 }
 
 /** How the leader checks a node of a plan. */
@@ -68,11 +70,42 @@ export interface PackedPlanResult {
   readonly refused: readonly string[];
 }
 
+/** By kind of row: the index of the last write that is long enough ago for the row to be collected. */
+export interface GarbageCutoffs {
+  readonly evaluations: number;
+  readonly jobs: number;
+  readonly nodes: number;
+  readonly deployments: number;
+}
+
+/** What a row was when the collector looked: one that changed meanwhile stays. */
+export interface UnchangedRow {
+  readonly ID: string;
+  readonly ModifyIndex: number;
+}
+
+/** Rows to be deleted with one log entry; bounded, so that applying it holds nobody up. */
+export type GarbageBatch =
+  | {
+      readonly table: "evaluations";
+      readonly evaluations: readonly string[];
+      readonly allocations: readonly string[];
+      /** Nodes of those allocations; their agents are told. */
+      readonly nodes: readonly string[];
+    }
+  | { readonly table: "jobs"; readonly jobs: readonly (UnchangedRow & { readonly Namespace: string })[] }
+  | { readonly table: "deployments"; readonly deployments: readonly string[] }
+  | { readonly table: "nodes"; readonly nodes: readonly UnchangedRow[] }
+  /** SHA-256 of the tokens' secrets, hex. */
+  | { readonly table: "join-tokens"; readonly hashes: readonly string[] };
+
 export type SchedulingRequest =
   | { readonly id: number; readonly kind: "plan"; readonly plan: PackedPlan }
   | { readonly id: number; readonly kind: "evaluation.update"; readonly evaluation: Evaluation }
   | { readonly id: number; readonly kind: "evaluation.create"; readonly evaluation: Evaluation }
-  | { readonly id: number; readonly kind: "evaluation.reblock"; readonly evaluation: Evaluation };
+  | { readonly id: number; readonly kind: "evaluation.reblock"; readonly evaluation: Evaluation }
+  /** Of evaluations of `_core` alone. */
+  | { readonly id: number; readonly kind: "garbage"; readonly batch: GarbageBatch };
 
 export type SchedulingAnswer =
   | {

@@ -14,5 +14,8 @@ export * from "./random.js";
 export * from "./reconcile.js";
 export * from "./reconcile-types.js";
 export * from "./reschedule.js";
+export * from "./rows.js";
 export * from "./spread.js";
+export * from "./system.js";
+export * from "./system-reconcile.js";
 export * from "./version.js";

@@ -6,6 +6,7 @@ import {
   type Allocation,
   allocIsTerminal,
   countInDeployment,
+  DEFAULT_SCHEDULER_SETTINGS,
   type Deployment,
   type Evaluation,
   type Job,
@@ -26,15 +27,9 @@ export class MemoryState implements StateSnapshot {
   readonly #evaluations = new Map<string, Evaluation>();
   readonly #deployments = new Map<string, Deployment>();
   #configuration: SchedulerConfiguration = {
+    ...DEFAULT_SCHEDULER_SETTINGS,
     CreateIndex: 1,
-    MemoryOversubscriptionEnabled: false,
     ModifyIndex: 1,
-    PreemptionConfig: {
-      BatchSchedulerEnabled: false,
-      ServiceSchedulerEnabled: false,
-      SystemSchedulerEnabled: true,
-    },
-    SchedulerAlgorithm: "binpack",
   };
 
   putNode(node: Node): void {
@@ -142,7 +137,7 @@ export class MemoryState implements StateSnapshot {
   }
 
   systemJobs(): Job[] {
-    return this.jobs().filter((job) => job.Type === "system");
+    return this.jobs().filter((job) => job.Type === "system" || job.Type === "sysbatch");
   }
 
   jobSummary(): JobSummary | null {

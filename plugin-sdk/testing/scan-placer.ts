@@ -52,7 +52,10 @@ export class ScanPlacer implements Placer {
     const metric = emptyMetric();
     metric.NodesAvailable = Object.fromEntries(job.Datacenters.map((name) => [name, 0]));
     let best: { node: Node; resources: AllocatedResources; score: number } | null = null;
-    for (const node of this.#scope.state.nodes()) {
+    const { onlyNode } = request;
+    const only = onlyNode === undefined ? null : this.#scope.state.node(onlyNode);
+    const nodes = onlyNode === undefined ? this.#scope.state.nodes() : only === null ? [] : [only];
+    for (const node of nodes) {
       if (!nodeReady(node) || !job.Datacenters.includes(node.Datacenter)) continue;
       metric.NodesAvailable[node.Datacenter]!++;
       metric.NodesEvaluated++;

@@ -50,6 +50,19 @@ ${extra}
   );
 }
 
+describe("schedulers of a server", () => {
+  test("a name that no scheduler has, and a list without _core, end the start with file, line and key", async () => {
+    const path = await serverConfig("schedulers", 'server {\n  enabled_schedulers = ["service", "sytem"]\n}');
+    const { code, output } = await run(["agent", "-config", path]);
+    assert.equal(code, 1);
+    assert.match(
+      output,
+      /schedulers\.hcl:\d+: server\.enabled_schedulers: there is no scheduler "sytem"; there are "service", "batch", "system", "sysbatch", "_core"/,
+    );
+    assert.match(output, /schedulers\.hcl:\d+: server\.enabled_schedulers: "_core" is missing from the list/);
+  });
+});
+
 describe("job files", () => {
   test("broken HCL names file, line and column", async () => {
     const path = file("broken.hcl", 'job "x" {\n  datacenters = ["dc1"\n  group "g" {\n');

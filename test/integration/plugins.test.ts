@@ -91,13 +91,13 @@ export default definePlugin({
   name: "mine",
   provides: [Scheduler],
   register(container) {
-    container.register(Scheduler, { useValue: genericScheduler({ type: "sysbatch", batch: true }) });
+    container.register(Scheduler, { useValue: genericScheduler({ type: "night", batch: true }) });
   },
 });
 `,
   );
   await ready(agent, api);
-  const answer = await fetch(`${api}/jobs`, { method: "POST", body: job({ Type: "sysbatch" }) });
+  const answer = await fetch(`${api}/jobs`, { method: "POST", body: job({ Type: "night" }) });
   assert.equal(answer.status, 200, await answer.text());
   await eventually("the job done", async () => {
     const list = (await (await fetch(`${api}/job/plugged/allocations`)).json()) as { ClientStatus: string }[];
@@ -118,7 +118,7 @@ export default definePlugin({
   name: "threadshy",
   provides: [Scheduler],
   register(container) {
-    container.register(Scheduler, { useValue: { type: "sysbatch", async process() {} } });
+    container.register(Scheduler, { useValue: { type: "night", async process() {} } });
   },
 });
 `,

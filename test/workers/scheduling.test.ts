@@ -150,6 +150,7 @@ class Leader {
         await this.holdPlan(request.plan);
         return { id, result: await this.#applier.submit(request.plan) };
       }
+      if (request.kind === "garbage") throw new Error("nobody here collects garbage");
       const payload = { Evaluations: [request.evaluation], Time: 1e18 };
       this.apply({ type: CommandType.EvaluationUpdate, payload });
       return { id, result: null };

@@ -216,6 +216,7 @@ export class GroupPlacement {
       return { row, resources, metrics };
     };
 
+    if (request.onlyNode !== undefined) return this.#placeOn(request.onlyNode, accept, started);
     if (request.preferredNode !== undefined) {
       const row = this.#scope.columns.row(request.preferredNode);
       if (row !== undefined && this.#open(row)) {
@@ -230,6 +231,22 @@ export class GroupPlacement {
       if (choice !== null) return choice;
     }
     const failed = this.#tally.metric(started);
+    addExhaustedResources(failed, this.group);
+    return { failed };
+  }
+
+  /** The same on one node alone; what failed there is told of that node only. */
+  #placeOn(
+    nodeId: string,
+    accept: (row: number) => Choice | null,
+    started: number,
+  ): Choice | { readonly failed: AllocMetric } {
+    const row = this.#scope.columns.row(nodeId);
+    if (row !== undefined && this.#open(row)) {
+      const choice = accept(row);
+      if (choice !== null) return choice;
+    }
+    const failed = this.#tally.metricOf(row, started);
     addExhaustedResources(failed, this.group);
     return { failed };
   }

@@ -96,6 +96,28 @@ export class Tally {
     return metric;
   }
 
+  /** What became of one row; without a row, of a node that isn't there. */
+  metricOf(row: number | undefined, started: number): AllocMetric {
+    const metric = emptyMetric();
+    metric.AllocationTime = Math.ceil(((performance.now() - started) * 1e6) / TIME_STEP) * TIME_STEP;
+    metric.NodesAvailable = this.#available;
+    if (row === undefined) return metric;
+    metric.NodesEvaluated = 1;
+    const dimension = this.#exhausted.get(row);
+    const reason = this.#keptOut.get(row);
+    if (dimension === undefined) {
+      metric.NodesFiltered = 1;
+      if (reason !== undefined) metric.ConstraintFiltered = { [reason]: 1 };
+      return metric;
+    }
+    metric.NodesExhausted = 1;
+    metric.DimensionExhausted = { [dimension]: 1 };
+    const counts: Counts = {};
+    this.#countClass(counts, row, 1);
+    metric.ClassExhausted = copyOrNull(counts);
+    return metric;
+  }
+
   #countClass(counts: Counts, row: number, by: number): void {
     const name = this.#columns.values("node.class")[this.#columns.codes("node.class")[row] ?? 0];
     if (name !== undefined && name !== "") bump(counts, name, by);

@@ -4,11 +4,13 @@ import { register as alloc } from "./alloc.js";
 import { register as evaluation } from "./eval.js";
 import { register as job } from "./job.js";
 import { register as node } from "./node.js";
+import { register as operatorScheduler } from "./operator-scheduler.js";
 import { register as server } from "./server.js";
 import { register as status } from "./status.js";
 import { register as system } from "./system.js";
 import { register as version } from "./version.js";
 
 export function registerCommands(program: Command): void {
-  for (const register of [job, status, alloc, evaluation, node, server, system, version]) register(program);
+  for (const register of [job, status, alloc, evaluation, node, operatorScheduler, server, system, version])
+    register(program);
 }

@@ -11,7 +11,8 @@ export function register(program: Command): void {
     .command("gc")
     .summary("forget what is over")
     .description(
-      "Has the servers remove stopped jobs, finished evaluations and allocations, and nodes that are gone.",
+      "Has the servers remove dead jobs, ended evaluations, allocations and deployments, nodes that are down, and used join\n" +
+        "tokens, however young. It goes on in the background.",
     )
     .action(async (_flags: unknown, self: Command) => {
       await attempt(
@@ -19,5 +20,5 @@ export function register(program: Command): void {
         openSession(self).client.put("/v1/system/gc", {}),
       );
     });
-  withExamples(withApiFlags(gc), ["drover system gc", "now, without waiting for the hourly round"]);
+  withExamples(withApiFlags(gc), ["drover system gc", "now, whatever the gc thresholds of the servers say"]);
 }

@@ -1,4 +1,5 @@
 import type { Job, NetworkResource, TaskGroup, VolumeRequest } from "@drover/plugin-sdk";
+import { runsOnEveryNode, runsToCompletion } from "../job-types.js";
 import { type ErrorList, quoted } from "./errors.js";
 import { checkAffinities, checkConstraints, checkSpreads } from "./placement.js";
 import { checkMigrate, checkReschedule, checkRestart, checkScaling, checkUpdate } from "./policies.js";
@@ -50,16 +51,16 @@ export function checkGroup(group: TaskGroup, job: Job, list: ErrorList): void {
 /** Policies that depend on the type of the job: reschedule, update, migrate. */
 function checkReplacement(group: TaskGroup, job: Job, list: ErrorList): void {
   const { Migrate: migrate, ReschedulePolicy: reschedule, Update: update } = group;
-  if (job.Type === "system")
+  if (runsOnEveryNode(job.Type))
     list.check(reschedule !== null, "System jobs should not have a reschedule policy");
   else if (reschedule === null) list.add(`Task Group ${group.Name} should have a reschedule policy`);
   else list.part((inner) => checkReschedule(reschedule, inner));
   if (update !== null) {
-    list.check(job.Type === "batch", `Job type ${quoted(job.Type)} does not allow update block`);
+    list.check(runsToCompletion(job.Type), `Job type ${quoted(job.Type)} does not allow update block`);
     list.part((inner) => checkUpdate(update, inner));
   }
   if (migrate !== null) {
-    const allowed = job.Type !== "batch" && job.Type !== "system";
+    const allowed = !runsToCompletion(job.Type) && !runsOnEveryNode(job.Type);
     if (allowed) list.part((inner) => checkMigrate(migrate, inner));
     else list.add(`Job type ${quoted(job.Type)} does not allow migrate block`);
   }

@@ -1,4 +1,5 @@
 import type { Affinity, Constraint, Spread } from "@drover/plugin-sdk";
+import { runsOnEveryNode } from "../job-types.js";
 import { compileRe2 } from "../regexp.js";
 import { type ErrorList, quoted } from "./errors.js";
 
@@ -83,7 +84,7 @@ export function checkAffinities(
   jobType: string,
   list: ErrorList,
 ): void {
-  if (jobType === "system") {
+  if (runsOnEveryNode(jobType)) {
     list.check(affinities !== null, "System jobs may not have an affinity stanza");
     return;
   }
@@ -108,7 +109,7 @@ function checkSpread(s: Spread, list: ErrorList): void {
 }
 
 export function checkSpreads(spreads: readonly Spread[] | null, jobType: string, list: ErrorList): void {
-  if (jobType === "system") {
+  if (runsOnEveryNode(jobType)) {
     list.check(spreads !== null, "System jobs may not have a spread stanza");
     return;
   }

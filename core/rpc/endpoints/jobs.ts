@@ -27,6 +27,7 @@ import { unixNanos } from "../../server/command-log.js";
 import { newEvaluation } from "../../server/nodes/node-evaluations.js";
 import { CommandType } from "../../state/index.js";
 import { notInForce } from "./not-in-force.js";
+import { checkRegistrationAllowed } from "./registration-gate.js";
 
 /** Milliseconds that an admission hook may take. */
 const ADMISSION_DEADLINE = 1_000;
@@ -47,6 +48,7 @@ export class Jobs implements JobEndpoint {
   }
 
   async register(request: JobRegistration): Promise<JobRegisterResponse> {
+    checkRegistrationAllowed(this.state);
     const { job, warnings } = await this.#admit(request);
     job.SubmitTime = unixNanos();
     if (request.preserveCounts) this.#keepCounts(job);

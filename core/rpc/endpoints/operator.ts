@@ -1,27 +1,26 @@
-import type {
-  JoinTokens,
-  Logger,
-  OperatorEndpoint,
-  SchedulerConfiguration,
-  StateReader,
-} from "@drover/plugin-sdk";
+import type { JoinTokens, OperatorEndpoint, SchedulerConfiguration, StateReader } from "@drover/plugin-sdk";
 import { EndpointError } from "@drover/plugin-sdk";
 import { z } from "zod";
 import type { CommandLog } from "../../server/command-log.js";
-import { collectGarbage } from "../../server/garbage.js";
+import type { EvalBroker } from "../../server/evaluations/eval-broker.js";
+import type { GarbageCollector } from "../../server/garbage/garbage-collector.js";
 import { CommandType } from "../../state/index.js";
 
 const Algorithm = z.enum(["binpack", "spread"]);
+const flag = z.boolean().default(false);
 const ConfigBody = z.object({
-  SchedulerAlgorithm: z.string().optional(),
-  MemoryOversubscriptionEnabled: z.boolean().optional(),
+  SchedulerAlgorithm: z.string().default(""),
+  MemoryOversubscriptionEnabled: flag,
+  RejectJobRegistration: flag,
+  PauseEvalBroker: flag,
   PreemptionConfig: z
     .object({
-      SystemSchedulerEnabled: z.boolean().optional(),
-      BatchSchedulerEnabled: z.boolean().optional(),
-      ServiceSchedulerEnabled: z.boolean().optional(),
+      SystemSchedulerEnabled: flag,
+      SysBatchSchedulerEnabled: flag,
+      BatchSchedulerEnabled: flag,
+      ServiceSchedulerEnabled: flag,
     })
-    .optional(),
+    .prefault({}),
 });
 
 /** `Operator.*` and `System.*`. */
@@ -30,11 +29,19 @@ export class Operator implements OperatorEndpoint {
     private readonly state: StateReader,
     private readonly commands: CommandLog,
     private readonly joinTokens: JoinTokens,
-    private readonly log: Logger,
+    private readonly broker: EvalBroker,
+    private readonly garbage: GarbageCollector,
   ) {}
 
-  collectGarbage(): Promise<void> {
-    return collectGarbage(this.state, this.commands, this.log);
+  async collectGarbage(): Promise<void> {
+    if (this.schedulerConfiguration().PauseEvalBroker) {
+      throw new EndpointError(
+        500,
+        "garbage is collected by a scheduler, and the evaluation broker is paused: resume it with drover operator scheduler set-config -pause-eval-broker=false",
+      );
+    }
+    if (!this.broker.enabled) throw new EndpointError(500, "No cluster leader");
+    this.garbage.force();
   }
 
   schedulerConfiguration(): SchedulerConfiguration {
@@ -44,6 +51,7 @@ export class Operator implements OperatorEndpoint {
 
   async setSchedulerConfiguration(
     config: unknown,
+    cas?: number,
   ): Promise<{ readonly Index: number; readonly Updated: boolean }> {
     const parsed = ConfigBody.safeParse(config);
     if (!parsed.success) {
@@ -53,25 +61,15 @@ export class Operator implements OperatorEndpoint {
         `scheduler configuration: ${issue?.path.join(".") ?? ""}: ${issue?.message ?? ""}`,
       );
     }
-    const body = parsed.data;
-    const algorithm = Algorithm.safeParse(body.SchedulerAlgorithm || "binpack");
+    const algorithm = Algorithm.safeParse(parsed.data.SchedulerAlgorithm || "binpack");
     if (!algorithm.success) {
-      throw new EndpointError(400, `invalid scheduler algorithm: ${body.SchedulerAlgorithm}`);
+      throw new EndpointError(400, `invalid scheduler algorithm: ${parsed.data.SchedulerAlgorithm}`);
     }
-    const { index } = await this.commands.propose(CommandType.SchedulerConfigUpdate, {
-      Config: {
-        SchedulerAlgorithm: algorithm.data,
-        MemoryOversubscriptionEnabled: body.MemoryOversubscriptionEnabled ?? false,
-        PreemptionConfig: {
-          SystemSchedulerEnabled: body.PreemptionConfig?.SystemSchedulerEnabled ?? false,
-          BatchSchedulerEnabled: body.PreemptionConfig?.BatchSchedulerEnabled ?? false,
-          ServiceSchedulerEnabled: body.PreemptionConfig?.ServiceSchedulerEnabled ?? false,
-        },
-        CreateIndex: 0,
-        ModifyIndex: 0,
-      },
+    const { index, result } = await this.commands.propose(CommandType.SchedulerConfigUpdate, {
+      Config: { ...parsed.data, SchedulerAlgorithm: algorithm.data, CreateIndex: 0, ModifyIndex: 0 },
+      ...(cas === undefined ? {} : { ModifyIndex: cas }),
     });
-    return { Index: index, Updated: true };
+    return { Index: index, Updated: result !== false };
   }
 
   issueJoinToken(ttl: number): Promise<string> {

@@ -1,4 +1,5 @@
 import type { AgentInfo, AgentMember, Consensus, StatusEndpoint } from "@drover/plugin-sdk";
+import type { BlockedEvals } from "../../server/evaluations/blocked-evals.js";
 import type { EvalBroker } from "../../server/evaluations/eval-broker.js";
 
 /** `Status.*`: who leads, who is there, and whether this server can serve. */
@@ -6,6 +7,7 @@ export class Status implements StatusEndpoint {
   constructor(
     private readonly consensus: Consensus,
     private readonly broker: EvalBroker,
+    private readonly blocked: BlockedEvals,
     private readonly agent: AgentInfo,
   ) {}
 
@@ -56,7 +58,6 @@ export class Status implements StatusEndpoint {
   }
 
   stats(): Readonly<Record<string, Readonly<Record<string, string>>>> {
-    const broker = this.broker.stats();
     return {
       nomad: {
         server: "true",
@@ -66,7 +67,8 @@ export class Status implements StatusEndpoint {
         known_regions: "1",
       },
       raft: texts(this.consensus.stats()),
-      broker: texts({ ...broker }),
+      broker: texts({ ...this.broker.stats(), enabled: this.broker.enabled }),
+      blocked_evals: texts({ ...this.blocked.stats() }),
       runtime: {
         arch: process.arch,
         version: process.version,
@@ -81,6 +83,6 @@ function splitAddress(address: string): [string, string] {
   return [address.slice(0, colon).replace(/^\[|\]$/g, ""), address.slice(colon + 1)];
 }
 
-function texts(values: Readonly<Record<string, string | number>>): Record<string, string> {
+function texts(values: Readonly<Record<string, string | number | boolean>>): Record<string, string> {
   return Object.fromEntries(Object.entries(values).map(([key, value]) => [key, String(value)]));
 }

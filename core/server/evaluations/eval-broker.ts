@@ -1,5 +1,5 @@
 import type { Evaluation } from "@drover/plugin-sdk";
-import { generateUUID } from "@drover/plugin-sdk";
+import { EvalStatus, EvalTrigger, generateUUID } from "@drover/plugin-sdk";
 import { Heap } from "../heap.js";
 import { DelayQueue } from "./delay-queue.js";
 
@@ -11,7 +11,7 @@ export interface EvalBrokerOptions {
   readonly nackTimeout: number;
   /** Deliveries before an evaluation goes to the failed queue. */
   readonly deliveryLimit: number;
-  /** Milliseconds before the second delivery, and before each one after it. */
+  /** Milliseconds before the second delivery, and before the third; each one after it waits that much longer. */
   readonly initialNackDelay: number;
   readonly subsequentNackDelay: number;
 }
@@ -75,6 +75,8 @@ export class EvalBroker {
     /** Called whenever something may have become ready. */
     private readonly onReady: () => void,
     private readonly onNack: (evaluation: Evaluation, why: string) => void = () => {},
+    /** Told of evaluations that a newer one of their job makes needless; they are forgotten here and to be cancelled. */
+    private readonly onSuperseded: (evaluations: readonly Evaluation[]) => void = () => {},
   ) {
     this.#delayed = new DelayQueue((evaluation) => this.#enqueueNow(evaluation));
   }
@@ -129,6 +131,11 @@ export class EvalBroker {
     return { evaluation, token };
   }
 
+  /** Whether an evaluation waits here or is held. */
+  has(evaluationId: string): boolean {
+    return this.#known.has(evaluationId);
+  }
+
   /** Token under which an evaluation is held now. */
   outstandingToken(evaluationId: string): string | undefined {
     return this.#outstanding.get(evaluationId)?.token;
@@ -171,7 +178,8 @@ export class EvalBroker {
       this.#push(FAILED_QUEUE, held.evaluation);
       return;
     }
-    const delay = deliveries === 1 ? this.options.initialNackDelay : this.options.subsequentNackDelay;
+    const { initialNackDelay, subsequentNackDelay } = this.options;
+    const delay = deliveries === 1 ? initialNackDelay : (deliveries - 1) * subsequentNackDelay;
     // The job stays held: a later evaluation of it must not overtake.
     this.#delayed.add(held.evaluation, delay);
   }
@@ -235,9 +243,37 @@ export class EvalBroker {
     const key = jobKey(done);
     this.#jobHolder.delete(key);
     const waiting = this.#pending.get(key);
+    if (waiting !== undefined && waiting.size > 1) this.#supersede(waiting);
     const next = waiting?.pop();
     if (waiting !== undefined && waiting.size === 0) this.#pending.delete(key);
     if (next !== undefined) this.#enqueueNow(next);
+  }
+
+  /**
+   * Of the evaluations of a job that wait after changes of nodes the newest sees all that the older ones were made for.
+   * Those that people made stay: somebody follows them.
+   */
+  #supersede(waiting: Heap<Evaluation>): void {
+    let newest: Evaluation | undefined;
+    for (const evaluation of waiting) {
+      if (evaluation.Status !== EvalStatus.Pending) continue;
+      if (newest === undefined || evaluation.CreateIndex > newest.CreateIndex) newest = evaluation;
+    }
+    if (newest === undefined) return;
+    const { CreateIndex, Type } = newest;
+    const needless = waiting.remove(
+      (evaluation) =>
+        evaluation.TriggeredBy === EvalTrigger.NodeUpdate &&
+        evaluation.Status === EvalStatus.Pending &&
+        evaluation.Type === Type &&
+        evaluation.CreateIndex < CreateIndex,
+    );
+    if (needless.length === 0) return;
+    for (const { ID } of needless) {
+      this.#known.delete(ID);
+      this.#deliveries.delete(ID);
+    }
+    this.onSuperseded(needless);
   }
 
   #held(evaluationId: string, token: string): Outstanding {

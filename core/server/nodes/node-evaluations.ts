@@ -1,5 +1,5 @@
 import type { EvalTrigger, Evaluation, Job, StateSnapshot } from "@drover/plugin-sdk";
-import { EvalStatus, generateUUID } from "@drover/plugin-sdk";
+import { EvalStatus, generateUUID, jobParameterized, jobPeriodicActive } from "@drover/plugin-sdk";
 import { unixNanos } from "../command-log.js";
 
 /** A pending evaluation of a job; the caller adds what its trigger needs. */
@@ -39,7 +39,9 @@ export function nodeEvaluations(state: StateSnapshot, nodeId: string, nodeModify
     if (job !== null) jobs.set(key, job);
   }
   for (const job of state.systemJobs()) {
-    if (!job.Stop) jobs.set(`${job.Namespace}\0${job.ID}`, job);
+    // Templates of periodic and dispatched jobs run nowhere themselves.
+    if (job.Stop || jobPeriodicActive(job) || jobParameterized(job)) continue;
+    jobs.set(`${job.Namespace}\0${job.ID}`, job);
   }
   return [...jobs.values()].map((job) =>
     newEvaluation(job, "node-update", { NodeID: nodeId, NodeModifyIndex: nodeModifyIndex }),

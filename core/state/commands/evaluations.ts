@@ -39,18 +39,3 @@ export function updateEvaluations(
 ): void {
   upsertEvaluations(txn, payload.Evaluations, payload.Time);
 }
-
-/** Garbage collection: unknown ids are not an error, another collection may have been faster. */
-export function deleteEvaluations(
-  txn: StateTransaction,
-  payload: CommandPayloads[typeof CommandType.EvaluationDelete],
-): void {
-  for (const id of payload.EvalIDs) {
-    const evaluation = txn.evaluation(id);
-    if (evaluation !== null) txn.removeEvaluation(evaluation);
-  }
-  for (const id of payload.AllocIDs) {
-    const allocation = txn.allocation(id);
-    if (allocation !== null) txn.removeAllocation(allocation);
-  }
-}

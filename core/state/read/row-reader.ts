@@ -2,6 +2,7 @@
 import {
   type Allocation,
   type ByNamespace,
+  DEFAULT_SCHEDULER_SETTINGS,
   type Deployment,
   type Evaluation,
   JOB_TRACKED_VERSIONS,
@@ -20,17 +21,6 @@ import type { AgentKeyRow, JobReferences, JoinTokenRow, OpenTables, TableIndexes
 
 /** Rows fetched at once: a scan holds no cursor while its consumer works, so it may be dropped or outlive a close. */
 const SCAN_CHUNK = 256;
-
-/** What `GET /v1/operator/scheduler/configuration` shows before anybody changed it. */
-export const DEFAULT_SCHEDULER_CONFIGURATION: Omit<SchedulerConfiguration, "CreateIndex" | "ModifyIndex"> = {
-  MemoryOversubscriptionEnabled: false,
-  PreemptionConfig: {
-    BatchSchedulerEnabled: false,
-    ServiceSchedulerEnabled: false,
-    SystemSchedulerEnabled: true,
-  },
-  SchedulerAlgorithm: "binpack",
-};
 
 /** Where scans of a whole table begin; `lmdb` would leave out keys that begin with a byte below 5. */
 const FIRST_KEY = Buffer.from([0]);
@@ -223,13 +213,15 @@ export class RowReader {
   }
 
   schedulerConfiguration(): SchedulerConfiguration {
-    return (
-      this.get(this.tables.schedulerConfig, SINGLETON) ?? {
-        ...structuredClone(DEFAULT_SCHEDULER_CONFIGURATION),
-        CreateIndex: 0,
-        ModifyIndex: 0,
-      }
-    );
+    const row = this.get(this.tables.schedulerConfig, SINGLETON);
+    // A row may have been written before there were as many settings.
+    return {
+      ...DEFAULT_SCHEDULER_SETTINGS,
+      CreateIndex: 0,
+      ModifyIndex: 0,
+      ...row,
+      PreemptionConfig: { ...DEFAULT_SCHEDULER_SETTINGS.PreemptionConfig, ...row?.PreemptionConfig },
+    };
   }
 
   agentKey(nodeId: string): AgentKeyRow | null {

@@ -3,6 +3,7 @@ import { HttpError, type Namespace, type RaftServer, StateTable } from "@drover/
 import { type Answer, empty, json, written } from "../answer.js";
 import { parseDuration } from "../duration.js";
 import { query, queryHeaders } from "../query.js";
+import type { ApiRequest } from "../request.js";
 import { type Route, read, route, write } from "../route.js";
 import { endpointsOf, type Services, stateOf } from "../services.js";
 
@@ -47,8 +48,8 @@ export function operatorRoutes(services: Services): Route[] {
             value: { Index: index, KnownLeader: true, LastContact: 0, SchedulerConfig: config },
           };
         }),
-      POST: (request) => setSchedulerConfiguration(services, request.object()),
-      PUT: (request) => setSchedulerConfiguration(services, request.object()),
+      POST: (request) => setSchedulerConfiguration(services, request),
+      PUT: (request) => setSchedulerConfiguration(services, request),
     }),
     read("/v1/operator/raft/configuration", () => json({ Index: 0, Servers: raftServers(services) })),
     write("/v1/operator/join-token", async (request) => {
@@ -65,8 +66,9 @@ export function operatorRoutes(services: Services): Route[] {
   ];
 }
 
-async function setSchedulerConfiguration(services: Services, config: object): Promise<Answer> {
-  return written(await endpointsOf(services).operator.setSchedulerConfiguration(config));
+async function setSchedulerConfiguration(services: Services, request: ApiRequest): Promise<Answer> {
+  const cas = request.query.has("cas") ? request.count("cas", 0) : undefined;
+  return written(await endpointsOf(services).operator.setSchedulerConfiguration(request.object(), cas));
 }
 
 function regions(services: Services): string[] {

@@ -838,12 +838,89 @@ test("every command explains itself with an example", async () => {
     "node join-token",
     "server members",
     "system gc",
+    "operator scheduler get-config",
+    "operator scheduler set-config",
   ]) {
     const help = await runCommand([...command.split(" "), "-help"], {});
     assert.equal(help.code, 0, command);
     assert.match(help.out, /Examples:\n {2}.*drover/, command);
     assert.match(help.out, /--address <url>/, command);
   }
+});
+
+const schedulerConfig = {
+  CreateIndex: 5,
+  MemoryOversubscriptionEnabled: false,
+  ModifyIndex: 7,
+  PauseEvalBroker: false,
+  PreemptionConfig: {
+    BatchSchedulerEnabled: false,
+    ServiceSchedulerEnabled: false,
+    SysBatchSchedulerEnabled: false,
+    SystemSchedulerEnabled: true,
+  },
+  RejectJobRegistration: false,
+  SchedulerAlgorithm: "binpack",
+};
+const SCHEDULER = "/v1/operator/scheduler/configuration";
+
+test("operator scheduler get-config shows every setting, or the API's answer", async () => {
+  await using agent = await FakeAgent.start({
+    [`GET ${SCHEDULER}`]: json({ SchedulerConfig: schedulerConfig }),
+  });
+  const { out } = await agent.run("operator", "scheduler", "get-config");
+  assert.equal(
+    out,
+    [
+      "Scheduler Algorithm           = binpack",
+      "Memory Oversubscription       = false",
+      "Reject Job Registration       = false",
+      "Pause Eval Broker             = false",
+      "Preemption System Scheduler   = true",
+      "Preemption Service Scheduler  = false",
+      "Preemption Batch Scheduler    = false",
+      "Preemption SysBatch Scheduler = false",
+      "Modify Index                  = 7",
+      "",
+    ].join("\n"),
+  );
+  const asJson = await agent.run("operator", "scheduler", "get-config", "-json");
+  assert.deepEqual(JSON.parse(asJson.out), { SchedulerConfig: schedulerConfig });
+});
+
+test("operator scheduler set-config changes what is given and keeps the rest, at the index it read", async () => {
+  await using agent = await FakeAgent.start({
+    [`GET ${SCHEDULER}`]: json({ SchedulerConfig: schedulerConfig }),
+    [`PUT ${SCHEDULER}`]: json({ Updated: true, Index: 9 }),
+  });
+  const { out } = await agent.run(
+    ...["operator", "scheduler", "set-config", "-scheduler-algorithm=spread"],
+    ...["-preempt-system-scheduler=false", "-pause-eval-broker"],
+  );
+  assert.equal(out, "Scheduler configuration updated!\n");
+  const put = agent.asked.find(({ method }) => method === "PUT");
+  assert.equal(put?.query.get("cas"), "7");
+  assert.deepEqual(put?.body, {
+    ...schedulerConfig,
+    SchedulerAlgorithm: "spread",
+    PauseEvalBroker: true,
+    PreemptionConfig: { ...schedulerConfig.PreemptionConfig, SystemSchedulerEnabled: false },
+  });
+});
+
+test("operator scheduler set-config fails when the configuration is at another index, and for what is no setting", async () => {
+  await using agent = await FakeAgent.start({
+    [`GET ${SCHEDULER}`]: json({ SchedulerConfig: schedulerConfig }),
+    [`PUT ${SCHEDULER}`]: json({ Updated: false, Index: 9 }),
+  });
+  const { code, err } = await agent.run(
+    ...["operator", "scheduler", "set-config", "-check-index", "3", "-memory-oversubscription"],
+  );
+  assert.equal(code, 1);
+  assert.match(err, /not at index 3 any more/);
+  const wrong = await agent.run("operator", "scheduler", "set-config", "-pause-eval-broker=maybe");
+  assert.equal(wrong.code, 1);
+  assert.match(wrong.err, /must be true or false/);
 });
 
 test("version names the program and its version", async () => {

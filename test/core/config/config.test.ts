@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, test } from "node:test";
 import type { AgentFlags, ConfigError, LoadedConfig } from "../../../core/config/index.js";
-import { loadConfig, lockDataDir } from "../../../core/config/index.js";
+import { enabledSchedulers, loadConfig, lockDataDir } from "../../../core/config/index.js";
 
 let folder: string;
 beforeEach(async () => {
@@ -142,10 +142,10 @@ test("Nomad's keys that change nothing yet are accepted and named; those that wo
   const { unused, unprotected } = await load([
     await file(
       "a.hcl",
-      'acl { enabled = true }\ntls { http = false }\nconsul { address = "127.0.0.1:8500" }\nserver { job_gc_threshold = "4h" }\n',
+      'acl { enabled = true }\ntls { http = false }\nconsul { address = "127.0.0.1:8500" }\nserver { raft_multiplier = 1 }\n',
     ),
   ]);
-  assert.deepEqual([...unused].sort(), ["consul", "server.job_gc_threshold", "tls.http"]);
+  assert.deepEqual([...unused].sort(), ["consul", "server.raft_multiplier", "tls.http"]);
   assert.deepEqual(unprotected, ["acl.enabled"]);
 });
 
@@ -216,6 +216,79 @@ test("a data folder is held by one agent; a lock left by a killed one is taken o
   await (await lockDataDir(folder))();
   await file("agent.lock", "cut o");
   await (await lockDataDir(folder))();
+});
+
+test("garbage collection and scheduler settings have Nomad's defaults, and are shown as they were set", async () => {
+  const byDefault = await load([]);
+  const { eval_gc_threshold, job_gc_threshold, node_gc_threshold, deployment_gc_threshold, job_gc_interval } =
+    byDefault.config.server;
+  assert.deepEqual(
+    [eval_gc_threshold, job_gc_threshold, node_gc_threshold, deployment_gc_threshold, job_gc_interval],
+    [3_600_000, 14_400_000, 86_400_000, 3_600_000, 300_000],
+  );
+  const selfOf = ({ selfConfig }: LoadedConfig) => (selfConfig as { Server: Record<string, unknown> }).Server;
+  assert.equal(selfOf(byDefault).EvalGCThreshold, "");
+  assert.equal(selfOf(byDefault).DefaultSchedulerConfig, null);
+
+  const set = await load([
+    await file(
+      "gc.hcl",
+      `server {
+        eval_gc_threshold = "10m"
+        default_scheduler_config {
+          scheduler_algorithm     = "spread"
+          reject_job_registration = true
+          preemption_config {
+            sysbatch_scheduler_enabled = true
+          }
+        }
+      }`,
+    ),
+  ]);
+  assert.equal(set.config.server.eval_gc_threshold, 600_000);
+  assert.equal(selfOf(set).EvalGCThreshold, "10m0s");
+  const expected = {
+    SchedulerAlgorithm: "spread",
+    MemoryOversubscriptionEnabled: false,
+    RejectJobRegistration: true,
+    PauseEvalBroker: false,
+    PreemptionConfig: {
+      BatchSchedulerEnabled: false,
+      ServiceSchedulerEnabled: false,
+      SysBatchSchedulerEnabled: true,
+      SystemSchedulerEnabled: true,
+    },
+  };
+  assert.deepEqual(set.config.server.default_scheduler_config, expected);
+  assert.deepEqual(selfOf(set).DefaultSchedulerConfig, expected);
+  assert.match(
+    (
+      await problems([
+        await file(
+          "bad.hcl",
+          'server {\n  default_scheduler_config {\n    scheduler_algorithm = "best"\n  }\n}\n',
+        ),
+      ])
+    ).join(),
+    /bad\.hcl:3: server\.default_scheduler_config\.scheduler_algorithm: must be one of binpack, spread/,
+  );
+});
+
+test("enabled schedulers are those that there are, with _core among them", async () => {
+  const known = ["service", "batch", "system"];
+  const enabled = async (text: string) =>
+    enabledSchedulers(await load([await file("schedulers.hcl", text)]), known);
+  assert.deepEqual(await enabled(""), known);
+  assert.deepEqual(await enabled('server { enabled_schedulers = ["_core", "system"] }'), ["system"]);
+  const wrong = async (text: string) =>
+    enabled(text).then(
+      () => assert.fail("the list was taken"),
+      (error: Error) => error.message.replaceAll(`${folder}/`, "").split("\n"),
+    );
+  assert.deepEqual(await wrong('server {\n  enabled_schedulers = ["batch", "sytem"]\n}\n'), [
+    'schedulers.hcl:2: server.enabled_schedulers: there is no scheduler "sytem"; there are "service", "batch", "system", "_core"',
+    'schedulers.hcl:2: server.enabled_schedulers: "_core" is missing from the list: it collects what is over, and nothing else does',
+  ]);
 });
 
 test("agent/self has Nomad's names and no secret", async () => {

@@ -43,7 +43,7 @@ test("every error at once", () => {
   });
   assert.deepEqual(errors.slice(0, 4), [
     "Job ID contains a space",
-    'Invalid job type: "srvice"',
+    'Invalid job type: "srvice"; the schedulers that are enabled here take "service", "batch", "system", "sysbatch"',
     "Job priority must be between [1, 100]",
     "Job datacenter must be non-empty string",
   ]);
@@ -321,7 +321,7 @@ describe("each rule", () => {
           SpecType: "cron",
           TimeZone: "UTC",
         }),
-      /Periodic can only be used with "batch" scheduler/,
+      /Periodic can only be used with "batch" or "sysbatch" scheduler/,
     ],
     [
       "periodic spec",
@@ -393,6 +393,38 @@ describe("each rule", () => {
     ]) {
       assert.ok(text.includes(expected), `${expected}\nis not in\n${text}`);
     }
+  });
+
+  test("sysbatch jobs are held to what fits every node and to what runs to completion", async () => {
+    const base = canonicalizeForState(
+      await parseJob(
+        'job "x" {\n  datacenters = ["dc1"]\n  type = "sysbatch"\n  group "g" {\n    task "t" {\n      driver = "d"\n    }\n  }\n}',
+      ),
+    );
+    assert.deepEqual(
+      errorsOf(() => {}, base),
+      [],
+    );
+    assert.equal(base.TaskGroups[0]!.ReschedulePolicy, null);
+    assert.equal(base.TaskGroups[0]!.RestartPolicy.Attempts, 3);
+    assert.match(
+      errorsOf(({ group }) => (group.Count = 2), base).join(),
+      /Count cannot exceed 1 with sysbatch scheduler/,
+    );
+    assert.match(
+      errorsOf(({ group }) => (group.Update = web.TaskGroups[0]!.Update), base).join(),
+      /Job type "sysbatch" does not allow update block/,
+    );
+    assert.match(
+      errorsOf(({ group }) => (group.ReschedulePolicy = web.TaskGroups[0]!.ReschedulePolicy), base).join(),
+      /should not have a reschedule policy/,
+    );
+    assert.deepEqual(
+      errorsOf(({ job }) => {
+        job.ParameterizedJob = { MetaOptional: null, MetaRequired: null, Payload: "optional" };
+      }, base),
+      [],
+    );
   });
 
   test("system jobs", async () => {

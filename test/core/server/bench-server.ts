@@ -17,6 +17,7 @@ import type {
   Node,
   ServerConfiguration,
 } from "@drover/plugin-sdk";
+import { DEFAULT_SCHEDULER_SETTINGS } from "@drover/plugin-sdk";
 import { makeNode, quietLogger, quietMetrics } from "@drover/plugin-sdk/testing";
 import { Server } from "../../../core/server/server.js";
 import { StateStore } from "../../../core/state/index.js";
@@ -71,8 +72,8 @@ export interface BenchServerParts<C extends Consensus> {
   readonly consensus: C;
   readonly log: Logger;
   readonly metrics: Metrics;
-  /** Settings of the `server` block that differ. */
-  readonly server?: Partial<ServerConfiguration>;
+  /** Keys of the `server` block. */
+  readonly settings: Partial<ServerConfiguration>;
 }
 
 export class BenchServer<C extends Consensus = SingleConsensus> {
@@ -85,7 +86,7 @@ export class BenchServer<C extends Consensus = SingleConsensus> {
   constructor(
     hooks: readonly AdmissionHook[] = [],
     sinks: readonly EventSink[] = [],
-    parts?: BenchServerParts<C>,
+    parts?: Partial<BenchServerParts<C>>,
   ) {
     this.folder = parts?.folder ?? mkdtempSync(join(tmpdir(), "drover-server-"));
     this.consensus = parts?.consensus ?? (new SingleConsensus() as unknown as C);
@@ -105,10 +106,17 @@ export class BenchServer<C extends Consensus = SingleConsensus> {
           num_schedulers: 1,
           eval_nack_timeout: 60_000,
           eval_delivery_limit: 3,
-          ...parts?.server,
+          eval_gc_threshold: 3_600_000,
+          job_gc_threshold: 14_400_000,
+          node_gc_threshold: 86_400_000,
+          deployment_gc_threshold: 3_600_000,
+          job_gc_interval: 300_000,
+          default_scheduler_config: DEFAULT_SCHEDULER_SETTINGS,
+          ...parts?.settings,
         },
       },
     } as unknown as AgentInfo;
+    const types = ["service", "batch", "system", "sysbatch"];
     const plugin = (name: string): { module: string; config: unknown } => ({
       module: new URL(`../../../plugins/${name}/plugin.js`, import.meta.url).href,
       config: {},
@@ -120,8 +128,8 @@ export class BenchServer<C extends Consensus = SingleConsensus> {
       state: this.state,
       hooks,
       sinks,
-      schedulers: [plugin("scheduler-service"), plugin("scheduler-batch")],
-      types: ["service", "batch"],
+      schedulers: types.map((type) => plugin(`scheduler-${type}`)),
+      types,
       log: parts?.log ?? quietLogger,
       metrics: parts?.metrics ?? quietMetrics,
       fatal: (error) => {

@@ -672,17 +672,33 @@ describe("configuration of the schedulers", () => {
       CreateIndex: 0,
       MemoryOversubscriptionEnabled: false,
       ModifyIndex: 0,
+      PauseEvalBroker: false,
       PreemptionConfig: {
         BatchSchedulerEnabled: false,
         ServiceSchedulerEnabled: false,
+        SysBatchSchedulerEnabled: false,
         SystemSchedulerEnabled: true,
       },
+      RejectJobRegistration: false,
       SchedulerAlgorithm: "binpack",
     });
     machine.run(CommandType.SchedulerConfigUpdate, { Config: { ...initial, SchedulerAlgorithm: "spread" } });
     machine.run(CommandType.SchedulerConfigUpdate, { Config: initial });
     const now = read((s) => s.schedulerConfiguration());
     assert.deepEqual([now.SchedulerAlgorithm, now.CreateIndex, now.ModifyIndex], ["binpack", 1, 2]);
+  });
+
+  it("is changed at the index that the caller knows, or not at all", () => {
+    const initial = read((s) => s.schedulerConfiguration());
+    const set = (ModifyIndex: number): unknown =>
+      machine.run(CommandType.SchedulerConfigUpdate, {
+        Config: { ...initial, PauseEvalBroker: true },
+        ModifyIndex,
+      });
+    assert.equal(set(0), true);
+    assert.equal(set(0), false);
+    assert.equal(read((s) => s.schedulerConfiguration()).ModifyIndex, 1);
+    assert.equal(set(1), true);
   });
 });
 

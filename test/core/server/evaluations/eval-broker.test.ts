@@ -6,7 +6,7 @@ import {
   DEFAULT_BROKER_OPTIONS,
   EvalBroker,
   FAILED_QUEUE,
-} from "../../../core/server/evaluations/eval-broker.js";
+} from "../../../../core/server/evaluations/eval-broker.js";
 
 let serial = 0;
 function evaluation(extra: Partial<Evaluation> = {}): Evaluation {
@@ -27,8 +27,13 @@ function evaluation(extra: Partial<Evaluation> = {}): Evaluation {
   };
 }
 
-function broker(options = {}): EvalBroker {
-  const made = new EvalBroker({ ...DEFAULT_BROKER_OPTIONS, ...options }, () => {});
+function broker(options = {}, superseded: Evaluation[] = []): EvalBroker {
+  const made = new EvalBroker(
+    { ...DEFAULT_BROKER_OPTIONS, ...options },
+    () => {},
+    () => {},
+    (evaluations) => superseded.push(...evaluations),
+  );
   made.setEnabled(true);
   return made;
 }
@@ -64,6 +69,62 @@ test("a second evaluation of a job waits until the first is acked", () => {
   assert.equal(queue.stats().pending, 1);
   queue.ack(first.ID, held!.token);
   assert.equal(queue.dequeue(["service"])?.evaluation.ID, second.ID);
+});
+
+test("of evaluations that wait after changes of nodes the newest alone is delivered, and those of people all", () => {
+  const superseded: Evaluation[] = [];
+  const queue = broker({}, superseded);
+  const of = (TriggeredBy: Evaluation["TriggeredBy"], extra: Partial<Evaluation> = {}) =>
+    evaluation({ JobID: "logs", Type: "system", TriggeredBy, ...extra });
+  const first = of("node-update");
+  const [a, b] = [of("node-update"), of("node-update")];
+  const byHand = of("job-register");
+  const woken = of("queued-allocs", { Status: "blocked", NodeID: "n1" });
+  const last = of("node-update");
+  for (const each of [first, a, b, byHand, woken, last]) queue.enqueue(each);
+  const delivered: string[] = [];
+  for (let held = queue.dequeue(["system"]); held !== undefined; held = queue.dequeue(["system"])) {
+    delivered.push(held.evaluation.ID);
+    queue.ack(held.evaluation.ID, held.token);
+  }
+  assert.deepEqual(delivered, [first.ID, byHand.ID, woken.ID, last.ID]);
+  assert.deepEqual(
+    superseded.map(({ ID }) => ID),
+    [a.ID, b.ID],
+  );
+  assert.ok(!queue.has(a.ID));
+});
+
+test("a woken evaluation of one node makes no other needless", () => {
+  const superseded: Evaluation[] = [];
+  const queue = broker({}, superseded);
+  const of = (TriggeredBy: Evaluation["TriggeredBy"], extra: Partial<Evaluation> = {}) =>
+    evaluation({ JobID: "logs", TriggeredBy, ...extra });
+  const [first, second] = [of("node-update"), of("node-update")];
+  for (const each of [first, second, of("queued-allocs", { Status: "blocked", NodeID: "n1" })])
+    queue.enqueue(each);
+  const held = queue.dequeue(["service"])!;
+  queue.ack(first.ID, held.token);
+  assert.equal(queue.dequeue(["service"])?.evaluation.ID, second.ID);
+  assert.deepEqual(superseded, []);
+});
+
+test("each delivery after the second waits longer than the one before", (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  let now = 0;
+  t.mock.method(performance, "now", () => now);
+  const queue = broker({ deliveryLimit: 10, initialNackDelay: 1, subsequentNackDelay: 20 });
+  const one = evaluation();
+  queue.enqueue(one);
+  for (const delay of [1, 20, 40, 60]) {
+    queue.nack(one.ID, queue.dequeue(["service"])!.token, "again");
+    now += delay - 1;
+    t.mock.timers.tick(delay - 1);
+    assert.equal(queue.dequeue(["service"]), undefined, `within ${delay} ms`);
+    now += 1;
+    t.mock.timers.tick(1);
+    assert.ok(queue.outstandingToken(one.ID) === undefined && queue.has(one.ID));
+  }
 });
 
 test("the same job id in another namespace is another job", () => {
