@@ -6,6 +6,7 @@ import {
   type AllocDeploymentStatus,
   AllocDesiredStatus,
   type AllocMetric,
+  serverTerminal,
 } from "../domain/allocation.js";
 import { type Deployment, deploymentActive } from "../domain/deployment.js";
 import { type Job, lookupTaskGroup, type TaskGroup } from "../domain/job.js";
@@ -92,7 +93,7 @@ export class PlanFiller {
     for (const decision of place) {
       if (this.#coalesced(decision.group) || !this.#placeOne(decision)) continue;
       const { previous, reschedule } = decision;
-      if (reschedule && previous !== null)
+      if (reschedule && previous !== null && !serverTerminal(previous))
         stopAllocation(plan, previous, { description: AllocDescription.Rescheduled });
     }
   }

@@ -1,5 +1,5 @@
 /** The reconciler for one group of a job. */
-import { type Allocation, AllocClientStatus, clientTerminal } from "../domain/allocation.js";
+import { type Allocation, AllocClientStatus, clientTerminal, serverTerminal } from "../domain/allocation.js";
 import type { DeploymentState } from "../domain/deployment.js";
 import type { Job, TaskGroup } from "../domain/job.js";
 import type { DesiredUpdates } from "../domain/plan.js";
@@ -120,8 +120,7 @@ class GroupReconciler {
     const joining =
       updates.destructive.length + updates.inPlace.length + placed + missing + moving.length + waiting;
     const updating = updates.destructive.length + updates.inPlace.length > 0;
-    const restless =
-      joining + newCanaries + this.#sorted.rescheduleNow.length + this.#sorted.lostLater.size > 0;
+    const left = joining - placed + this.#place.length + this.#sorted.lostLater.size;
     return {
       stop: this.#stop,
       place: this.#place,
@@ -130,7 +129,7 @@ class GroupReconciler {
       later: this.#later,
       desired: this.#desired,
       deploymentState: this.#newState(joining, newCanaries, updating),
-      complete: !restless && this.#isHealthy(),
+      complete: left === 0 && this.#isHealthy(),
     };
   }
 
@@ -245,10 +244,10 @@ class GroupReconciler {
       const canary = this.#isCanary(previous);
       if (canary || take(previous)) {
         this.#placeOne(previous.Name, { previous, reschedule: true, canary });
-        this.#desired.Stop++;
+        if (!serverTerminal(previous)) this.#desired.Stop++;
         this.#desired.Place++;
         if (!canary) placed++;
-      } else this.#stopAll([previous], AllocDescription.NotNeeded);
+      } else if (!serverTerminal(previous)) this.#stopAll([previous], AllocDescription.NotNeeded);
     }
     // Their clients may still run them, so nobody else gets their place.
     for (const waiting of inNameOrder([...lostLater.keys()])) if (!this.#isCanary(waiting)) take(waiting);

@@ -55,7 +55,7 @@ export function sortAllocations(
     if (current) sorted.versionSeen = true;
     if (serverTerminal(allocation)) {
       if (input.batch && !current) sorted.outdated++;
-      sortStopped(input, sorted, group, allocation);
+      sortStopped(input, sorted, job, group, allocation);
     } else if (deployments.isObsoleteCanary(allocation)) {
       sorted.stop.push(stopDecision(input, allocation, AllocDescription.NotNeeded));
       sorted.unneeded++;
@@ -90,10 +90,11 @@ export function ofVersion(allocation: Allocation, job: Job): boolean {
   );
 }
 
-/** What was stopped has its replacement or needs none, also where it ended well. */
+/** What was stopped has its replacement or needs none, also where it ended well; these are the exceptions. */
 function sortStopped(
   input: ReconcileInput,
   sorted: SortedAllocations,
+  job: Job,
   group: TaskGroup,
   allocation: Allocation,
 ): void {
@@ -103,7 +104,13 @@ function sortStopped(
     if (stop.clientStatus !== undefined) sorted.stop.push(stop);
     return;
   }
-  if (allocation.ClientStatus !== AllocClientStatus.Lost || isReplaced(allocation)) return;
+  if (isReplaced(allocation)) return;
+  // The plan that stopped it was refused where it had its replacement.
+  const unfinished =
+    allocation.ClientStatus === AllocClientStatus.Failed &&
+    allocation.DesiredDescription === AllocDescription.Rescheduled;
+  if (unfinished && ofVersion(allocation, job)) sorted.rescheduleNow.push(allocation);
+  if (allocation.ClientStatus !== AllocClientStatus.Lost) return;
   if (!stopsDisconnected(group) || !allocation.FollowupEvalID) return;
   const at = clientStopTime(allocation, group, input.now);
   if (at > input.now && allocation.FollowupEvalID !== input.evaluationId)

@@ -417,6 +417,96 @@ export function schedulerConformance(name: string, subject: SchedulerSubject): v
       assert.ok(gone.every((allocation) => serverTerminal(allocation) && allocation.ClientStatus === "lost"));
     });
 
+    it("shrinks and grows to the count, and says why it stops what", async () => {
+      const leader = harness();
+      cluster(leader, 3);
+      await leader.register(scheduler, job(5));
+      const run = await leader.register(scheduler, job(2));
+      assert.equal(leader.live(job(2)).length, 2);
+      const stopped = run.plans.flatMap((plan) => Object.values(plan.NodeUpdate).flat());
+      assert.equal(stopped.length, 3);
+      assert.ok(stopped.every((allocation) => (allocation.DesiredDescription ?? "") !== ""));
+      await leader.register(scheduler, job(4));
+      const names = leader.live(job(4)).map((allocation) => allocation.Name);
+      assert.equal(new Set(names).size, 4);
+    });
+
+    it("brings every allocation to a new version, as the deployment allows where there is one", async () => {
+      const leader = harness();
+      cluster(leader, 3);
+      await leader.register(scheduler, job(4));
+      await leader.register(scheduler, job(4, 200));
+      for (let round = 0; round < 8; round++) {
+        leader.reportHealth(leader.live(job(4)).map((allocation) => allocation.ID));
+        if (leader.state.deployments().length > 0) leader.promote(job(4));
+        await leader.run(scheduler, makeEvaluation(job(4), { TriggeredBy: "deployment-watcher" }));
+      }
+      const live = leader.live(job(4));
+      assert.deepEqual(
+        live.map((allocation) => allocation.JobVersion),
+        [1, 1, 1, 1],
+      );
+      assert.equal(new Set(live.map((allocation) => allocation.Name)).size, 4);
+      leader.assertNothingOvercommitted();
+    });
+
+    it("moves allocations that are to migrate, and links the new to the old", async () => {
+      const leader = harness();
+      cluster(leader, 2);
+      await leader.register(scheduler, job(3));
+      const [moving] = leader.live(job(3));
+      leader.report(moving!.ID, {
+        DesiredTransition: { ForceReschedule: null, Migrate: true, Reschedule: null },
+      });
+      const run = await leader.run(scheduler, makeEvaluation(job(3), { TriggeredBy: "node-drain" }));
+      assert.deepEqual(
+        run.placed.map((allocation) => allocation.PreviousAllocation),
+        [moving!.ID],
+      );
+      assert.equal(leader.state.allocation(moving!.ID)!.NextAllocation, run.placed[0]!.ID);
+      assert.equal(leader.live(job(3)).length, 3);
+    });
+
+    it("places nothing on nodes that are not ready or not eligible", async () => {
+      const leader = harness();
+      cluster(leader, 3);
+      const [down, closed] = leader.state.nodes();
+      leader.state.putNode({ ...down!, Status: "down" });
+      leader.state.putNode({ ...closed!, SchedulingEligibility: "ineligible" });
+      const run = await leader.register(scheduler, job(3));
+      assert.equal(run.placed.length, 3);
+      assert.ok(run.placed.every(({ NodeID }) => NodeID !== down!.ID && NodeID !== closed!.ID));
+    });
+
+    it("explains its plan when asked, also where there is nothing to do", async () => {
+      const leader = harness();
+      cluster(leader, 2);
+      const asked = leader.state.putJob(job(2));
+      for (const expected of [
+        { Place: 2, Ignore: 0 },
+        { Place: 0, Ignore: 2 },
+      ]) {
+        const run = await leader.run(scheduler, makeEvaluation(asked, { AnnotatePlan: true }));
+        const updates = outcome(run).PlanAnnotations?.DesiredTGUpdates?.g;
+        assert.deepEqual({ Place: updates?.Place, Ignore: updates?.Ignore }, expected);
+      }
+    });
+
+    it("decides the same in a dry run, which stores nothing", async () => {
+      const leader = harness();
+      cluster(leader, 4);
+      const evaluation = makeEvaluation(leader.state.putJob(job(5)));
+      const { index } = leader.state;
+      const tried = await leader.dryRun(scheduler, evaluation);
+      assert.equal(leader.state.index, index);
+      assert.equal(outcome(tried).Status, EvalStatus.Complete);
+      assert.deepEqual(leader.live(job(5)), []);
+      const run = await leader.run(scheduler, evaluation);
+      const nodes = (of: SchedulerRun): string[] =>
+        of.placed.map((one) => `${one.Name} ${one.NodeID}`).sort();
+      assert.deepEqual(nodes(run), nodes(tried));
+    });
+
     it("makes the same plan from the same state", async () => {
       const nodes = Array.from({ length: 8 }, () => makeNode());
       const evaluation = makeEvaluation(job(10));

@@ -148,4 +148,16 @@ describe("a batch job", () => {
     assert.equal(run.plans.length, 2);
     assert.equal(run.updated[0]!.StatusDescription, "maximum attempts reached (2)");
   });
+
+  it("counts what completed when it has too many, and stops what runs", async () => {
+    const leader = cluster(2);
+    await leader.register(batch, etl({ Count: 3 }));
+    const byName = (name: string) => leader.live(etl({})).find((one) => one.Name === name)!;
+    const job = leader.state.job("default", "etl")!;
+    leader.report(byName("etl.g[2]").ID, { ClientStatus: "complete", JobVersion: 1 });
+    for (const name of ["etl.g[0]", "etl.g[1]"]) leader.report(byName(name).ID, { JobVersion: 1 });
+    leader.state.putJob({ ...job, TaskGroups: etl({ Count: 2 }).TaskGroups });
+    await leader.run(batch, again(etl({})));
+    assert.deepEqual(running(leader, etl({})), ["1:etl.g[0]"]);
+  });
 });

@@ -263,6 +263,7 @@ describe("a rolling update", () => {
     const updated = named(leader, "web.g[0]");
     leader.report(updated.ID, failedAt(leader.now - 3_600_000));
     leader.report(named(leader, "web.g[1]").ID, { ClientStatus: "complete" });
+    leader.report(updated.ID, wish({ Reschedule: true }));
     const held = await watch(leader);
     assert.deepEqual([held.plans, held.created], [[], []]);
     const run = await leader.register(service, job("3"));
@@ -285,10 +286,8 @@ describe("a rolling update", () => {
     const outside = named(leader, "web.g[2]");
     leader.report(outside.ID, failedAt(leader.now - 60_000));
     const run = await watch(leader);
-    assert.deepEqual(
-      run.placed.map((one) => [one.Name, one.PreviousAllocation]),
-      [["web.g[2]", outside.ID]],
-    );
+    assert.deepEqual(placements(run), [["web.g[2]", 1, outside.ID]]);
+    assert.equal(run.placed[0]!.DeploymentID, "", "a failed deployment takes nothing more in");
   });
 
   it("leaves a failed allocation of it alone until it may be rescheduled", async () => {
@@ -334,5 +333,16 @@ describe("a rolling update", () => {
     const ids = new Set(leader.live(web({})).map((one) => one.DeploymentID));
     assert.deepEqual([...ids], [leader.deployment(web({})).ID]);
     assert.equal(leader.deployment(web({})).TaskGroups.g!.PlacedAllocs, 6);
+  });
+
+  it("is progress where its plan is refused for every node", async () => {
+    const leader = new SchedulerHarness({ refuse: () => true });
+    leader.state.putNode(makeNode());
+    const run = await leader.register(service, job("1"));
+    assert.deepEqual(
+      run.plans.map((plan) => plan.Deployment !== null),
+      [true, false, false, false, false, false],
+    );
+    assert.equal(run.updated[0]!.DeploymentID, leader.deployment(web({})).ID);
   });
 });

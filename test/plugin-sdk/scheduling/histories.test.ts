@@ -380,7 +380,7 @@ describe("any history of a service job", () => {
         for (const deployment of leader.state.deployments())
           assert.ok(!deploymentActive(deployment), `${deployment.Status} for good`);
       }),
-      { numRuns: 60 },
+      { numRuns: 50 },
     );
   });
 });
@@ -408,7 +408,7 @@ describe("any history of a batch job", () => {
         const done = await leader.run(batch, again(job));
         assert.deepEqual([done.plans, done.placed], [[], []]);
       }),
-      { numRuns: 40 },
+      { numRuns: 30 },
     );
   });
 });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import type { Job } from "@drover/plugin-sdk";
-import { makeGroup } from "@drover/plugin-sdk/testing";
+import { makeGroup, makeNode } from "@drover/plugin-sdk/testing";
 import {
   again,
   cluster,
@@ -15,6 +15,7 @@ import {
   web,
 } from "./support.js";
 
+const DISTINCT = { LTarget: "", Operand: "distinct_hosts", RTarget: "true" };
 const groups = (...names: string[]): Job => ({
   ...web({}),
   TaskGroups: names.map((Name) => makeGroup({ Name, Count: 2, Update: rolling() })),
@@ -61,6 +62,18 @@ describe("a changed job", () => {
     await rollOut(leader);
     const created = leader.state.job("default", "web")!.CreateIndex;
     assert.ok(leader.live(web({})).every((one) => one.JobCreateIndex === created));
+  });
+
+  it("that is purged and comes back while it is rolled out is rolled out anew", async () => {
+    const leader = cluster(2);
+    const job = web({ Count: 2, Update: rolling() });
+    await leader.register(service, job);
+    const old = leader.deployment(job);
+    leader.state.stopJob("default", "web", true);
+    await leader.register(service, job);
+    assert.equal(leader.state.deployment(old.ID)!.Status, "cancelled");
+    assert.notEqual(leader.deployment(job).ID, old.ID);
+    await rollOut(leader);
   });
 
   it("starts again where it was stopped", async () => {
@@ -117,5 +130,16 @@ describe("names of allocations", () => {
     leader.report(other.ID, { Name: "web.g[0]" });
     await leader.register(service, web({ Count: 2, Tasks: envOf("2") }));
     assert.deepEqual(running(leader), ["1:web.g[0]", "1:web.g[1]"]);
+  });
+
+  it("are not given twice where one of two holders is lost", async () => {
+    const leader = cluster(2);
+    await leader.register(service, web({ Count: 2, Constraints: [DISTINCT] }));
+    const [kept, lost] = leader.live(web({}));
+    leader.report(lost!.ID, { Name: kept!.Name });
+    leader.state.putNode({ ...leader.state.node(lost!.NodeID)!, Status: "down" });
+    leader.state.putNode(makeNode());
+    await leader.run(service, again(web({}), { TriggeredBy: "node-update" }));
+    assert.deepEqual(running(leader), ["0:web.g[0]", "0:web.g[1]"]);
   });
 });

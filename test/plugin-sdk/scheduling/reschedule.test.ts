@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import type { Allocation, RescheduleEvent, ReschedulePolicy } from "@drover/plugin-sdk";
 import { attemptsLeft, failedNodes, nextDelay, nextTracker } from "@drover/plugin-sdk/scheduling";
-import type { SchedulerHarness } from "@drover/plugin-sdk/testing";
+import { makeNode, SchedulerHarness } from "@drover/plugin-sdk/testing";
 import fc from "fast-check";
 import { again, cluster, failedAt, placements, running, service, stops, web, wish } from "./support.js";
 
@@ -232,5 +232,32 @@ describe("a service that fails", () => {
     await leader.run(service, again(web({})));
     await leader.register(service, web({ Count: 1 }));
     assert.deepEqual(running(leader), ["1:web.g[1]"]);
+  });
+
+  it("is rescheduled at once where its node is gone, since nothing can be noted there", async () => {
+    const leader = cluster(2);
+    await leader.register(service, web({}));
+    const [failed] = failAll(leader, [leader.now]);
+    leader.state.removeNode(failed!.NodeID);
+    const run = await leader.run(service, again(web({}), { TriggeredBy: "node-update" }));
+    assert.deepEqual([placements(run), run.created], [[["web.g[0]", 0, failed!.ID]], []]);
+  });
+
+  it("keeps the record of its attempts where the plan was refused on the node of its replacement", async () => {
+    let refused: string | undefined;
+    const leader = new SchedulerHarness({ refuse: (node) => node === refused });
+    for (let i = 0; i < 3; i++) leader.state.putNode(makeNode());
+    await leader.register(service, web({}));
+    const [failed] = failAll(leader, [leader.now - 60_000]);
+    const tried = await leader.dryRun(service, again(web({})));
+    refused = tried.placed[0]!.NodeID;
+    const run = await leader.run(service, again(web({})));
+    assert.equal(run.updated[0]!.Status, "failed");
+    assert.equal(leader.state.allocation(failed!.ID)!.DesiredStatus, "stop");
+    refused = undefined;
+    const later = await leader.run(service, run.created[0]!);
+    assert.deepEqual(placements(later), [["web.g[0]", 0, failed!.ID]]);
+    assert.equal(later.placed[0]!.RescheduleTracker!.Events.length, 1);
+    assert.deepEqual((await leader.run(service, again(web({})))).plans, []);
   });
 });
