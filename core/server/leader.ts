@@ -145,15 +145,20 @@ export class Leadership {
 
   /** Gives a new cluster the settings of the first leader's configuration. */
   async #ensureSettings(): Promise<void> {
-    const { commands, state, initialSettings } = this.parts;
+    const { commands, state, initialSettings, log } = this.parts;
     {
       using snapshot = state.snapshot();
       if (snapshot.schedulerConfiguration().ModifyIndex > 0) return;
     }
-    await commands.propose(CommandType.SchedulerConfigUpdate, {
-      Config: { ...initialSettings, CreateIndex: 0, ModifyIndex: 0 },
-      ModifyIndex: 0,
-    });
+    try {
+      await commands.propose(CommandType.SchedulerConfigUpdate, {
+        Config: { ...initialSettings, CreateIndex: 0, ModifyIndex: 0 },
+        ModifyIndex: 0,
+      });
+    } catch (error) {
+      // A full disk, for one: what runs must go on, and the next leader tries again.
+      log.warn({ error: text(error) }, "default_scheduler_config could not be written; the defaults hold");
+    }
   }
 
   #revoke(): void {

@@ -80,7 +80,7 @@ export interface Evaluation {
   Namespace: string;
   /** Follow-up made by this one. */
   NextEval?: string;
-  /** Node whose change triggered it. */
+  /** Node whose change triggered it; of a blocked one the node that it waits for, and that alone. */
   NodeID?: string;
   NodeModifyIndex?: number;
   /** Scheduling annotations, with AnnotatePlan. */

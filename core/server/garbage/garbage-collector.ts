@@ -30,6 +30,8 @@ export interface GarbageSettings {
 
 /** Milliseconds between collections of everything but jobs. */
 const INTERVAL = 300_000;
+/** Longest delay that a timer of Node takes. */
+const MAX_TIMER = 2 ** 31 - 1;
 /** Namespace of evaluations that belong to no job of anybody's. */
 const CORE_NAMESPACE = "-";
 /** Rows read between two turns of the event loop. */
@@ -67,9 +69,12 @@ export class GarbageCollector {
   start(): void {
     const { log, settings } = this.#parts;
     const every = (interval: number, ...jobs: CoreJob[]): void => {
-      const timer = setInterval(() => {
-        for (const job of jobs) this.#evaluate(job);
-      }, interval);
+      const timer = setInterval(
+        () => {
+          for (const job of jobs) this.#evaluate(job);
+        },
+        Math.min(interval, MAX_TIMER),
+      );
       this.#timers.push(timer.unref());
     };
     every(INTERVAL, CoreJob.EvalGC, CoreJob.NodeGC, CoreJob.DeploymentGC);

@@ -455,6 +455,9 @@ describe("limits", () => {
   test("job types are those that schedulers are there for", () => {
     const job = { ...web, Type: "gpu" };
     assert.deepEqual(validateJob(job, { jobTypes: ["service", "gpu"] }).errors, []);
+    assert.deepEqual(validateJob(job, { jobTypes: ["service", "batch"] }).errors, [
+      'Invalid job type: "gpu"; the schedulers that are enabled here take "service", "batch"',
+    ]);
   });
 });
 

@@ -123,3 +123,15 @@ test("a paused broker holds everything, also under the next leader, and goes on 
   await eventually("the new job is placed", () => bench.live("web").length === 1);
   await eventually("and what waited", () => bench.live("big").length === 2);
 });
+
+test("a server with num_schedulers = 0 takes jobs and schedules none", async (t) => {
+  const bench = await started(t, { num_schedulers: 0 });
+  const { jobs, status } = bench.server.endpoints;
+  await bench.register(paperNode());
+  const { EvalID } = await jobs.register(registration(paperJob("web", 1)));
+  await jobs.register(registration(paperJob("other", 1)));
+  using snapshot = bench.state.snapshot();
+  assert.equal(snapshot.evaluation(EvalID)?.Status, "pending");
+  assert.equal(status.stats().broker?.ready, "2");
+  assert.equal(status.stats().broker?.unacked, "0");
+});

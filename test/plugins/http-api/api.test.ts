@@ -455,3 +455,29 @@ test("a port in use is told with the address and the setting", async () => {
     other.close();
   }
 });
+
+test("cas of the scheduler configuration reaches the endpoint, and nonsense is refused", async () => {
+  const given: unknown[] = [];
+  await using api = await startApi({
+    endpoints: {
+      operator: {
+        setSchedulerConfiguration: async (config: unknown, cas?: number) => {
+          given.push([config, cas]);
+          return { Index: 9, Updated: cas !== 3 };
+        },
+      },
+    },
+  });
+  const path = "/v1/operator/scheduler/configuration";
+  const put = (query: string) => api.send("PUT", `${path}${query}`, { SchedulerAlgorithm: "spread" });
+  const refused = await put("?cas=3");
+  assert.deepEqual(await refused.json(), { Index: 9, Updated: false });
+  await put("");
+  assert.deepEqual(given, [
+    [{ SchedulerAlgorithm: "spread" }, 3],
+    [{ SchedulerAlgorithm: "spread" }, undefined],
+  ]);
+  const nonsense = await put("?cas=latest");
+  assert.equal(nonsense.status, 400);
+  assert.match(await nonsense.text(), /cas: "latest" is not a whole number/);
+});
