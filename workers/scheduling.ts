@@ -4,9 +4,16 @@
  * the main thread, the thread works on its other tasks.
  */
 import "reflect-metadata";
-import type { SchedulingTask, SchedulingWorkerData } from "@drover/plugin-sdk";
+import type {
+  DryRunOutcome,
+  DryRunTask,
+  Scheduler,
+  SchedulingTask,
+  SchedulingWorkerData,
+} from "@drover/plugin-sdk";
 import { workerData } from "piscina";
 import { openReader, SharedNodeColumns } from "../core/state/read/index.js";
+import { runDry } from "./dry-run.js";
 import { MainPort } from "./main-port.js";
 import { loadSchedulers } from "./scheduler-modules.js";
 import { snapshotAt, TaskContext, type ThreadParts } from "./task-context.js";
@@ -29,13 +36,7 @@ const parts: ThreadParts = {
 export default async function schedule(task: SchedulingTask): Promise<void> {
   const main = new MainPort(task.port);
   try {
-    const scheduler = schedulers.get(task.evaluation.Type);
-    if (scheduler === undefined) {
-      const known = [...schedulers.keys()].map((type) => `"${type}"`).join(", ") || "none";
-      throw new Error(
-        `no scheduler for jobs of type "${task.evaluation.Type}" (job ${task.evaluation.JobID}); known types: ${known}`,
-      );
-    }
+    const scheduler = schedulerOf(task.evaluation);
     const context = new TaskContext(parts, task, main, await snapshotAt(parts, task.minIndex));
     try {
       await scheduler.process(context);
@@ -45,4 +46,17 @@ export default async function schedule(task: SchedulingTask): Promise<void> {
   } finally {
     main.close();
   }
+}
+
+/** A job that is not registered: nothing of what its scheduler decides leaves the thread but the outcome. */
+export async function dryRun(task: DryRunTask): Promise<DryRunOutcome> {
+  const scheduler = schedulerOf(task.evaluation);
+  return runDry(scheduler, parts, task, await snapshotAt(parts, task.minIndex));
+}
+
+function schedulerOf({ Type, JobID }: SchedulingTask["evaluation"]): Scheduler {
+  const scheduler = schedulers.get(Type);
+  if (scheduler !== undefined) return scheduler;
+  const known = [...schedulers.keys()].map((type) => `"${type}"`).join(", ") || "none";
+  throw new Error(`no scheduler for jobs of type "${Type}" (job ${JobID}); known types: ${known}`);
 }

@@ -1,8 +1,11 @@
 import type {
   AdmissionHook,
+  AdmissionRequest,
   Job,
   JobDeregisterResponse,
+  JobDiff,
   JobEndpoint,
+  JobPlanResponse,
   JobRegisterResponse,
   JobRegistration,
   JobValidateResponse,
@@ -13,6 +16,7 @@ import { EndpointError, generateUUID } from "@drover/plugin-sdk";
 import {
   canonicalizeForApi,
   canonicalizeForState,
+  diffVersions,
   EmptyJobError,
   formatMultiError,
   formatWarnings,
@@ -24,8 +28,10 @@ import {
 } from "../../jobspec/index.js";
 import type { CommandLog } from "../../server/command-log.js";
 import { unixNanos } from "../../server/command-log.js";
+import type { DryRuns } from "../../server/dry-runs.js";
 import { newEvaluation } from "../../server/nodes/node-evaluations.js";
 import { CommandType } from "../../state/index.js";
+import { planJob } from "./job-plan.js";
 import { notInForce } from "./not-in-force.js";
 
 /** Milliseconds that an admission hook may take. */
@@ -41,13 +47,15 @@ export class Jobs implements JobEndpoint {
     hooks: readonly AdmissionHook[],
     /** Job types that a scheduler of this server handles. */
     private readonly jobTypes: readonly string[],
+    /** Undefined on a server without scheduling threads. */
+    private readonly dryRuns: DryRuns | undefined,
     private readonly log: Logger,
   ) {
     this.#hooks = [...hooks].sort((a, b) => a.order - b.order);
   }
 
   async register(request: JobRegistration): Promise<JobRegisterResponse> {
-    const { job, warnings } = await this.#admit(request);
+    const { job, warnings } = await this.#admit(request, "register");
     job.SubmitTime = unixNanos();
     if (request.preserveCounts) this.#keepCounts(job);
     const evaluation = runsOnItsOwn(job) ? newEvaluation(job, "job-register") : null;
@@ -156,6 +164,19 @@ export class Jobs implements JobEndpoint {
     };
   }
 
+  async plan(request: {
+    readonly job: unknown;
+    readonly namespace: string;
+    readonly diff: boolean;
+  }): Promise<JobPlanResponse> {
+    const { job, warnings } = await this.#admit(request, "plan");
+    return planJob(this.state, this.dryRuns, { job, warnings, diff: request.diff });
+  }
+
+  diffVersions(versions: readonly Job[]): JobDiff[] | null {
+    return diffVersions(versions);
+  }
+
   async parse(request: { readonly hcl: string; readonly canonicalize: boolean }): Promise<object> {
     try {
       const job = await parseJob(request.hcl, { filename: "input.hcl", allowFS: false });
@@ -167,16 +188,17 @@ export class Jobs implements JobEndpoint {
     }
   }
 
-  async #admit(request: JobRegistration): Promise<{ job: Job; warnings: string }> {
+  async #admit(
+    request: { readonly job: unknown; readonly namespace: string },
+    operation: AdmissionRequest["operation"],
+  ): Promise<{ job: Job; warnings: string }> {
     let job = this.#canonical(request.job, request.namespace);
     const existing = this.#job(job.Namespace, job.ID);
     const errors: string[] = [];
     const warnings: string[] = [];
     for (const hook of this.#hooks) {
       const outcome = await withDeadline(
-        Promise.resolve().then(() =>
-          hook.admit({ job, existing, namespace: job.Namespace, operation: "register" }),
-        ),
+        Promise.resolve().then(() => hook.admit({ job, existing, namespace: job.Namespace, operation })),
       ).catch((error: unknown) => ({ errors: [`admission hook "${hook.name}": ${text(error)}`] }));
       if ("job" in outcome && outcome.job !== undefined) job = outcome.job;
       errors.push(...(outcome.errors ?? []));
