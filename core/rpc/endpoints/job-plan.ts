@@ -10,6 +10,7 @@ import { unixNanos } from "../../server/command-log.js";
 import type { DryRuns } from "../../server/dry-runs.js";
 import { newEvaluation } from "../../server/nodes/node-evaluations.js";
 import { registeredJob } from "../../state/index.js";
+import { isTemplate } from "./job-template.js";
 
 /** `Job.Plan` of a job that was admitted: what its registration would do. */
 export async function planJob(
@@ -56,11 +57,6 @@ export async function planJob(
 function read(state: StateReader, job: Job): { existing: Job | null; index: number } {
   using snapshot = state.snapshot();
   return { existing: snapshot.job(job.Namespace, job.ID), index: snapshot.index };
-}
-
-/** Periodic and parameterized jobs run nothing themselves. */
-function isTemplate(job: Job): boolean {
-  return job.Periodic !== null || (job.ParameterizedJob !== null && !job.Dispatched);
 }
 
 /** A template is planned as the job that a launch makes of it, to show whether that would find its places. */

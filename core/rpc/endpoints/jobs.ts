@@ -32,6 +32,7 @@ import type { DryRuns } from "../../server/dry-runs.js";
 import { newEvaluation } from "../../server/nodes/node-evaluations.js";
 import { CommandType } from "../../state/index.js";
 import { planJob } from "./job-plan.js";
+import { isTemplate } from "./job-template.js";
 import { notInForce } from "./not-in-force.js";
 
 /** Milliseconds that an admission hook may take. */
@@ -58,7 +59,7 @@ export class Jobs implements JobEndpoint {
     const { job, warnings } = await this.#admit(request, "register");
     job.SubmitTime = unixNanos();
     if (request.preserveCounts) this.#keepCounts(job);
-    const evaluation = runsOnItsOwn(job) ? newEvaluation(job, "job-register") : null;
+    const evaluation = isTemplate(job) ? null : newEvaluation(job, "job-register");
     let index: number;
     try {
       ({ index } = await this.commands.propose(CommandType.JobRegister, {
@@ -92,7 +93,7 @@ export class Jobs implements JobEndpoint {
     const job = this.#job(request.namespace, request.jobId);
     // Also for a job that nobody knows: what may still run of it is found and stopped.
     const evaluation =
-      job === null || runsOnItsOwn(job)
+      job === null || !isTemplate(job)
         ? newEvaluation(
             job ?? { ID: request.jobId, Namespace: request.namespace, Priority: 50, Type: "service" },
             "job-deregister",
@@ -265,11 +266,6 @@ export class Jobs implements JobEndpoint {
     using snapshot = this.state.snapshot();
     return snapshot.job(namespace, id);
   }
-}
-
-/** Periodic and parameterized jobs are templates: their children are evaluated, not they. */
-function runsOnItsOwn(job: Job): boolean {
-  return job.Periodic === null && (job.ParameterizedJob === null || job.Dispatched);
 }
 
 async function withDeadline<T>(work: Promise<T>): Promise<T> {
