@@ -4,9 +4,17 @@
  * the main thread, the thread works on its other tasks.
  */
 import "reflect-metadata";
-import { JobType, type SchedulingTask, type SchedulingWorkerData } from "@drover/plugin-sdk";
+import {
+  type DryRunOutcome,
+  type DryRunTask,
+  JobType,
+  type Scheduler,
+  type SchedulingTask,
+  type SchedulingWorkerData,
+} from "@drover/plugin-sdk";
 import { workerData } from "piscina";
 import { openReader, SharedNodeColumns } from "../core/state/read/index.js";
+import { runDry } from "./dry-run.js";
 import { collectGarbage } from "./garbage/collect.js";
 import { MainPort } from "./main-port.js";
 import { loadSchedulers } from "./scheduler-modules.js";
@@ -31,13 +39,7 @@ export default async function schedule(task: SchedulingTask): Promise<void> {
   const main = new MainPort(task.port);
   try {
     if (task.evaluation.Type === JobType.Core) return await collect(task, main);
-    const scheduler = schedulers.get(task.evaluation.Type);
-    if (scheduler === undefined) {
-      const known = [...schedulers.keys()].map((type) => `"${type}"`).join(", ") || "none";
-      throw new Error(
-        `no scheduler for jobs of type "${task.evaluation.Type}" (job ${task.evaluation.JobID}); known types: ${known}`,
-      );
-    }
+    const scheduler = schedulerOf(task.evaluation);
     const context = new TaskContext(parts, task, main, await snapshotAt(parts, task.minIndex));
     try {
       await scheduler.process(context);
@@ -62,4 +64,17 @@ async function collect(task: SchedulingTask, main: MainPort): Promise<void> {
     snapshot: () => reader.snapshot(),
     send: async (batch) => void (await main.request({ kind: "garbage", batch })),
   });
+}
+
+/** A job that is not registered: nothing of what its scheduler decides leaves the thread but the outcome. */
+export async function dryRun(task: DryRunTask): Promise<DryRunOutcome> {
+  const scheduler = schedulerOf(task.evaluation);
+  return runDry(scheduler, parts, task, await snapshotAt(parts, task.minIndex));
+}
+
+function schedulerOf({ Type, JobID }: SchedulingTask["evaluation"]): Scheduler {
+  const scheduler = schedulers.get(Type);
+  if (scheduler !== undefined) return scheduler;
+  const known = [...schedulers.keys()].map((type) => `"${type}"`).join(", ") || "none";
+  throw new Error(`no scheduler for jobs of type "${Type}" (job ${JobID}); known types: ${known}`);
 }

@@ -68,3 +68,5 @@ export const bold = (io: CommandIo, text: string) => style(io.color, "1", text);
 export const red = (io: CommandIo, text: string) => style(io.color, "1;31", text);
 export const yellow = (io: CommandIo, text: string) => style(io.color, "1;33", text);
 export const green = (io: CommandIo, text: string) => style(io.color, "1;32", text);
+export const blue = (io: CommandIo, text: string) => style(io.color, "1;34", text);
+export const cyan = (io: CommandIo, text: string) => style(io.color, "1;36", text);

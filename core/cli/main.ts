@@ -27,7 +27,9 @@ async function main(argv: readonly string[]): Promise<void> {
 }
 
 function booleanFlags(command: Command): Set<string> {
-  const own = command.options.filter((option) => option.isBoolean()).map((option) => option.name());
+  const own = command.options
+    .filter((option) => option.isBoolean() || option.negate)
+    .map((option) => option.name());
   return new Set([...own, ...command.commands.flatMap((inner) => [...booleanFlags(inner)])]);
 }
 

@@ -1,6 +1,8 @@
 import { MessageChannel } from "node:worker_threads";
 import type {
   ColumnBuffers,
+  DryRunOutcome,
+  DryRunTask,
   Evaluation,
   GarbageBatch,
   GarbageCutoffs,
@@ -98,6 +100,11 @@ export class SchedulerPool {
           this.pump();
         });
     }
+  }
+
+  /** Lets the scheduler of a job's type work on a job that is not registered, in one of the threads. Nothing is written. */
+  dryRun(task: DryRunTask): Promise<DryRunOutcome> {
+    return this.#pool.run(task, { name: "dryRun" });
   }
 
   async stop(): Promise<void> {

@@ -17,6 +17,7 @@ import { Operator } from "../rpc/endpoints/operator.js";
 import { Status } from "../rpc/endpoints/status.js";
 import { CommandType, StateFsm, type StateStore } from "../state/index.js";
 import { CommandLog, unixNanos } from "./command-log.js";
+import { DryRuns } from "./dry-runs.js";
 import { BlockedEvals } from "./evaluations/blocked-evals.js";
 import { DEFAULT_BROKER_OPTIONS, EvalBroker } from "./evaluations/eval-broker.js";
 import { EventPublisher } from "./events.js";
@@ -158,8 +159,11 @@ export class Server {
             parts.fatal,
           )
         : undefined;
+    const pool = this.#pool;
+    const dryRuns =
+      pool === undefined ? undefined : new DryRuns((task) => pool.dryRun(task), config.num_schedulers);
     this.endpoints = {
-      jobs: new Jobs(state, commands, parts.hooks, parts.types, log),
+      jobs: new Jobs(state, commands, parts.hooks, parts.types, dryRuns, log),
       nodes: new Nodes(state, commands, transport),
       allocations: new Allocations(state, commands),
       operator: new Operator(state, commands, this.joinTokens, broker, garbage),

@@ -12,10 +12,9 @@ import {
   type JobChildrenSummary,
   JobStatus,
   type JobSummary,
-  JobType,
-  jobParameterized,
   type TaskGroupSummary,
 } from "@drover/plugin-sdk";
+import { statusOf } from "./read/job-status.js";
 import { jobKey } from "./read/keys.js";
 import type { JobReferences } from "./read/schema.js";
 
@@ -317,15 +316,4 @@ function release(account: Account, ref: string): void {
 
 function ownGroup(summary: JobSummary | null, group: string): TaskGroupSummary | undefined {
   return summary !== null && Object.hasOwn(summary.Summary, group) ? summary.Summary[group] : undefined;
-}
-
-/** The status that the counts call for. */
-export function statusOf(job: Job, references: JobReferences, evaluationDeleted: boolean): JobStatus {
-  if (job.Type === JobType.System || jobParameterized(job) || job.Periodic !== null) {
-    return job.Stop ? JobStatus.Dead : JobStatus.Running;
-  }
-  if (references.LiveAllocations > 0) return JobStatus.Running;
-  if (references.LiveEvaluations > 0) return JobStatus.Pending;
-  const known = references.Allocations > 0 || references.Evaluations > 0;
-  return known || evaluationDeleted ? JobStatus.Dead : JobStatus.Pending;
 }

@@ -4,7 +4,10 @@
  */
 import type {
   AgentMember,
+  Job,
   JobDeregisterResponse,
+  JobDiff,
+  JobPlanResponse,
   JobRegisterResponse,
   JobValidateResponse,
   SchedulerConfiguration,
@@ -49,6 +52,17 @@ export interface JobEndpoint {
     readonly forceReschedule: boolean;
   }): Promise<JobRegisterResponse>;
   validate(request: { readonly job: unknown; readonly namespace: string }): Promise<JobValidateResponse>;
+  /**
+   * `Job.Plan`: what a registration of the job would do. Admission and validation as there; the job's scheduler then runs
+   * on a snapshot that holds the job, and nothing is written. `diff` asks for the difference from the job in force.
+   */
+  plan(request: {
+    readonly job: unknown;
+    readonly namespace: string;
+    readonly diff: boolean;
+  }): Promise<JobPlanResponse>;
+  /** Differences of each version from the one before it; `versions` newest first. Null where there is but one. */
+  diffVersions(versions: readonly Job[]): JobDiff[] | null;
   /** HCL to JSON; `canonicalize` fills in the defaults. */
   parse(request: { readonly hcl: string; readonly canonicalize: boolean }): Promise<object>;
 }

@@ -1,7 +1,7 @@
 /** What the main thread and the threads of the scheduling pool say to each other. */
 import type { MessagePort } from "node:worker_threads";
 import type { SchedulerModule } from "../contracts/scheduler.js";
-import type { Evaluation } from "../domain/index.js";
+import type { AllocMetric, Evaluation, Job, PlanAnnotations } from "../domain/index.js";
 
 /** Shared memory of the node columns; opaque to all but the two sides of `core/state`. */
 export type ColumnBuffers = Readonly<Record<string, SharedArrayBuffer>>;
@@ -114,3 +114,28 @@ export type SchedulingAnswer =
       readonly result: PackedPlanResult | null;
     }
   | { readonly id: number; readonly error: string };
+
+/** A dry run: the thread lets the job's scheduler work as if the job were registered, and writes nothing. */
+export interface DryRunTask {
+  /** As it would be stored. */
+  readonly job: Job;
+  /** That of the registration, with AnnotatePlan. */
+  readonly evaluation: Evaluation;
+  /** The snapshot must contain this index. */
+  readonly minIndex: number;
+  /** Milliseconds since the Unix epoch. */
+  readonly now: number;
+  /** Milliseconds that the scheduler may work. */
+  readonly budget: number;
+}
+
+/** What the scheduler would have done. */
+export interface DryRunOutcome {
+  readonly annotations: PlanAnnotations;
+  /** Follow-ups and blocked evaluations that it asked for. */
+  readonly createdEvals: readonly Evaluation[];
+  /** By group: why not all could be placed; null when all could. */
+  readonly failedGroups: Record<string, AllocMetric> | null;
+  /** Why the evaluation would have failed; "" when it would not. */
+  readonly failure: string;
+}

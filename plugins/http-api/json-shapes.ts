@@ -191,6 +191,12 @@ export function evaluationDetail(evaluation: Evaluation): Evaluation {
   return detail;
 }
 
+/** An evaluation that a dry run would have made: it is in no state, so it has no indexes. */
+export function plannedEvaluation(evaluation: Evaluation): Partial<Evaluation> {
+  const { CreateIndex: _c, ModifyIndex: _m, SnapshotIndex: _s, JobModifyIndex: _j, ...planned } = evaluation;
+  return evaluationDetail(planned as Evaluation);
+}
+
 /** Removes the named fields where they are "", 0, false, null, or have nothing in them. */
 function omitEmpty<T extends object, K extends keyof T>(
   value: T,

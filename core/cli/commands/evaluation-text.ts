@@ -28,7 +28,9 @@ export function evaluationTable(evaluations: readonly Evaluation[], now: number,
 }
 
 /** Groups that could not be placed, by name, each with its reasons. */
-export function failedGroups(evaluation: Evaluation): [group: string, metric: AllocMetric][] {
+export function failedGroups(
+  evaluation: Pick<Evaluation, "FailedTGAllocs">,
+): [group: string, metric: AllocMetric][] {
   return Object.entries(evaluation.FailedTGAllocs ?? {}).sort(([a], [b]) => (a < b ? -1 : 1));
 }
 

@@ -1,10 +1,10 @@
 import type { JobInput, JobRegisterResponse } from "@drover/plugin-sdk";
 import type { Command } from "commander";
+import { nextLaunch } from "../../jobspec/next-launch.js";
 import { ExitError } from "../exit.js";
 import { formatTime, printJson, timeDifference } from "../format.js";
 import { yellow } from "../io.js";
 import { Monitor } from "../monitor.js";
-import { nextLaunch } from "../next-launch.js";
 import { type JobFileFlags, readJobFile, withJobFileFlags } from "./job-file.js";
 import { attempt, messageOf, openSession, type Session, withApiFlags, withExamples } from "./session.js";
 

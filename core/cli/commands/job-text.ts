@@ -1,8 +1,8 @@
 /** `job status` of one job. */
 import type { AllocListStub, Deployment, Evaluation, Job, JobListStub, JobSummary } from "@drover/plugin-sdk";
+import { nextLaunch } from "../../jobspec/next-launch.js";
 import { columns, formatTime, formatUnixNano, keyValues, shortId, timeDifference } from "../format.js";
 import { bold, type CommandIo } from "../io.js";
-import { nextLaunch } from "../next-launch.js";
 import { allocationTable } from "./allocation-table.js";
 import { failedGroups, metricLines, placementFailures } from "./evaluation-text.js";
 

@@ -1,8 +1,11 @@
 import type {
   AdmissionHook,
+  AdmissionRequest,
   Job,
   JobDeregisterResponse,
+  JobDiff,
   JobEndpoint,
+  JobPlanResponse,
   JobRegisterResponse,
   JobRegistration,
   JobValidateResponse,
@@ -13,6 +16,7 @@ import { EndpointError, generateUUID } from "@drover/plugin-sdk";
 import {
   canonicalizeForApi,
   canonicalizeForState,
+  diffVersions,
   EmptyJobError,
   formatMultiError,
   formatWarnings,
@@ -24,8 +28,11 @@ import {
 } from "../../jobspec/index.js";
 import type { CommandLog } from "../../server/command-log.js";
 import { unixNanos } from "../../server/command-log.js";
+import type { DryRuns } from "../../server/dry-runs.js";
 import { newEvaluation } from "../../server/nodes/node-evaluations.js";
 import { CommandType } from "../../state/index.js";
+import { planJob } from "./job-plan.js";
+import { isTemplate } from "./job-template.js";
 import { notInForce } from "./not-in-force.js";
 import { checkRegistrationAllowed } from "./registration-gate.js";
 
@@ -42,6 +49,8 @@ export class Jobs implements JobEndpoint {
     hooks: readonly AdmissionHook[],
     /** Job types that a scheduler of this server handles. */
     private readonly jobTypes: readonly string[],
+    /** Undefined on a server without scheduling threads. */
+    private readonly dryRuns: DryRuns | undefined,
     private readonly log: Logger,
   ) {
     this.#hooks = [...hooks].sort((a, b) => a.order - b.order);
@@ -49,10 +58,10 @@ export class Jobs implements JobEndpoint {
 
   async register(request: JobRegistration): Promise<JobRegisterResponse> {
     checkRegistrationAllowed(this.state);
-    const { job, warnings } = await this.#admit(request);
+    const { job, warnings } = await this.#admit(request, "register");
     job.SubmitTime = unixNanos();
     if (request.preserveCounts) this.#keepCounts(job);
-    const evaluation = runsOnItsOwn(job) ? newEvaluation(job, "job-register") : null;
+    const evaluation = isTemplate(job) ? null : newEvaluation(job, "job-register");
     let index: number;
     try {
       ({ index } = await this.commands.propose(CommandType.JobRegister, {
@@ -86,7 +95,7 @@ export class Jobs implements JobEndpoint {
     const job = this.#job(request.namespace, request.jobId);
     // Also for a job that nobody knows: what may still run of it is found and stopped.
     const evaluation =
-      job === null || runsOnItsOwn(job)
+      job === null || !isTemplate(job)
         ? newEvaluation(
             job ?? { ID: request.jobId, Namespace: request.namespace, Priority: 50, Type: "service" },
             "job-deregister",
@@ -158,6 +167,19 @@ export class Jobs implements JobEndpoint {
     };
   }
 
+  async plan(request: {
+    readonly job: unknown;
+    readonly namespace: string;
+    readonly diff: boolean;
+  }): Promise<JobPlanResponse> {
+    const { job, warnings } = await this.#admit(request, "plan");
+    return planJob(this.state, this.dryRuns, { job, warnings, diff: request.diff });
+  }
+
+  diffVersions(versions: readonly Job[]): JobDiff[] | null {
+    return diffVersions(versions);
+  }
+
   async parse(request: { readonly hcl: string; readonly canonicalize: boolean }): Promise<object> {
     try {
       const job = await parseJob(request.hcl, { filename: "input.hcl", allowFS: false });
@@ -169,16 +191,17 @@ export class Jobs implements JobEndpoint {
     }
   }
 
-  async #admit(request: JobRegistration): Promise<{ job: Job; warnings: string }> {
+  async #admit(
+    request: { readonly job: unknown; readonly namespace: string },
+    operation: AdmissionRequest["operation"],
+  ): Promise<{ job: Job; warnings: string }> {
     let job = this.#canonical(request.job, request.namespace);
     const existing = this.#job(job.Namespace, job.ID);
     const errors: string[] = [];
     const warnings: string[] = [];
     for (const hook of this.#hooks) {
       const outcome = await withDeadline(
-        Promise.resolve().then(() =>
-          hook.admit({ job, existing, namespace: job.Namespace, operation: "register" }),
-        ),
+        Promise.resolve().then(() => hook.admit({ job, existing, namespace: job.Namespace, operation })),
       ).catch((error: unknown) => ({ errors: [`admission hook "${hook.name}": ${text(error)}`] }));
       if ("job" in outcome && outcome.job !== undefined) job = outcome.job;
       errors.push(...(outcome.errors ?? []));
@@ -245,11 +268,6 @@ export class Jobs implements JobEndpoint {
     using snapshot = this.state.snapshot();
     return snapshot.job(namespace, id);
   }
-}
-
-/** Periodic and parameterized jobs are templates: their children are evaluated, not they. */
-function runsOnItsOwn(job: Job): boolean {
-  return job.Periodic === null && (job.ParameterizedJob === null || job.Dispatched);
 }
 
 async function withDeadline<T>(work: Promise<T>): Promise<T> {

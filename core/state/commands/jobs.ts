@@ -24,27 +24,28 @@ export function registerJob(
     const refusal = checkIndex(current, payload.JobModifyIndex);
     if (refusal !== null) return refusal;
   }
-  let { Job: job } = payload;
-  if (current !== null && sameSpecification(current, job)) {
-    job = current;
-  } else {
-    job = {
-      ...job,
-      // Tokens prove a right at submission; they are never stored.
-      ConsulToken: "",
-      VaultToken: "",
-      CreateIndex: current?.CreateIndex ?? txn.index,
-      ModifyIndex: txn.index,
-      JobModifyIndex: txn.index,
-      Version: current === null ? 0 : current.Version + 1,
-      Stable: false,
-      Status: current?.Status ?? "",
-      SubmitTime: job.SubmitTime || payload.Time,
-    };
-    writeJob(txn, job, current);
-  }
+  const job = registeredJob(current, payload.Job, txn.index, payload.Time);
+  if (job !== current) writeJob(txn, job, current);
   upsertOwn(txn, payload.Evaluation, job.JobModifyIndex, payload.Time);
   return { JobModifyIndex: job.JobModifyIndex };
+}
+
+/** The job that a registration at `index` leaves: the next version of `current`, or `current` where nothing changed. */
+export function registeredJob(current: Job | null, submitted: Job, index: number, time: number): Job {
+  if (current !== null && sameSpecification(current, submitted)) return current;
+  return {
+    ...submitted,
+    // Tokens prove a right at submission; they are never stored.
+    ConsulToken: "",
+    VaultToken: "",
+    CreateIndex: current?.CreateIndex ?? index,
+    ModifyIndex: index,
+    JobModifyIndex: index,
+    Version: current === null ? 0 : current.Version + 1,
+    Stable: false,
+    Status: current?.Status ?? "",
+    SubmitTime: submitted.SubmitTime || time,
+  };
 }
 
 export function deregisterJob(

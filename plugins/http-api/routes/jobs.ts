@@ -2,7 +2,7 @@
 import { HttpError, type Job, StateTable } from "@drover/plugin-sdk";
 import { type Answer, json, written } from "../answer.js";
 import { kindOf } from "../json-body.js";
-import { evaluationDetail, jobStub } from "../json-shapes.js";
+import { evaluationDetail, jobStub, plannedEvaluation } from "../json-shapes.js";
 import { query } from "../query.js";
 import type { ApiRequest } from "../request.js";
 import { dispatch, type Methods, type Route, route, write } from "../route.js";
@@ -22,6 +22,7 @@ export function jobRoutes(services: Services): Route[] {
     versions: { GET: (request, id) => versions(services, request, id) },
     deployments: { GET: (request, id) => deployments(services, request, id) },
     deployment: { GET: (request, id) => latestDeployment(services, request, id) },
+    plan: both((request, id) => plan(services, request, id)),
     evaluate: both((request, id) => evaluate(services, request, id)),
   };
   const itself: Partial<Record<keyof Methods, JobHandler>> = {
@@ -96,6 +97,7 @@ function summary(services: Services, request: ApiRequest, id: string): Promise<A
 }
 
 function versions(services: Services, request: ApiRequest, id: string): Promise<Answer> {
+  const diffs = request.flag("diffs");
   return query(services, request, [Jobs, JobVersions], (snapshot) => {
     const found = snapshot.jobVersions(request.namespace, id);
     const newest = found[0];
@@ -105,7 +107,13 @@ function versions(services: Services, request: ApiRequest, id: string): Promise<
     const index = found.reduce((highest, version) => Math.max(highest, version.ModifyIndex), 0);
     return {
       index,
-      value: { Diffs: null, Index: index, KnownLeader: true, LastContact: 0, Versions: found },
+      value: {
+        Diffs: diffs ? endpointsOf(services).jobs.diffVersions(found) : null,
+        Index: index,
+        KnownLeader: true,
+        LastContact: 0,
+        Versions: found,
+      },
     };
   });
 }
@@ -163,6 +171,21 @@ async function register(services: Services, request: ApiRequest, id: string | un
     preserveCounts: body.PreserveCounts === true,
   });
   return written(answer);
+}
+
+async function plan(services: Services, request: ApiRequest, id: string): Promise<Answer> {
+  const body = request.object();
+  const submitted = jobOf(body);
+  if (typeof submitted.ID !== "string" || submitted.ID === "") {
+    throw new HttpError(400, "Job must have a valid ID");
+  }
+  if (submitted.ID !== id) throw new HttpError(400, "Job ID does not match");
+  const answer = await endpointsOf(services).jobs.plan({
+    job: submitted,
+    namespace: namespaceOf(request, submitted, body),
+    diff: body.Diff === true,
+  });
+  return written({ ...answer, CreatedEvals: answer.CreatedEvals?.map(plannedEvaluation) ?? null });
 }
 
 async function deregister(services: Services, request: ApiRequest, id: string): Promise<Answer> {

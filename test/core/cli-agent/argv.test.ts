@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { normalizeArgv } from "../../../core/cli/argv.js";
 
 const normal = (...argv: string[]) =>
-  normalizeArgv(argv, (flag) => ["dev", "detach", "verbose"].includes(flag));
+  normalizeArgv(argv, (flag) => ["dev", "detach", "verbose", "diff", "no-diff"].includes(flag));
 
 test("long flags with one dash get their second, with a value after a blank or an equals sign", () => {
   assert.deepEqual(normal("agent", "-config", "a.hcl", "-config=b.hcl", "--config", "c.hcl", "-dev"), [
@@ -26,4 +26,9 @@ test("flags of Go take true and false after an equals sign", () => {
 test("single letters, numbers, a lone dash and what follows -- stay", () => {
   const argv = ["logs", "-f", "-n", "-5", "-", "-1.5", "x=-y", "--", "-la", "-config"];
   assert.deepEqual(normal(...argv), argv);
+});
+
+test("what is on unless it is turned off is turned off as in Go", () => {
+  assert.deepEqual(normal("-diff=false"), ["--no-diff"]);
+  assert.deepEqual(normal("-diff=true"), ["--diff"]);
 });

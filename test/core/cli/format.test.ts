@@ -14,7 +14,7 @@ import {
   timeDifference,
 } from "../../../core/cli/format.js";
 import { jsonFrames } from "../../../core/cli/json-frames.js";
-import { nextLaunch } from "../../../core/cli/next-launch.js";
+import { nextLaunch } from "../../../core/jobspec/next-launch.js";
 
 test("columns are aligned two spaces apart and nothing follows the last", () => {
   assert.equal(

@@ -124,7 +124,7 @@ export async function runCommand(
   inherit(program, program);
   const booleans = new Set(
     commandsOf(program).flatMap((command) =>
-      command.options.filter((o) => o.isBoolean()).map((o) => o.name()),
+      command.options.filter((o) => o.isBoolean() || o.negate).map((o) => o.name()),
     ),
   );
   try {

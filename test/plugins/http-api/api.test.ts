@@ -199,6 +199,59 @@ test("a registration passes on what the body and the query say", async () => {
   assert.equal(requests.length, 1);
 });
 
+test("a plan passes on the job and whether its difference is wanted", async () => {
+  const requests: unknown[] = [];
+  const plan = async (request: object) => {
+    requests.push(request);
+    return { Index: 7, CreatedEvals: null } as never;
+  };
+  await using api = await startApi({ endpoints: { jobs: { plan } } });
+  for (const method of ["PUT", "POST"]) {
+    const answer = await api.send(method, "/v1/job/a%2Fb/plan?namespace=dev", {
+      Job: { ID: "a/b" },
+      Diff: method === "PUT",
+      PolicyOverride: true,
+    });
+    assert.equal(answer.status, 200);
+    assert.equal(answer.headers.get("x-nomad-index"), "7");
+  }
+  assert.deepEqual(requests, [
+    { job: { ID: "a/b" }, namespace: "dev", diff: true },
+    { job: { ID: "a/b" }, namespace: "dev", diff: false },
+  ]);
+  const refusals: [body: unknown, text: RegExp][] = [
+    [{}, /^Job must be specified$/],
+    [{ Job: {} }, /^Job must have a valid ID$/],
+    [{ Job: { ID: "c" } }, /^Job ID does not match$/],
+    ["", /^Request body is empty$/],
+  ];
+  for (const [refused, text] of refusals) {
+    const response = await api.send("PUT", "/v1/job/a%2Fb/plan", refused);
+    assert.equal(response.status, 400);
+    assert.match(await response.text(), text);
+  }
+  assert.equal((await api.get("/v1/job/web/plan")).status, 405);
+  assert.equal(requests.length, 2);
+});
+
+test("versions are compared only where their differences are asked for", async () => {
+  const state = new FakeState();
+  state.jobs.push(web);
+  const asked: number[] = [];
+  const diffVersions = (versions: readonly Job[]) => {
+    asked.push(versions.length);
+    return [{ ID: "web" }] as never;
+  };
+  await using api = await startApi({ state, endpoints: { jobs: { diffVersions } } });
+  const diffs = async (query: string): Promise<unknown> =>
+    ((await (await api.get(`/v1/job/web/versions${query}`)).json()) as { Diffs: unknown }).Diffs;
+  assert.equal(await diffs(""), null);
+  assert.equal(await diffs("?diffs=false"), null);
+  assert.deepEqual(asked, []);
+  assert.deepEqual(await diffs("?diffs=true"), [{ ID: "web" }]);
+  assert.deepEqual(asked, [1]);
+});
+
 test("an unexpected failure is 500 with its text, logged with the request", async () => {
   const register = async () => {
     throw new Error("disk on fire");

@@ -8,11 +8,13 @@ import {
   type Evaluation,
   type FileFrame,
   type Job,
+  type JobPlanResponse,
   type JobSummary,
   type Node,
   RemoteError,
   StateTable,
 } from "@drover/plugin-sdk";
+import { diffVersions } from "../../../core/jobspec/index.js";
 import { FakeState } from "./fake-state.js";
 import { type Api, type ApiOptions, startApi } from "./harness.js";
 import { type Exchange, exchange } from "./recordings.js";
@@ -94,16 +96,19 @@ async function compareAll(recordings: readonly Exchange[], options: ApiOptions =
 const get = (file: string, path: string, nth = 0) => exchange(file, "GET", path, nth);
 
 test("single objects are answered exactly as recorded, their own index in the header", () =>
-  compareAll([
-    get("jobs.http", "/v1/job/web"),
-    get("jobs.http", "/v1/job/web/summary"),
-    get("jobs.http", "/v1/job/toobig/summary"),
-    get("jobs.http", "/v1/job/web/versions?diffs=true"),
-    get("allocations.http", `/v1/allocation/${ALLOC}`),
-    get("evaluations.http", `/v1/evaluation/${EVAL}`),
-    get("nodes.http", `/v1/node/${NODE}`),
-    get("deployments.http", `/v1/deployment/${DEPLOYMENT}`),
-  ]));
+  compareAll(
+    [
+      get("jobs.http", "/v1/job/web"),
+      get("jobs.http", "/v1/job/web/summary"),
+      get("jobs.http", "/v1/job/toobig/summary"),
+      get("jobs.http", "/v1/job/web/versions?diffs=true"),
+      get("allocations.http", `/v1/allocation/${ALLOC}`),
+      get("evaluations.http", `/v1/evaluation/${EVAL}`),
+      get("nodes.http", `/v1/node/${NODE}`),
+      get("deployments.http", `/v1/deployment/${DEPLOYMENT}`),
+    ],
+    { endpoints: { jobs: { diffVersions } } },
+  ));
 
 test("lists are answered exactly as recorded, their table's index in the header", () =>
   compareAll([
@@ -199,6 +204,8 @@ test("writes carry their index in the header and answer as the endpoint does", a
   const writes = [
     exchange("jobs.http", "POST", "/v1/jobs"),
     exchange("jobs.http", "POST", "/v1/job/web/evaluate"),
+    exchange("jobs.http", "POST", "/v1/job/web/plan", 1),
+    exchange("jobs.http", "POST", "/v1/job/toobig/plan"),
     exchange("jobs.http", "DELETE", "/v1/job/nope"),
     exchange("nodes.http", "POST", `/v1/node/${NODE}/eligibility`),
     exchange("nodes.http", "POST", `/v1/node/${NODE}/evaluate`),
@@ -214,6 +221,17 @@ test("writes carry their index in the header and answer as the endpoint does", a
       jobs: {
         register: async () => answerOf("jobs.http", "POST", "/v1/jobs"),
         evaluate: async () => answerOf("jobs.http", "POST", "/v1/job/web/evaluate"),
+        plan: async ({ job }) => {
+          const { ID } = job as Job;
+          const answer = answerOf("jobs.http", "POST", `/v1/job/${ID}/plan`, ID === "web" ? 1 : 0);
+          const { CreatedEvals } = answer as JobPlanResponse;
+          // In the core every evaluation has its indexes, also one that was never written.
+          const indexes = { CreateIndex: 0, ModifyIndex: 0, SnapshotIndex: 77 };
+          return {
+            ...(answer as JobPlanResponse),
+            CreatedEvals: CreatedEvals?.map((each) => ({ ...each, ...indexes })) ?? null,
+          };
+        },
         deregister: async () => answerOf("jobs.http", "DELETE", "/v1/job/nope"),
         validate: async () => answerOf("jobs.http", "POST", "/v1/validate/job"),
         parse: async () => answerOf("jobs.http", "POST", "/v1/jobs/parse"),

@@ -1,6 +1,6 @@
 /** When a periodic job launches next. */
 import type { PeriodicConfig } from "@drover/plugin-sdk";
-import { type CronSchedule, parseCron } from "../jobspec/index.js";
+import { type CronSchedule, parseCron } from "./cron.js";
 
 const DAY = 86_400_000;
 /** Far enough for a 29th of February on a certain weekday. */
