@@ -15,6 +15,10 @@ const BENCHMARKS: Readonly<Record<string, { readonly module: string; readonly ab
     about:
       "jobs submitted to allocations committed, through the durable log (--nodes 5000 --jobs 50 --count 1000 --type service --spread rack)",
   },
+  growth: {
+    module: "./growth.js",
+    about: "the same load on clusters of several sizes (--sizes 500,5000,20000 --draw docs/growth.svg)",
+  },
   "node-loss": {
     module: "./node-loss.js",
     about:
