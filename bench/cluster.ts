@@ -66,6 +66,7 @@ class EvaluationTimes implements Metrics {
 
 export interface Load {
   readonly jobs: number;
+  /** Allocations of each job; of a type that runs on every node there are as many as nodes. */
   readonly count: number;
   readonly type: string;
   /** Attribute of the nodes' metadata. */
@@ -152,7 +153,7 @@ export class ClusterUnderLoad {
 
   /** Submits jobs and waits until everything they ask for is committed. */
   async schedule(load: Load): Promise<Scheduled> {
-    const total = load.jobs * load.count;
+    const total = load.jobs * (isEverywhere(load.type) ? this.#nodes.length : load.count);
     const tenths: number[] = [];
     const delays = monitorEventLoopDelay({ resolution: 1 });
     this.times.values.length = 0;
@@ -339,6 +340,10 @@ export class ClusterUnderLoad {
   }
 }
 
+function isEverywhere(type: string): boolean {
+  return type === "system" || type === "sysbatch";
+}
+
 function benchNode(i: number, cpu: number): Node {
   const node = paperNode({ Meta: { rack: `r${i % RACKS}` } });
   return {
@@ -353,7 +358,8 @@ function benchNode(i: number, cpu: number): Node {
 }
 
 function benchJob(id: string, load: Load): object {
-  return paperJob(id, load.count, TASK.cpu, {
+  const count = isEverywhere(load.type) ? 1 : load.count;
+  return paperJob(id, count, TASK.cpu, {
     Type: load.type,
     Constraints: [
       { LTarget: "${attr.kernel.name}", Operand: "=", RTarget: "linux" },
@@ -365,7 +371,7 @@ function benchJob(id: string, load: Load): object {
     TaskGroups: [
       {
         Name: "g",
-        Count: load.count,
+        Count: count,
         EphemeralDisk: { SizeMB: TASK.disk },
         Tasks: [
           {

@@ -5,7 +5,7 @@
 import { parseArgs } from "node:util";
 import { ClusterUnderLoad } from "./cluster.js";
 
-/** `--nodes N --jobs N --count N [--type service|batch] [--spread ATTRIBUTE]`. */
+/** `--nodes N --jobs N --count N [--type service|batch|system|sysbatch] [--spread ATTRIBUTE]`. */
 export async function run(args: string[]): Promise<object> {
   const { values } = parseArgs({
     args,

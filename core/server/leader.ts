@@ -56,6 +56,8 @@ export interface LeaderParts {
 export class Leadership {
   #leading = false;
   #unblockFailed: NodeJS.Timeout | undefined;
+  /** Computed classes by node; a node gets another one only when it registers. */
+  readonly #classes = new Map<string, string>();
   #unsubscribe: (() => void) | undefined;
 
   constructor(private readonly parts: LeaderParts) {
@@ -165,6 +167,7 @@ export class Leadership {
     if (!this.#leading) return;
     this.#leading = false;
     clearInterval(this.#unblockFailed);
+    this.#classes.clear();
     const { planQueue, heartbeats, log } = this.parts;
     planQueue.setEnabled(false);
     this.#pauseScheduling();
@@ -275,6 +278,7 @@ export class Leadership {
   }
 
   #nodeGone(nodeId: string): void {
+    this.#classes.delete(nodeId);
     this.parts.heartbeats.clear(nodeId);
     const obsolete = this.parts.blocked.untrackNode(nodeId);
     if (obsolete.length > 0) this.#cancel(obsolete, "node is gone");
@@ -288,20 +292,28 @@ export class Leadership {
   #capacityOf(nodeId: string, index: number): void {
     using snapshot = this.parts.state.snapshot();
     const node = snapshot.node(nodeId);
-    if (node !== null) this.parts.blocked.unblock(nodeId, node.ComputedClass, index);
+    if (node === null) return;
+    this.#classes.set(nodeId, node.ComputedClass);
+    this.parts.blocked.unblock(nodeId, node.ComputedClass, index);
   }
 
   #capacityOfAll(allocationIds: readonly string[], index: number): void {
     using snapshot = this.parts.state.snapshot();
-    const nodes = new Set<string>();
+    const nodes = new Map<string, string>();
     for (const id of allocationIds) {
       const allocation = snapshot.allocation(id);
-      if (allocation !== null) nodes.add(allocation.NodeID);
+      if (allocation === null || nodes.has(allocation.NodeID)) continue;
+      const computedClass = this.#classOf(snapshot, allocation.NodeID);
+      if (computedClass !== undefined) nodes.set(allocation.NodeID, computedClass);
     }
-    for (const id of nodes) {
-      const node = snapshot.node(id);
-      if (node !== null) this.parts.blocked.unblock(id, node.ComputedClass, index);
-    }
+    this.parts.blocked.unblockNodes(nodes, index);
+  }
+
+  /** A node's computed class, read once: rows of nodes are large, and capacity changes thousands of times a second. */
+  #classOf(snapshot: StateSnapshot, nodeId: string): string | undefined {
+    const known = this.#classes.get(nodeId) ?? snapshot.node(nodeId)?.ComputedClass;
+    if (known !== undefined) this.#classes.set(nodeId, known);
+    return known;
   }
 
   /** Cancels blocked evaluations that a newer one of the same job replaced. */
