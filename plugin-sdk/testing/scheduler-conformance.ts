@@ -1,7 +1,6 @@
 /** The conformance kit that every scheduler of jobs with counted groups must pass. */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import type { Placer, Scheduler } from "../contracts/scheduler.js";
 import {
   EvalStatus,
   type Evaluation,
@@ -11,16 +10,12 @@ import {
   serverTerminal,
 } from "../domain/index.js";
 import { makeEvaluation, makeGroup, makeJob, makeNode, makeTask } from "./fixtures.js";
-import type { PlacerScope } from "./scan-placer.js";
-import { SchedulerHarness, type SchedulerHarnessOptions, type SchedulerRun } from "./scheduler.js";
-
-/** The scheduler under test. */
-export interface SchedulerSubject {
-  /** The scheduler, as a thread would make it. */
-  create(): Scheduler;
-  /** The placer it is given; default `ScanPlacer`. */
-  readonly placer?: (scope: PlacerScope) => Placer;
-}
+import {
+  SchedulerHarness,
+  type SchedulerHarnessOptions,
+  type SchedulerRun,
+  type SchedulerSubject,
+} from "./scheduler.js";
 
 /**
  * Registers the cases that every scheduler of jobs with counted groups must pass, whatever it optimises for: it ends each

@@ -31,6 +31,14 @@ export interface SchedulerHarnessOptions {
   readonly now?: number;
 }
 
+/** The scheduler under test. */
+export interface SchedulerSubject {
+  /** The scheduler, as a thread would make it. */
+  create(): Scheduler;
+  /** The placer it is given; default `ScanPlacer`. */
+  readonly placer?: (scope: PlacerScope) => Placer;
+}
+
 /** What a scheduler did about one evaluation. */
 export interface SchedulerRun {
   readonly plans: Plan[];
