@@ -17,12 +17,12 @@ import { failedNodes, nextTracker } from "./reschedule.js";
 import { newAllocation, updatedInPlace } from "./rows.js";
 
 /** Health of a canary that its node has not decided on. */
-const NEW_CANARY: AllocDeploymentStatus = {
+const NEW_CANARY: AllocDeploymentStatus = Object.freeze({
   Canary: true,
   Healthy: null,
   ModifyIndex: 0,
   Timestamp: "0001-01-01T00:00:00Z",
-};
+});
 
 export interface PlanFillerOptions {
   readonly context: SchedulerContext;

@@ -6,5 +6,6 @@ export * from "./memory-state.js";
 export * from "./quiet.js";
 export * from "./scan-placer.js";
 export * from "./scheduler.js";
+export * from "./scheduler-conformance.js";
 export * from "./system-scheduler.js";
 export * from "./task-driver.js";
