@@ -18,6 +18,8 @@ import {
 import type { Command, StateStore } from "../state/index.js";
 import { CommandType, PlanBlock } from "../state/index.js";
 import { type CommandLog, unixNanos } from "./command-log.js";
+import type { DeploymentWatcher } from "./deployments/watcher.js";
+import type { NodeDrainer } from "./drains/drainer.js";
 import type { BlockedEvals } from "./evaluations/blocked-evals.js";
 import { type EvalBroker, FAILED_QUEUE } from "./evaluations/eval-broker.js";
 import type { GarbageCollector } from "./garbage/garbage-collector.js";
@@ -43,6 +45,8 @@ export interface LeaderParts {
   readonly heartbeats: Heartbeats;
   readonly assignments: Assignments;
   readonly garbage: GarbageCollector;
+  readonly deployments: DeploymentWatcher;
+  readonly drainer: NodeDrainer;
   /** Settings of the schedulers in a cluster that has none yet. */
   readonly initialSettings: SchedulerSettings;
   readonly log: Logger;
@@ -97,8 +101,14 @@ export class Leadership {
     if (isPaused) log.warn({ term }, PAUSED);
     else this.#resumeScheduling(snapshot);
     const nodes: string[] = [];
-    for (const node of snapshot.nodes()) if (node.Status !== "down") nodes.push(node.ID);
+    const draining: string[] = [];
+    for (const node of snapshot.nodes()) {
+      if (node.Status !== "down") nodes.push(node.ID);
+      if (node.DrainStrategy !== null) draining.push(node.ID);
+    }
     heartbeats.enable(nodes);
+    this.parts.deployments.enable(snapshot);
+    this.parts.drainer.enable(draining);
     this.#unblockFailed = setInterval(() => blocked.unblockFailed(), UNBLOCK_FAILED_INTERVAL);
     this.#unblockFailed.unref();
     this.parts.garbage.start();
@@ -173,12 +183,16 @@ export class Leadership {
     this.#pauseScheduling();
     heartbeats.disable();
     this.parts.garbage.stop();
+    this.parts.deployments.disable();
+    this.parts.drainer.disable();
     log.info({}, "cluster leadership lost");
   }
 
   /** Keeps the trackers current; `index` is that of the command. */
   #committed(command: Command, index: number): void {
     if (!this.#leading) return;
+    this.parts.deployments.committed(command);
+    this.parts.drainer.committed(command);
     switch (command.type) {
       case CommandType.EvaluationUpdate:
         this.#track(command.payload.Evaluations);
@@ -203,6 +217,15 @@ export class Leadership {
       case CommandType.NodeUpdateEligibility:
         this.#track(command.payload.Evaluations);
         if (command.payload.Eligibility === "eligible") this.#capacityOf(command.payload.NodeID, index);
+        break;
+      case CommandType.NodeUpdateDrain:
+        this.#track(command.payload.Evaluations);
+        if (command.payload.MarkEligible) this.#capacityOf(command.payload.NodeID, index);
+        break;
+      case CommandType.DeploymentStatusUpdate:
+      case CommandType.DeploymentPromote:
+      case CommandType.DeploymentAllocHealth:
+        if (command.payload.Evaluation !== null) this.#track([command.payload.Evaluation]);
         break;
       case CommandType.NodeDeregister:
         this.#track(command.payload.Evaluations);

@@ -11,12 +11,15 @@ import type {
 } from "@drover/plugin-sdk";
 import { JobType } from "@drover/plugin-sdk";
 import { Allocations } from "../rpc/endpoints/allocations.js";
+import { Deployments } from "../rpc/endpoints/deployments.js";
 import { Jobs } from "../rpc/endpoints/jobs.js";
 import { Nodes } from "../rpc/endpoints/nodes.js";
 import { Operator } from "../rpc/endpoints/operator.js";
 import { Status } from "../rpc/endpoints/status.js";
 import { CommandType, StateFsm, type StateStore } from "../state/index.js";
 import { CommandLog, unixNanos } from "./command-log.js";
+import { DeploymentWatcher } from "./deployments/watcher.js";
+import { NodeDrainer } from "./drains/drainer.js";
 import { DryRuns } from "./dry-runs.js";
 import { BlockedEvals } from "./evaluations/blocked-evals.js";
 import { DEFAULT_BROKER_OPTIONS, EvalBroker } from "./evaluations/eval-broker.js";
@@ -123,6 +126,8 @@ export class Server {
       log,
       metrics,
     });
+    const deployments = new DeploymentWatcher(state, commands, log, metrics);
+    const drainer = new NodeDrainer(state, commands, log, metrics);
     this.joinTokens = new JoinTokenIssuer(commands, transport);
     this.tables = new PluginTables(state, commands);
     this.#agents = new Agents(state, commands, heartbeats, assignments, log, metrics);
@@ -136,6 +141,8 @@ export class Server {
       heartbeats,
       assignments,
       garbage,
+      deployments,
+      drainer,
       initialSettings: config.default_scheduler_config,
       log,
       metrics,
@@ -166,6 +173,7 @@ export class Server {
       jobs: new Jobs(state, commands, parts.hooks, parts.types, dryRuns, log),
       nodes: new Nodes(state, commands, transport),
       allocations: new Allocations(state, commands),
+      deployments: new Deployments(state, commands),
       operator: new Operator(state, commands, this.joinTokens, broker, garbage),
       status: new Status(consensus, broker, blocked, agent),
     };
@@ -181,6 +189,8 @@ export class Server {
       metrics.gauge("nomad.blocked_evals.total_quota_limit", waiting.quota);
       metrics.gauge("nomad.plan.queue_depth", applier.queue.depth);
       metrics.gauge("nomad.heartbeat.active", heartbeats.active);
+      metrics.gauge("drover.deployments.active", deployments.active);
+      metrics.gauge("drover.drains.active", drainer.active);
       metrics.gauge("nomad.state.index", state.index());
     });
   }
