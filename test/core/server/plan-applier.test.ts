@@ -136,11 +136,13 @@ describe("the plan applier", () => {
     consensus.held = [];
     const first = applier.submit(plan((to) => placeAllocation(to, allocation(3_000))));
     const second = applier.submit(plan((to) => placeAllocation(to, allocation(3_000))));
-    // The second is answered without waiting for the commit of the first.
+    await eventually("the first is proposed", () => consensus.held!.length === 1);
+    consensus.release();
+    const done = await first;
+    assert.deepEqual(done.refused, []);
     const refused = await second;
     assert.deepEqual(refused.refused, [node.ID]);
-    consensus.release();
-    assert.deepEqual((await first).refused, []);
+    assert.ok(refused.refreshIndex >= done.index, "the state to look at shows what took the room");
     using snapshot = machine.store.snapshot();
     assert.ok(nodeFits(snapshot.node(node.ID)!, snapshot.allocationsByNode(node.ID)).fits);
     const third = await applier.submit(plan((to) => placeAllocation(to, allocation(900))));
