@@ -24,6 +24,10 @@ const BENCHMARKS: Readonly<Record<string, { readonly module: string; readonly ab
     about:
       "a node dies: until its allocations are placed elsewhere (--nodes 5000 --jobs 100 --count 1000 --node-cpu 20000 --algorithm binpack)",
   },
+  reconcile: {
+    module: "./reconcile.js",
+    about: "what has to change of a job's allocations (--nodes 5000 --allocs 10000 --runs 25)",
+  },
   scheduling: {
     module: "./scheduling.js",
     about: "placements a second on the node columns (--nodes 5000 --allocs 10000)",
