@@ -84,6 +84,8 @@ export interface BenchServerOptions {
   /** Scheduler plugins beside the built-in ones. */
   readonly plugins?: readonly CheckedScheduler[];
   readonly rules?: SchedulerRules;
+  /** In place of the usual class. */
+  readonly catalog?: typeof SchedulerCatalog;
   /** Of the agent's `server` block. */
   readonly server?: Partial<ServerConfiguration>;
 }
@@ -149,7 +151,7 @@ export class BenchServer<C extends Consensus = SingleConsensus> {
       state: this.state,
       hooks,
       sinks,
-      schedulers: new SchedulerCatalog(plugins, options.rules ?? {}),
+      schedulers: new (options.catalog ?? SchedulerCatalog)(plugins, options.rules ?? {}),
       types: plugins.flatMap(({ types }) => types),
       log: parts?.log ?? quietLogger,
       metrics: parts?.metrics ?? quietMetrics,
