@@ -67,7 +67,8 @@ class Cell {
   all(): Candidates {
     const candidates = new Candidates(this.length);
     const { status } = this.#columns;
-    for (let row = 0; row < this.length; row++) if ((status[row]! & NodeStatusBit.InUse) !== 0) candidates.add(row);
+    for (let row = 0; row < this.length; row++)
+      if ((status[row]! & NodeStatusBit.InUse) !== 0) candidates.add(row);
     return candidates;
   }
 }
@@ -102,7 +103,10 @@ const sumOf = (reasons: Readonly<Record<string, number>>): number =>
 function conformsInName(create: () => { readonly name: string; readonly applies?: string }): void {
   it("has a name that jobs can write, and says when it applies", () => {
     const { name, applies = "always" } = create();
-    assert.ok(isPartName(name), `${JSON.stringify(name)} has other characters than letters, digits, ".", "_" and "-"`);
+    assert.ok(
+      isPartName(name),
+      `${JSON.stringify(name)} has other characters than letters, digits, ".", "_" and "-"`,
+    );
     assert.ok(["always", "named"].includes(applies), `applies is ${applies}`);
   });
 }

@@ -13,7 +13,9 @@ function maintenanceFilter({ attribute, lead_minutes }, now) {
       // One look a distinct window; nodes are maintained in groups.
       const closed = columns.values(attribute).map((window) => {
         const [, from, to] = WINDOW.exec(window ?? "") ?? [];
-        return from !== undefined && time >= Date.parse(from) - lead_minutes * 60_000 && time < Date.parse(to);
+        return (
+          from !== undefined && time >= Date.parse(from) - lead_minutes * 60_000 && time < Date.parse(to)
+        );
       });
       const codes = columns.codes(attribute);
       let removed = 0;
@@ -35,5 +37,6 @@ export default definePlugin({
     lead_minutes: z.number().min(0).default(30),
   }),
   provides: [NodeFilter],
-  register: (container, config) => void container.registerInstance(NodeFilter, maintenanceFilter(config, Date.now)),
+  register: (container, config) =>
+    void container.registerInstance(NodeFilter, maintenanceFilter(config, Date.now)),
 });
