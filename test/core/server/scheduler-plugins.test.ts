@@ -29,27 +29,27 @@ ${body}`,
 
 let serial = 0;
 
-/** A plugin whose scheduler of type `sysbatch` does with a job what the body of its `meta.case` says, of `process(context)`. */
+/** A plugin whose scheduler of type `night` does with a job what the body of its `meta.case` says, of `process(context)`. */
 function schedulerPlugin(cases: readonly (readonly [name: string, body: string])[]): CheckedScheduler {
   const name = `stranger-${++serial}`;
   const bodies = cases.map(([key, body]) => `${JSON.stringify(key)}: async (context) => { ${body} }`);
   const module = pluginFile(
     name,
-    `const built = genericScheduler({ type: "sysbatch", batch: true });
+    `const built = genericScheduler({ type: "night", batch: true });
 const cases = { ${bodies.join(",\n")} };
 export default definePlugin({
   name: "${name}",
   provides: [Scheduler],
   register(container) {
     container.registerInstance(Scheduler, {
-      type: "sysbatch",
+      type: "night",
       process: (context) =>
         cases[context.state.job(context.evaluation.Namespace, context.evaluation.JobID).Meta.case](context),
     });
   },
 });`,
   );
-  return { plugin: name, module: { module, config: {} }, types: ["sysbatch"], filters: [], scorers: [] };
+  return { plugin: name, module: { module, config: {} }, types: ["night"], filters: [], scorers: [] };
 }
 
 interface Part extends OfferedPart {
@@ -109,7 +109,7 @@ async function submit(server: BenchServer, job: object): Promise<string> {
 
 /** A job of the plugin's scheduler. */
 const strange = (what: string): object =>
-  paperJob(`strange ${what}`.replaceAll(/[^a-z]+/g, "-"), 1, 100, { Type: "sysbatch", Meta: { case: what } });
+  paperJob(`strange ${what}`.replaceAll(/[^a-z]+/g, "-"), 1, 100, { Type: "night", Meta: { case: what } });
 
 async function ended(server: BenchServer, id: string): Promise<Evaluation> {
   let found: Evaluation | null = null;
@@ -173,7 +173,7 @@ describe("a scheduler plugin that fails", () => {
   const plugin = schedulerPlugin(failures.map(([what, body]) => [what, body]));
   let server: BenchServer;
   before(async () => {
-    server = await bench({ plugins: [plugin], rules: { sysbatch: deadline(1_000) } });
+    server = await bench({ plugins: [plugin], rules: { night: deadline(1_000) } });
   });
   after(() => server.stop());
   for (const [what, , reason] of failures) {
@@ -242,7 +242,7 @@ test("who shared a thread with an evaluation that ended it is delivered again, a
   // A delivery limit of one: a delivery that counted would be the last.
   const server = await bench({
     plugins: [plugin],
-    rules: { sysbatch: deadline(1_500) },
+    rules: { night: deadline(1_500) },
     catalog: TrustingCatalog,
   });
   t.after(() => server.stop());
