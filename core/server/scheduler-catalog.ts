@@ -1,7 +1,7 @@
 /** What the loaded plugins can schedule, filter and score, and which of it concerns a job. */
 import type { AdmissionHook, Evaluation, Job, OfferedPart, SchedulerRules } from "@drover/plugin-sdk";
 import { parseScorer, type Selection, selectParts, unknownPart } from "@drover/plugin-sdk/scheduling";
-import { type CheckedScheduler, isBuiltinModule } from "../kernel/index.js";
+import { type CheckedScheduler, isBuiltinModule, PluginError } from "../kernel/index.js";
 
 /** Something wrong in the operator's `scheduler` blocks. */
 export interface RuleProblem {
@@ -25,7 +25,7 @@ export class SchedulerCatalog {
   readonly #filters = new Map<string, Owned>();
   readonly #scorers = new Map<string, Owned>();
 
-  /** Throws an Error where two plugins bring the same thing. */
+  /** Throws `PluginError` where two plugins bring the same thing. */
   constructor(
     readonly plugins: readonly CheckedScheduler[],
     readonly rules: SchedulerRules,
@@ -40,7 +40,8 @@ export class SchedulerCatalog {
       ) => {
         const other = map.get(key);
         if (other !== undefined)
-          throw new Error(
+          throw new PluginError(
+            plugin,
             `plugins "${other.plugin}" and "${plugin}" both ${what} "${key}"; switch one of them off`,
           );
         map.set(key, { ...one, plugin });
