@@ -392,7 +392,7 @@ export class Leadership {
             {
               ...evaluation,
               Status: EvalStatus.Failed,
-              StatusDescription: "evaluation reached delivery limit",
+              StatusDescription: deliveryLimit(broker.lastFailure(evaluation.ID)),
               NextEval: followUp.ID,
             },
             followUp,
@@ -427,5 +427,9 @@ export class Leadership {
       });
   }
 }
+
+/** What is said of an evaluation that was delivered too often, with why the last delivery failed. */
+const deliveryLimit = (why: string | undefined): string =>
+  `evaluation reached delivery limit${why === undefined ? "" : `: ${why}`}`;
 
 const text = (error: unknown): string => (error instanceof Error ? error.message : String(error));

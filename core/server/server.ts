@@ -6,7 +6,6 @@ import type {
   EventSink,
   Logger,
   Metrics,
-  SchedulerModule,
   ServerEndpoints,
 } from "@drover/plugin-sdk";
 import { JobType } from "@drover/plugin-sdk";
@@ -32,6 +31,7 @@ import { Heartbeats } from "./nodes/heartbeats.js";
 import { JoinTokenIssuer } from "./nodes/join-tokens.js";
 import { PlanApplier } from "./plans/plan-applier.js";
 import { PluginTables } from "./replicated-state.js";
+import type { SchedulerCatalog } from "./scheduler-catalog.js";
 import { SchedulerPool, type SchedulerRequests } from "./scheduler-pool.js";
 
 /** Milliseconds that nodes have to be heard again after a change of leader. */
@@ -44,8 +44,8 @@ export interface ServerParts {
   readonly state: StateStore;
   readonly hooks: readonly AdmissionHook[];
   readonly sinks: readonly EventSink[];
-  readonly schedulers: readonly SchedulerModule[];
-  /** Job types that those schedulers handle. */
+  readonly schedulers: SchedulerCatalog;
+  /** Job types that those schedulers handle and that are not switched off. */
   readonly types: readonly string[];
   readonly log: Logger;
   readonly metrics: Metrics;
@@ -155,9 +155,14 @@ export class Server {
               types: [...parts.types, JobType.Core],
               statePath: state.path,
               columns: state.columns,
-              modules: parts.schedulers,
+              catalog: parts.schedulers,
+              deadline: config.eval_nack_timeout / 2,
               index: () => state.index(),
               cutoffs: (evaluation) => garbage.cutoffs(evaluation),
+              job: (namespace, id) => {
+                using snapshot = state.snapshot();
+                return snapshot.job(namespace, id);
+              },
             },
             broker,
             schedulerRequests(commands, applier, broker, garbage),
@@ -170,7 +175,14 @@ export class Server {
     const dryRuns =
       pool === undefined ? undefined : new DryRuns((task) => pool.dryRun(task), config.num_schedulers);
     this.endpoints = {
-      jobs: new Jobs(state, commands, parts.hooks, parts.types, dryRuns, log),
+      jobs: new Jobs(
+        state,
+        commands,
+        [...parts.hooks, parts.schedulers.admissionHook()],
+        parts.types,
+        dryRuns,
+        log,
+      ),
       nodes: new Nodes(state, commands, transport),
       allocations: new Allocations(state, commands),
       deployments: new Deployments(state, commands),

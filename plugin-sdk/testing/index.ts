@@ -3,6 +3,7 @@ export * from "./consensus.js";
 export * from "./eventually.js";
 export * from "./fixtures.js";
 export * from "./memory-state.js";
+export * from "./placement-parts.js";
 export * from "./quiet.js";
 export * from "./scan-placer.js";
 export * from "./scheduler.js";
