@@ -71,6 +71,8 @@ export interface Load {
   readonly type: string;
   /** Attribute of the nodes' metadata. */
   readonly spread?: string;
+  /** Dynamic ports of each group. */
+  readonly ports?: number;
 }
 
 /** What a load took. Times in milliseconds unless named otherwise. */
@@ -373,6 +375,9 @@ function benchJob(id: string, load: Load): object {
         Name: "g",
         Count: count,
         EphemeralDisk: { SizeMB: TASK.disk },
+        ...(load.ports === undefined || load.ports === 0
+          ? {}
+          : { Networks: [{ DynamicPorts: Array.from({ length: load.ports }, (_, i) => ({ Label: `p${i}` })) }] }),
         Tasks: [
           {
             Name: "t",
