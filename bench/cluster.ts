@@ -377,7 +377,11 @@ function benchJob(id: string, load: Load): object {
         EphemeralDisk: { SizeMB: TASK.disk },
         ...(load.ports === undefined || load.ports === 0
           ? {}
-          : { Networks: [{ DynamicPorts: Array.from({ length: load.ports }, (_, i) => ({ Label: `p${i}` })) }] }),
+          : {
+              Networks: [
+                { DynamicPorts: Array.from({ length: load.ports }, (_, i) => ({ Label: `p${i}` })) },
+              ],
+            }),
         Tasks: [
           {
             Name: "t",

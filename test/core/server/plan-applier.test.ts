@@ -20,7 +20,7 @@ import { CommandLog } from "../../../core/server/command-log.js";
 import type { EvalBroker } from "../../../core/server/evaluations/eval-broker.js";
 import { PlanApplier } from "../../../core/server/plans/plan-applier.js";
 import { type Command, CommandType } from "../../../core/state/index.js";
-import { packPlan } from "../../../core/state/read/index.js";
+import { packPlan, SharedNodeColumns } from "../../../core/state/read/index.js";
 import {
   type Machine,
   makeAllocation,
@@ -147,6 +147,13 @@ describe("the plan applier", () => {
     assert.ok(nodeFits(snapshot.node(node.ID)!, snapshot.allocationsByNode(node.ID)).fits);
     const third = await applier.submit(plan((to) => placeAllocation(to, allocation(900))));
     assert.deepEqual(third.refused, [], "what was under way is counted once, by the state");
+  });
+
+  it("does not go by what a thread wrote into the shared columns", async () => {
+    const columns = new SharedNodeColumns(machine.store.columns);
+    columns.cpuTotal[columns.row(node.ID)!] = 1e9;
+    const refused = await applier.submit(plan((to) => placeAllocation(to, allocation(9_000))));
+    assert.deepEqual(refused.refused, [node.ID]);
   });
 
   it("lets a plan that must look at a whole node wait for those under way there", async () => {
