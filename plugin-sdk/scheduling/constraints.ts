@@ -13,8 +13,11 @@ import { parseVersion, parseVersionConstraint, type VersionGrammar } from "./ver
 /** Whether a left side (undefined: the node has no such attribute) satisfies an operand with its right side. */
 export type Matcher = (left: string | undefined) => boolean;
 
-/** Milliseconds a regular expression may take on one value; a job must not be able to hold up the scheduler. */
-const REGEXP_TIMEOUT = 50;
+/**
+ * Milliseconds a regular expression may take on one value; a job must not be able to hold up the scheduler. The second, for
+ * another try, is for a machine so busy that the thread wasn't run meanwhile.
+ */
+const REGEXP_TIMEOUTS = [50, 500];
 
 /** Key of `AllocMetric.ConstraintFiltered`: "${attr.kernel.name} = linux". */
 export function constraintText(constraint: Constraint): string {
@@ -150,7 +153,8 @@ function never(): boolean {
   return false;
 }
 
-function ordered(operand: string, order: number): boolean {
+/** Whether an order (below, equal to or above 0) satisfies `<`, `<=`, `>` or `>=`. */
+export function ordered(operand: string, order: number): boolean {
   switch (operand) {
     case "<":
       return order < 0;
@@ -199,18 +203,29 @@ const regexpTest = new Script("pattern.test(text)");
 function regexpMatcher(text: string): Matcher {
   const pattern = compileRegexp(text);
   if (pattern === null) return never;
+  let endless = false;
   return (left) => {
-    if (left === undefined) return false;
-    regexpSandbox.pattern = pattern;
-    regexpSandbox.text = left;
-    try {
-      return regexpTest.runInContext(regexpSandbox, { timeout: REGEXP_TIMEOUT }) === true;
-    } catch (error) {
-      // A pattern that backtracks without end: not matching is the answer that places nothing wrongly.
-      if ((error as NodeJS.ErrnoException).code === "ERR_SCRIPT_EXECUTION_TIMEOUT") return false;
-      throw error;
+    if (left === undefined || endless) return false;
+    for (const timeout of REGEXP_TIMEOUTS) {
+      const matches = matchesWithin(pattern, left, timeout);
+      if (matches !== null) return matches;
     }
+    // It backtracks without end: not matching is the answer that places nothing wrongly, and nobody asks it again.
+    endless = true;
+    return false;
   };
+}
+
+/** Null when it took longer. */
+function matchesWithin(pattern: RegExp, text: string, timeout: number): boolean | null {
+  regexpSandbox.pattern = pattern;
+  regexpSandbox.text = text;
+  try {
+    return regexpTest.runInContext(regexpSandbox, { timeout }) === true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ERR_SCRIPT_EXECUTION_TIMEOUT") return null;
+    throw error;
+  }
 }
 
 /** Null when the pattern can't be read. Leading flags of Go's syntax, `(?i)`, become JavaScript's. */
