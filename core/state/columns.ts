@@ -12,7 +12,13 @@ import {
   NodeStatus,
   NodeStatusBit,
 } from "@drover/plugin-sdk";
-import { allocationUse, nodeCapacity, type ResourceUse, sumUse } from "@drover/plugin-sdk/scheduling";
+import {
+  allocationUse,
+  nodeCapacity,
+  nodeFacts,
+  type ResourceUse,
+  sumUse,
+} from "@drover/plugin-sdk/scheduling";
 import {
   allocateColumnBuffers,
   CODE_STRIDE,
@@ -386,7 +392,7 @@ function statusBits(node: Node): number {
   );
 }
 
-/** Columns of a node as interpolation names them. */
+/** Columns of a node: attributes as interpolation names them, and facts that only placement asks for. */
 function* attributesOf(node: Node): Generator<readonly [key: string, value: string]> {
   yield ["node.datacenter", node.Datacenter];
   yield ["node.class", node.NodeClass];
@@ -395,4 +401,5 @@ function* attributesOf(node: Node): Generator<readonly [key: string, value: stri
   yield ["node.unique.name", node.Name];
   for (const [key, value] of Object.entries(node.Attributes)) yield [`attr.${key}`, value];
   for (const [key, value] of Object.entries(node.Meta ?? {})) yield [`meta.${key}`, value];
+  yield* nodeFacts(node);
 }

@@ -147,7 +147,8 @@ function never(): boolean {
   return false;
 }
 
-function ordered(operand: string, order: number): boolean {
+/** Whether an order (below, equal to or above 0) satisfies `<`, `<=`, `>` or `>=`. */
+export function ordered(operand: string, order: number): boolean {
   switch (operand) {
     case "<":
       return order < 0;

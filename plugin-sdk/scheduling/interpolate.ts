@@ -5,6 +5,7 @@
  */
 import type { NodeColumns } from "../contracts/scheduler.js";
 import type { Node } from "../domain/node.js";
+import { nodeFact } from "./node-facts.js";
 
 /** Either the name of a column (without `${}`) or a text that is the same for every node. */
 export type Target = { readonly key: string } | { readonly literal: string };
@@ -38,7 +39,7 @@ export function nodeValue(node: Node, key: string): string | undefined {
     case "node.unique.name":
       return node.Name;
     default:
-      return undefined;
+      return nodeFact(node, key);
   }
 }
 

@@ -14,10 +14,20 @@ export const DEFAULT_HOST_NETWORK = "default";
 const LARGEST_PORT = 65_535;
 /** Random draws before the free ports are listed one by one; more would not pay on a node that is nearly full. */
 const RANDOM_DRAWS = 20;
+const NO_DYNAMIC_PORT = "dynamic port selection failed";
 
 export interface PortCollision {
   readonly label: string;
   readonly value: number;
+}
+
+/** Why ports can't be given, in Nomad's words. */
+export interface PortRefusal {
+  readonly error: string;
+  /** The host port that somebody else holds. */
+  readonly collision?: { readonly address: string; readonly value: number };
+  /** Address on which no dynamic port is free. */
+  readonly full?: string;
 }
 
 /** What `assignPorts` gives: the group's network with every port filled in, and the mappings of `Shared.Ports`. */
@@ -98,21 +108,20 @@ export class NetworkIndex {
    * Chooses the ports of a group's network, static and dynamic, and marks them as taken. Static ports are taken on the
    * first address of their host network. Nothing is marked when it fails; the error has Nomad's wording.
    */
-  assignPorts(ask: NetworkResource, random: () => number): AssignedNetwork | { readonly error: string } {
+  assignPorts(ask: NetworkResource, random: () => number): AssignedNetwork | PortRefusal {
     if (this.#refusal !== "") return { error: this.#refusal };
     const taken: AllocatedPortMapping[] = [];
-    const undo = (error: string): { readonly error: string } => {
+    const undo = (refusal: PortRefusal): PortRefusal => {
       for (const port of taken) this.#usedOn(port.HostIP).delete(port.Value);
-      return { error };
+      return refusal;
     };
-    const assign = (port: Port, dynamic: boolean): string | null => {
+    const assign = (port: Port, dynamic: boolean): PortRefusal | null => {
       const alias = port.HostNetwork || DEFAULT_HOST_NETWORK;
       const addresses = this.#addresses.get(alias) ?? [];
-      if (addresses.length === 0) return `no addresses available for "${alias}" network`;
+      if (addresses.length === 0) return { error: `no addresses available for "${alias}" network` };
       if (!dynamic) {
         const address = addresses[0]!;
-        if (this.#usedOn(address).has(port.Value))
-          return `reserved port collision ${port.Label}=${port.Value}`;
+        if (this.#usedOn(address).has(port.Value)) return collisionOf(port, address);
         taken.push(this.#take(address, port, port.Value));
         return null;
       }
@@ -122,19 +131,19 @@ export class NetworkIndex {
         taken.push(this.#take(address, port, value));
         return null;
       }
-      return "dynamic port selection failed";
+      return { error: NO_DYNAMIC_PORT, full: addresses[0]! };
     };
 
     const reserved: Port[] = [];
     for (const port of ask.ReservedPorts ?? []) {
-      const error = assign(port, false);
-      if (error !== null) return undo(error);
+      const refusal = assign(port, false);
+      if (refusal !== null) return undo(refusal);
       reserved.push(chosen(port, taken.at(-1)!));
     }
     const dynamic: Port[] = [];
     for (const port of ask.DynamicPorts ?? []) {
-      const error = assign(port, true);
-      if (error !== null) return undo(error);
+      const refusal = assign(port, true);
+      if (refusal !== null) return undo(refusal);
       dynamic.push(chosen(port, taken.at(-1)!));
     }
     return {
@@ -149,18 +158,15 @@ export class NetworkIndex {
   }
 
   /** Chooses the ports of a task's own network (deprecated by group networks): all on one interface of the node. */
-  assignTaskNetwork(
-    ask: NetworkResource,
-    random: () => number,
-  ): NetworkResource | { readonly error: string } {
+  assignTaskNetwork(ask: NetworkResource, random: () => number): NetworkResource | PortRefusal {
     if (this.#refusal !== "") return { error: this.#refusal };
-    let error = "no networks available";
+    let refusal: PortRefusal = { error: "no networks available" };
     for (const network of this.#node.NodeResources.Networks ?? []) {
       if (network.IP === "" || (ask.Device !== "" && ask.Device !== network.Device)) continue;
       const used = this.#usedOn(network.IP);
       const collision = (ask.ReservedPorts ?? []).find((port) => used.has(port.Value));
       if (collision !== undefined) {
-        error = `reserved port collision ${collision.Label}=${collision.Value}`;
+        refusal = collisionOf(collision, network.IP);
         continue;
       }
       const taken: number[] = (ask.ReservedPorts ?? []).map((port) => port.Value);
@@ -182,9 +188,9 @@ export class NetworkIndex {
         };
       }
       for (const port of taken) used.delete(port);
-      error = "dynamic port selection failed";
+      refusal = { error: NO_DYNAMIC_PORT, full: network.IP };
     }
-    return { error };
+    return refusal;
   }
 
   #reserved(text: string | undefined): number[] {
@@ -228,6 +234,21 @@ export class NetworkIndex {
     for (let port = this.#minDynamic; port <= this.#maxDynamic; port++) if (!used.has(port)) free.push(port);
     return free[Math.floor(random() * free.length)] ?? null;
   }
+}
+
+/** How many host ports on an address an allocation holds; with `value` only that one counts. */
+export function portsHeld(resources: AllocatedResources, address: string, value?: number): number {
+  let count = 0;
+  for (const [on, , port] of portsOf(resources))
+    if (on === address && (value === undefined || port === value)) count++;
+  return count;
+}
+
+function collisionOf(port: Port, address: string): PortRefusal {
+  return {
+    error: `reserved port collision ${port.Label}=${port.Value}`,
+    collision: { address, value: port.Value },
+  };
 }
 
 function chosen(port: Port, mapping: AllocatedPortMapping): Port {

@@ -484,7 +484,9 @@ describe("placement on columns", () => {
     assert.deepEqual(leader.live(gpuJob)[0]?.AllocatedResources.Tasks.t?.Devices, [
       { Vendor: "nvidia", Type: "gpu", Name: "1080ti", DeviceIDs: ["gpu-0"] },
     ]);
-    assert.deepEqual(gpuRun.updated[0]?.FailedTGAllocs?.g?.DimensionExhausted, { devices: 1 });
+    assert.deepEqual(gpuRun.updated[0]?.FailedTGAllocs?.g?.DimensionExhausted, {
+      "devices: no devices match request": 1,
+    });
     leader.assertNothingOvercommitted();
   });
 

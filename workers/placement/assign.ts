@@ -4,15 +4,21 @@ import type {
   AllocatedResources,
   Allocation,
   Node,
+  RequestedDevice,
   TaskGroup,
 } from "@drover/plugin-sdk";
 import {
-  checkConstraint,
+  coreMhz,
+  deviceAffinity,
+  deviceAffinityWeight,
+  deviceMatches,
   NetworkIndex,
   nodeCapacity,
-  parseTarget,
-  resolveOnNode,
+  type PortRefusal,
+  portsHeld,
 } from "@drover/plugin-sdk/scheduling";
+
+type NodeDevices = NonNullable<Node["NodeResources"]["Devices"]>[number];
 
 /** What of a node must be told apart and not only counted. */
 export class NodeHoldings {
@@ -36,37 +42,66 @@ export class NodeHoldings {
     }
   }
 
+  get freeCores(): number {
+    return this.#freeCores.size;
+  }
+
   /** Takes cores; null when too few are free. */
   takeCores(count: number): number[] | null {
-    const cores = [...this.#freeCores].slice(0, count);
-    if (cores.length < count) return null;
+    if (this.#freeCores.size < count) return null;
+    const cores: number[] = [];
+    for (const core of this.#freeCores) {
+      if (cores.length === count) break;
+      cores.push(core);
+    }
     for (const core of cores) this.#freeCores.delete(core);
     return cores;
   }
 
-  /** Takes devices for a task; null when there aren't enough free ones that fit. */
+  /**
+   * Takes devices, of those that match and are free in number the ones that the ask's affinities like best; null when
+   * there are none.
+   */
   takeDevices(
-    asks: NonNullable<TaskGroup["Tasks"][number]["Resources"]["Devices"]>,
-  ): AllocatedDeviceResource[] | null {
-    const taken: AllocatedDeviceResource[] = [];
-    for (const ask of asks) {
-      const group = (this.node.NodeResources.Devices ?? []).find((device) => {
-        if (!matchesName(ask.Name, device)) return false;
-        const holds = (ask.Constraints ?? []).every((constraint) => {
-          const side = (target: string): string | undefined => deviceValue(target, device, this.node);
-          return checkConstraint(constraint.Operand, side(constraint.LTarget), side(constraint.RTarget));
-        });
-        return holds && this.#freeInstances(device).length >= ask.Count;
-      });
-      if (group === undefined) return null;
-      const ids = this.#freeInstances(group).slice(0, ask.Count);
-      for (const id of ids) this.#devices.add(key(group, id));
-      taken.push({ Vendor: group.Vendor, Type: group.Type, Name: group.Name, DeviceIDs: ids });
+    ask: RequestedDevice,
+  ): { readonly taken: AllocatedDeviceResource; readonly liked: number } | null {
+    let best: NodeDevices | null = null;
+    let liked = Number.NEGATIVE_INFINITY;
+    for (const device of this.node.NodeResources.Devices ?? []) {
+      if (!deviceMatches(ask, device) || this.#freeInstances(device).length < ask.Count) continue;
+      const affinity = deviceAffinity(ask, device);
+      if (affinity <= liked) continue;
+      best = device;
+      liked = affinity;
     }
-    return taken;
+    if (best === null) return null;
+    const ids = this.#freeInstances(best).slice(0, ask.Count);
+    for (const id of ids) this.#devices.add(key(best, id));
+    const { Vendor, Type, Name } = best;
+    return { taken: { Vendor, Type, Name, DeviceIDs: ids }, liked };
   }
 
-  #freeInstances(device: NonNullable<Node["NodeResources"]["Devices"]>[number]): string[] {
+  /** The most instances that are free of one kind that matches. */
+  freeDevices(ask: RequestedDevice): number {
+    let most = 0;
+    for (const device of this.node.NodeResources.Devices ?? [])
+      if (deviceMatches(ask, device)) most = Math.max(most, this.#freeInstances(device).length);
+    return most;
+  }
+
+  /** How many instances that match the ask an allocation holds. */
+  devicesHeld(ask: RequestedDevice, resources: AllocatedResources): number {
+    let count = 0;
+    for (const task of Object.values(resources.Tasks)) {
+      for (const held of task.Devices ?? []) {
+        const device = (this.node.NodeResources.Devices ?? []).find((one) => sameKind(one, held));
+        if (device !== undefined && deviceMatches(ask, device)) count += held.DeviceIDs.length;
+      }
+    }
+    return count;
+  }
+
+  #freeInstances(device: NodeDevices): string[] {
     return device.Instances.filter((one) => one.Healthy && !this.#devices.has(key(device, one.ID))).map(
       (one) => one.ID,
     );
@@ -106,81 +141,99 @@ export function plainResources(group: TaskGroup, oversubscription: boolean): All
   return resources;
 }
 
+/** What a group gets on a node. */
+export interface Assigned {
+  readonly resources: AllocatedResources;
+  /** Share of the device affinities that hold, between -1 and 1: the score `devices`. */
+  readonly deviceScore: number;
+}
+
+/** What ran out, in the words of `AllocMetric.DimensionExhausted`, and who could give it back. */
+export interface Refusal {
+  readonly error: string;
+  /** How much is missing; 0 where nobody's leaving helps. */
+  readonly missing: number;
+  heldBy(resources: AllocatedResources): number;
+}
+
 /**
- * Chooses ports, cores and devices on a node and marks them as held. The error is the dimension that ran out, in the words
- * of `AllocMetric.DimensionExhausted`; after an error the holdings must be made anew.
+ * Chooses ports, cores and devices on a node and marks them as held. After a refusal the holdings must be made anew.
  */
 export function assignResources(
   group: TaskGroup,
   holdings: NodeHoldings,
   oversubscription: boolean,
   random: () => number,
-): AllocatedResources | { readonly error: string } {
+): Assigned | Refusal {
   const resources = plainResources(group, oversubscription);
   const network = group.Networks?.[0];
   if (network !== undefined) {
     const assigned = holdings.ports.assignPorts(network, random);
-    if ("error" in assigned) return { error: `network: ${assigned.error}` };
+    if ("error" in assigned) return portRefusal(assigned);
     resources.Shared.Networks = [assigned.network];
     resources.Shared.Ports = assigned.ports.length > 0 ? assigned.ports : null;
   }
+  let liked = 0;
   for (const task of group.Tasks) {
     const held = resources.Tasks[task.Name]!;
     for (const ask of task.Resources.Networks ?? []) {
       const assigned = holdings.ports.assignTaskNetwork(ask, random);
-      if ("error" in assigned) return { error: `network: ${assigned.error}` };
+      if ("error" in assigned) return portRefusal(assigned);
       held.Networks = [...(held.Networks ?? []), assigned];
     }
-    if ((task.Resources.Devices?.length ?? 0) > 0) {
-      held.Devices = holdings.takeDevices(task.Resources.Devices!);
-      if (held.Devices === null) return { error: "devices" };
+    for (const ask of task.Resources.Devices ?? []) {
+      const assigned = holdings.takeDevices(ask);
+      if (assigned === null) return deviceRefusal(ask, holdings);
+      held.Devices = [...(held.Devices ?? []), assigned.taken];
+      liked += assigned.liked;
     }
-    if (task.Resources.Cores > 0) {
-      held.Cpu.ReservedCores = holdings.takeCores(task.Resources.Cores);
-      if (held.Cpu.ReservedCores === null) return { error: "cores" };
-      held.Cpu.CpuShares = coreShare(holdings.node) * task.Resources.Cores;
+    const { Cores } = task.Resources;
+    if (Cores > 0) {
+      held.Cpu.ReservedCores = holdings.takeCores(Cores);
+      if (held.Cpu.ReservedCores === null)
+        return { error: "cores", missing: Cores - holdings.freeCores, heldBy: coresHeld };
+      held.Cpu.CpuShares = coreMhz(holdings.node) * Cores;
     }
   }
-  return resources;
+  const weight = deviceAffinityWeight(group);
+  return { resources, deviceScore: weight === 0 ? 0 : liked / weight };
 }
 
-/** MHz of one core. */
-function coreShare(node: Node): number {
-  const { CpuShares, TotalCpuCores } = node.NodeResources.Cpu;
-  return Math.floor(CpuShares / Math.max(1, TotalCpuCores));
+function portRefusal({ error, collision, full }: PortRefusal): Refusal {
+  return {
+    error: `network: ${error}`,
+    missing: collision === undefined && full === undefined ? 0 : 1,
+    heldBy: (resources) => {
+      if (collision !== undefined) return portsHeld(resources, collision.address, collision.value);
+      return full === undefined ? 0 : portsHeld(resources, full);
+    },
+  };
 }
 
-/** `<type>`, `<vendor>/<type>` or `<vendor>/<type>/<name>`; a name may itself contain slashes. */
-function matchesName(name: string, device: { Vendor: string; Type: string; Name: string }): boolean {
-  return (
-    name === device.Type ||
-    name === `${device.Vendor}/${device.Type}` ||
-    name === `${device.Vendor}/${device.Type}/${device.Name}`
-  );
+function deviceRefusal(ask: RequestedDevice, holdings: NodeHoldings): Refusal {
+  return {
+    error: "devices: no devices match request",
+    missing: Math.max(1, ask.Count - holdings.freeDevices(ask)),
+    heldBy: (resources) => holdings.devicesHeld(ask, resources),
+  };
 }
 
-function deviceValue(
-  target: string,
-  device: NonNullable<Node["NodeResources"]["Devices"]>[number],
-  node: Node,
-): string | undefined {
-  const parsed = parseTarget(target);
-  if ("literal" in parsed) return parsed.literal;
-  switch (parsed.key) {
-    case "device.type":
-      return device.Type;
-    case "device.vendor":
-      return device.Vendor;
-    case "device.model":
-      return device.Name;
-  }
-  if (!parsed.key.startsWith("device.attr.")) return resolveOnNode(target, node);
-  const attribute = device.Attributes?.[parsed.key.slice("device.attr.".length)];
-  const value = attribute?.String ?? attribute?.Int ?? attribute?.Float ?? attribute?.Bool;
-  if (value === undefined || value === null) return undefined;
-  return attribute?.Unit ? `${value} ${attribute.Unit}` : String(value);
+function coresHeld(resources: AllocatedResources): number {
+  let count = 0;
+  for (const task of Object.values(resources.Tasks)) count += task.Cpu.ReservedCores?.length ?? 0;
+  return count;
 }
 
-function key(device: { Vendor: string; Type: string; Name: string }, id: string): string {
+interface Named {
+  readonly Vendor: string;
+  readonly Type: string;
+  readonly Name: string;
+}
+
+function sameKind(a: Named, b: Named): boolean {
+  return a.Vendor === b.Vendor && a.Type === b.Type && a.Name === b.Name;
+}
+
+function key(device: Named, id: string): string {
   return `${device.Vendor}/${device.Type}/${device.Name}/${id}`;
 }

@@ -1,20 +1,21 @@
-/** Which rows can take a group at all, whatever runs there: datacenter, drivers, constraints, volumes, network modes. */
+/** Which rows can take a group at all, whatever runs there: datacenter, drivers, constraints, volumes, networks, devices. */
 import {
   type Constraint,
   type Job,
   type NodeColumns,
   NodeStatusBit,
-  type StateSnapshot,
   type TaskGroup,
   VolumeType,
 } from "@drover/plugin-sdk";
 import {
-  Candidates,
   compileRowTest,
   constraintEscapes,
   constraintText,
+  type DeviceFact,
+  deviceAsks,
+  devicesFeasible,
   isDistinct,
-  rowsOf,
+  NodeFact,
 } from "@drover/plugin-sdk/scheduling";
 
 const PLACEABLE = NodeStatusBit.InUse | NodeStatusBit.Ready | NodeStatusBit.Eligible;
@@ -23,6 +24,8 @@ const MASK = PLACEABLE | NodeStatusBit.Draining;
 /** A test that every row must pass, and what the metrics call those that don't. */
 export interface RowTest {
   readonly reason: string;
+  /** Nodes of one computed class all give the same answer. */
+  readonly byClass: boolean;
   passes(row: number): boolean;
 }
 
@@ -31,8 +34,8 @@ export function readyRows(
   columns: NodeColumns,
   length: number,
   datacenters: readonly string[],
-): { rows: Candidates; byDatacenter: Record<string, number> } {
-  const rows = new Candidates(length);
+): { rows: Int32Array; byDatacenter: Record<string, number> } {
+  const rows = new Int32Array(length);
   const codes = columns.codes("node.datacenter");
   const values = columns.values("node.datacenter");
   const counts = new Uint32Array(values.length);
@@ -40,19 +43,20 @@ export function readyRows(
     value !== undefined && datacenters.includes(value) ? 1 : 0,
   );
   const { status } = columns;
+  let found = 0;
   for (let row = 0; row < length; row++) {
     if ((status[row]! & MASK) !== PLACEABLE) continue;
     const code = codes[row]!;
     if (wanted[code] !== 1) continue;
     counts[code]!++;
-    rows.add(row);
+    rows[found++] = row;
   }
   const byDatacenter: Record<string, number> = {};
   for (const datacenter of datacenters) {
     const code = values.indexOf(datacenter);
     byDatacenter[datacenter] = code < 0 ? 0 : counts[code]!;
   }
-  return { rows, byDatacenter };
+  return { rows: rows.subarray(0, found), byDatacenter };
 }
 
 /** All constraints on a group: the job's, its own, its tasks'. */
@@ -70,12 +74,13 @@ export function groupEscapes(job: Job, group: TaskGroup): boolean {
 }
 
 /** The tests of a group in the order in which a failure is counted. */
-export function rowTests(job: Job, group: TaskGroup, columns: NodeColumns, state: StateSnapshot): RowTest[] {
+export function rowTests(job: Job, group: TaskGroup, columns: NodeColumns): RowTest[] {
   const constraintTests = (constraints: readonly Constraint[]): RowTest[] =>
     constraints
       .filter((constraint) => !isDistinct(constraint))
       .map((constraint) => ({
         reason: constraintText(constraint),
+        byClass: true,
         passes: compileRowTest(constraint, columns),
       }));
   return [
@@ -83,84 +88,122 @@ export function rowTests(job: Job, group: TaskGroup, columns: NodeColumns, state
     ...driverTests(group, columns),
     ...constraintTests(group.Constraints ?? []),
     ...constraintTests(group.Tasks.flatMap((task) => task.Constraints ?? [])),
-    ...volumeTests(group, columns, state),
-    ...networkTests(group, columns, state),
+    ...volumeTests(group, columns),
+    ...deviceTests(group, columns),
+    ...networkTests(group, columns),
   ];
 }
 
-/** Removes the rows that fail a test; tells how many for which reason. */
-export function applyTests(rows: Candidates, tests: readonly RowTest[]): Record<string, number> {
-  const removed: Record<string, number> = {};
+/** By row of `rows`: 0, or the number (plus one) of the first test that it fails. */
+export function firstFailures(
+  rows: Int32Array,
+  tests: readonly RowTest[],
+  length: number,
+): { failed: Uint16Array; reasons: string[] } {
+  const failed = new Uint16Array(length);
+  const reasons: string[] = [];
   for (const { reason, passes } of tests) {
-    let count = 0;
-    for (const row of rowsOf(rows)) {
-      if (passes(row)) continue;
-      rows.remove(row);
-      count++;
+    let number = reasons.indexOf(reason);
+    if (number < 0) number = reasons.push(reason) - 1;
+    for (let i = 0; i < rows.length; i++) {
+      const row = rows[i]!;
+      if (failed[row] === 0 && !passes(row)) failed[row] = number + 1;
     }
-    if (count > 0) removed[reason] = (removed[reason] ?? 0) + count;
   }
-  return removed;
+  return { failed, reasons };
 }
 
+/** A test of one value a node. */
+function columnTest(
+  columns: NodeColumns,
+  key: string,
+  holds: (value: string | undefined) => boolean,
+): (row: number) => boolean {
+  const codes = columns.codes(key);
+  const answers = Uint8Array.from(columns.values(key), (value) => (holds(value) ? 1 : 0));
+  // A code without an answer was added after the dictionary was read; its row waits for the next evaluation.
+  return (row) => answers[codes[row]!] === 1;
+}
+
+/** What a node reports of a driver counts; only where it reports nothing does the attribute. */
 function driverTests(group: TaskGroup, columns: NodeColumns): RowTest[] {
-  return [...new Set(group.Tasks.map((task) => task.Driver))].map((driver) => {
-    const codes = columns.codes(`attr.driver.${driver}`);
-    const healthy = Uint8Array.from(columns.values(`attr.driver.${driver}`), (value) =>
-      value === "1" || value?.toLowerCase() === "true" ? 1 : 0,
-    );
-    return { reason: "missing drivers", passes: (row) => healthy[codes[row]!] === 1 };
-  });
-}
-
-function volumeTests(group: TaskGroup, columns: NodeColumns, state: StateSnapshot): RowTest[] {
   const tests: RowTest[] = [];
-  const asked = Object.values(group.Volumes ?? {});
-  const host = asked.filter((volume) => volume.Type === VolumeType.Host);
-  if (host.length > 0) {
-    tests.push({
-      reason: "missing compatible host volumes",
-      passes: (row) => {
-        const offered = state.node(columns.nodeId(row) ?? "")?.HostVolumes ?? {};
-        return host.every((volume) => {
-          const found = Object.hasOwn(offered, volume.Source) ? offered[volume.Source] : undefined;
-          return found !== undefined && (volume.ReadOnly || !found.ReadOnly);
-        });
-      },
-    });
-  }
-  for (const volume of asked.filter((one) => one.Type === VolumeType.CSI)) {
-    // No server of ours registers CSI volumes, so none can be claimed.
-    tests.push({ reason: `missing CSI Volume ${volume.Source}`, passes: () => false });
+  for (const driver of new Set(group.Tasks.map((task) => task.Driver))) {
+    const reported = columnTest(columns, NodeFact.driver(driver), (health) => health !== "unhealthy");
+    const healthy = columnTest(columns, NodeFact.driver(driver), (health) => health === "healthy");
+    const detected = columnTest(columns, `attr.driver.${driver}`, isTrue);
+    tests.push(
+      { reason: "missing drivers", byClass: false, passes: reported },
+      { reason: "missing drivers", byClass: true, passes: (row) => detected(row) || healthy(row) },
+    );
   }
   return tests;
 }
 
-function networkTests(group: TaskGroup, columns: NodeColumns, state: StateSnapshot): RowTest[] {
+function isTrue(value: string | undefined): boolean {
+  return value === "1" || value?.toLowerCase() === "true" || value === "t" || value === "T";
+}
+
+function volumeTests(group: TaskGroup, columns: NodeColumns): RowTest[] {
+  const tests: RowTest[] = [];
+  for (const volume of Object.values(group.Volumes ?? {})) {
+    if (volume.Type === VolumeType.Host) {
+      tests.push({
+        reason: "missing compatible host volumes",
+        byClass: false,
+        passes: columnTest(
+          columns,
+          NodeFact.hostVolume(volume.Source),
+          (access) => access === "rw" || (access === "ro" && volume.ReadOnly),
+        ),
+      });
+    } else if (volume.Type === VolumeType.CSI) {
+      // No server of ours registers CSI volumes, so none can be claimed.
+      tests.push({
+        reason: `missing CSI Volume ${volume.Source}`,
+        byClass: false,
+        passes: () => false,
+      });
+    }
+  }
+  return tests;
+}
+
+function deviceTests(group: TaskGroup, columns: NodeColumns): RowTest[] {
+  const asks = deviceAsks(group);
+  if (asks.length === 0) return [];
+  const feasible = (facts: string | undefined): boolean =>
+    facts !== undefined && devicesFeasible(asks, JSON.parse(facts) as DeviceFact[]);
+  return [
+    {
+      reason: "missing devices",
+      byClass: false,
+      passes: columnTest(columns, NodeFact.devices, feasible),
+    },
+  ];
+}
+
+/** Modes that every node has. */
+const EVERYWHERE: readonly string[] = ["", "host", "none"];
+
+function networkTests(group: TaskGroup, columns: NodeColumns): RowTest[] {
   const network = group.Networks?.[0];
   if (network === undefined) return [];
   const tests: RowTest[] = [];
-  const mode = network.Mode;
-  if (mode === "bridge" || mode.startsWith("cni/")) {
+  const exists = (value: string | undefined): boolean => value !== undefined;
+  if (!EVERYWHERE.includes(network.Mode)) {
     tests.push({
       reason: "missing network",
-      passes: (row) => {
-        const has = state.node(columns.nodeId(row) ?? "")?.NodeResources;
-        const interfaces = [...(has?.Networks ?? []), ...(has?.NodeNetworks ?? [])];
-        return interfaces.some((one) => one.Mode === mode);
-      },
+      byClass: false,
+      passes: columnTest(columns, NodeFact.networkMode(network.Mode), exists),
     });
   }
   const ports = [...(network.ReservedPorts ?? []), ...(network.DynamicPorts ?? [])];
   for (const port of ports.filter((one) => one.HostNetwork !== "" && one.HostNetwork !== "default")) {
     tests.push({
       reason: `missing host network "${port.HostNetwork}" for port "${port.Label}"`,
-      passes: (row) => {
-        const devices = state.node(columns.nodeId(row) ?? "")?.NodeResources.NodeNetworks ?? [];
-        return devices.some((device) =>
-          (device.Addresses ?? []).some((one) => one.Alias === port.HostNetwork),
-        );
-      },
+      byClass: false,
+      passes: columnTest(columns, NodeFact.hostNetwork(port.HostNetwork), exists),
     });
   }
   return tests;

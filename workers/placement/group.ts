@@ -1,24 +1,26 @@
 /**
- * Placing one task group: every feasible row is scored once, kept in heaps, and only rows that changed are scored again.
+ * Placing one task group: every feasible row is scored once and kept ranked, and only rows that changed are scored again.
  *
- * The score of a row is a mean over the scorers that took part, so rows are kept apart by what may change the order among
- * them from outside: the values that spreads look at, and the number of scores. Within such a bucket the sum alone orders.
+ * The score of a row is the mean over the scorers that took part:
+ * - `binpack`: how full cpu and memory are once the group is there (also under the algorithm "spread"), always counted;
+ * - `job-anti-affinity`: -(n + 1) / count with n > 0 allocations of the group on the row, else 0 and not counted;
+ * - `node-affinity`, `allocation-spread`: not counted where 0;
+ * - `devices`: counted where the group has device affinities;
+ * - `node-reschedule-penalty`: -1, counted on the nodes that the request wants avoided;
+ * - `preemption`: counted where others have to leave;
+ * - those of plugins, always counted.
+ * The allocation of a named node (system jobs) is rated by `binpack`, `devices` and `preemption` alone.
+ * Source: https://developer.hashicorp.com/nomad/docs/concepts/scheduling/scheduling, and the recorded metrics of Nomad 1.1.
  */
 import type {
   AllocatedResources,
   Allocation,
   AllocMetric,
-  Evaluation,
   Job,
-  NodeColumns,
-  NodeFilter,
   NodeScoreMeta,
   NodeScorer,
   PlacementContext,
   PlacementRequest,
-  Plan,
-  SchedulerConfiguration,
-  StateSnapshot,
   TaskGroup,
 } from "@drover/plugin-sdk";
 import {
@@ -28,102 +30,81 @@ import {
   Candidates,
   fitScore,
   freeShare,
-  parseTarget,
+  NodeFact,
   type ResourceUse,
   resolveInRow,
-  rowsOf,
-  SpreadCounter,
 } from "@drover/plugin-sdk/scheduling";
-import { assignResources, type NodeHoldings, needsHoldings, plainResources } from "./assign.js";
-import { applyTests, groupEscapes, type RowTest, readyRows, rowTests } from "./feasibility.js";
-import { ScoreHeap } from "./heap.js";
+import { type Assigned, assignResources, needsHoldings, plainResources } from "./assign.js";
+import { firstFailures, groupEscapes, type RowTest, readyRows, rowTests } from "./feasibility.js";
 import { DistinctRules, type JobRows } from "./job-rows.js";
-import type { PlanUsage } from "./plan-usage.js";
-import { affinityScores, classEligibility, coreShares } from "./row-values.js";
-import { Tally } from "./tally.js";
-
-/** What the groups of one placer share. */
-export interface PlacementScope {
-  readonly columns: NodeColumns;
-  readonly state: StateSnapshot;
-  readonly plan: Plan;
-  readonly evaluation: Evaluation;
-  readonly configuration: SchedulerConfiguration;
-  readonly filters: readonly NodeFilter[];
-  readonly scorers: readonly NodeScorer[];
-  /** Rows looked at: those there were when the placer was made. */
-  readonly length: number;
-  /** By row; decides between equal scores. */
-  readonly tie: Uint32Array;
-  readonly usage: PlanUsage;
-  /** The shared numbers by row, live; read from `columns` once because each look there costs a synchronisation. */
-  readonly numbers: Pick<
-    NodeColumns,
-    "cpuTotal" | "cpuUsed" | "memoryTotal" | "memoryUsed" | "diskTotal" | "diskUsed"
-  >;
-  holdings(row: number): NodeHoldings | null;
-  forgetHoldings(row: number): void;
-  random(name: string): () => number;
-}
-
-interface Bucket {
-  readonly heap: ScoreHeap;
-  /** Number of scores in the sums of its rows. */
-  readonly parts: number;
-  /** A row of the bucket, by which spreads find its value. */
-  readonly sample: number;
-}
-
-interface SpreadRule {
-  readonly counter: SpreadCounter;
-  readonly codes: Uint32Array;
-  readonly values: readonly (string | undefined)[];
-}
-
-interface Candidate {
-  readonly row: number;
-  readonly score: number;
-}
+import { type Ranked, Ranking } from "./ranking.js";
+import { affinityScores, classEligibility, columnNumbers, deviceScoreBounds } from "./row-values.js";
+import type { PlacementScope } from "./scope.js";
+import { GroupSpreads } from "./spreads.js";
+import { PLUGGED, Tally } from "./tally.js";
+import { type Eviction, Evictions } from "./victims.js";
 
 export interface Choice {
   readonly row: number;
   readonly resources: AllocatedResources;
   readonly metrics: AllocMetric;
+  /** What has to leave the node. */
+  readonly victims: readonly Allocation[];
+}
+
+export interface Failure {
+  readonly failed: AllocMetric;
 }
 
 const RESCHEDULE_PENALTY = -1;
 const TOP_NODES = 5;
+const NOBODY: readonly Allocation[] = [];
+const NO_ROWS: ReadonlySet<number> = new Set();
 
 export class GroupPlacement {
   readonly job: Job;
   readonly group: TaskGroup;
-  /** Computed class to whether a node of it passed the constraints. */
-  readonly classes: Readonly<Record<string, boolean>>;
   readonly escaped: boolean;
   readonly #scope: PlacementScope;
   readonly #rows: JobRows;
+  /** Rows to numbers of the group's allocations. */
+  readonly #own: ReadonlyMap<number, number>;
   readonly #context: PlacementContext;
   readonly #tests: readonly RowTest[];
+  readonly #ready: Int32Array;
+  readonly #failed: Uint16Array;
   readonly #candidates: Candidates;
   readonly #distinct: DistinctRules;
   readonly #plain: AllocatedResources;
   readonly #ask: ResourceUse;
+  readonly #needsHoldings: boolean;
   readonly #cores: number;
-  readonly #coreShare: (row: number) => number;
+  readonly #coreMhz: (row: number) => number;
+  readonly #coreCount: (row: number) => number;
   readonly #fit: (freeCpu: number, freeMemory: number) => number;
-  readonly #oversubscription: boolean;
+  readonly #evictions: Evictions;
 
   readonly #plugged: { readonly scorer: NodeScorer; readonly scores: Float64Array }[] = [];
   readonly #affinity: Float64Array | null;
-  readonly #spreads: readonly SpreadRule[];
+  readonly #deviceBound: ((row: number) => number) | null;
+  /** By row, where it was found to be less than the bound. */
+  readonly #deviceScores = new Map<number, number>();
+  readonly #spreads: GroupSpreads;
+  readonly #ranking: Ranking;
   readonly #fitScores: Float64Array;
-  readonly #sum: Float64Array;
-  readonly #parts: Uint8Array;
+  /** By row: changes with its scores. */
   readonly #stamps: Int32Array;
-  readonly #buckets = new Map<string, Bucket>();
-  readonly #metas = new Map<number, { stamp: number; meta: NodeScoreMeta }>();
-
+  readonly #metas = new Map<
+    number,
+    { readonly stamp: number; readonly spread: number; readonly meta: NodeScoreMeta }
+  >();
   readonly #tally: Tally;
+  #classes: Readonly<Record<string, boolean>> | null = null;
+
+  // The last fit and what it came from: neighbours are often alike, and powers are dear.
+  #cpuShare = Number.NaN;
+  #memoryShare = Number.NaN;
+  #lastFit = 0;
 
   constructor(scope: PlacementScope, job: Job, group: TaskGroup, rows: JobRows) {
     const { columns, state, length } = scope;
@@ -131,6 +112,7 @@ export class GroupPlacement {
     this.job = job;
     this.group = group;
     this.#rows = rows;
+    this.#own = rows.rowsOf(group.Name);
     this.#context = {
       job,
       group,
@@ -140,52 +122,72 @@ export class GroupPlacement {
       evaluation: scope.evaluation,
       resolve: (target, row) => resolveInRow(target, columns, row),
     };
-    this.#tests = rowTests(job, group, columns, state);
-    this.#oversubscription = scope.configuration.MemoryOversubscriptionEnabled;
-    this.#plain = plainResources(group, this.#oversubscription);
+    this.#plain = plainResources(group, scope.configuration.MemoryOversubscriptionEnabled);
     this.#ask = allocationUse(this.#plain);
+    this.#needsHoldings = needsHoldings(group);
     this.#cores = group.Tasks.reduce((sum, task) => sum + task.Resources.Cores, 0);
-    this.#coreShare = coreShares(columns);
+    this.#coreMhz = columnNumbers(columns, NodeFact.coreMhz, Number);
+    this.#coreCount = columnNumbers(columns, NodeFact.cores, Number);
     this.#fit = fitScore(scope.configuration.SchedulerAlgorithm);
     this.#fitScores = new Float64Array(length);
-    this.#sum = new Float64Array(length);
-    this.#parts = new Uint8Array(length);
     this.#stamps = new Int32Array(length);
     this.#distinct = new DistinctRules(job, group, columns, rows);
+    this.#evictions = new Evictions(scope, job, group, this.#plain, (row) => this.#askOn(row));
+    this.escaped = groupEscapes(job, group);
 
     const ready = readyRows(columns, length, job.Datacenters);
-    this.#candidates = Candidates.copyOf(ready.rows);
-    const filtered = applyTests(this.#candidates, this.#tests);
-    this.classes = classEligibility(columns, ready.rows, this.#candidates);
-    this.escaped = groupEscapes(job, group);
-    for (const filter of scope.filters) {
-      for (const [reason, count] of Object.entries(filter.filter(this.#candidates, this.#context))) {
-        filtered[reason] = (filtered[reason] ?? 0) + count;
-      }
+    this.#ready = ready.rows;
+    this.#tests = rowTests(job, group, columns);
+    const { failed, reasons } = firstFailures(ready.rows, this.#tests, length);
+    this.#failed = failed;
+    this.#candidates = new Candidates(length);
+    for (let i = 0; i < ready.rows.length; i++) {
+      const row = ready.rows[i]!;
+      if (failed[row] === 0) this.#candidates.add(row);
     }
-    this.#tally = new Tally(columns, ready.byDatacenter, ready.rows, this.#candidates, filtered);
+    const plugged = this.#applyFilters();
+    this.#tally = new Tally({
+      columns,
+      available: ready.byDatacenter,
+      evaluated: ready.rows,
+      filtered: failed,
+      reasons,
+      plugged,
+    });
 
-    this.#affinity = affinityScores(job, group, columns, this.#candidates, length);
-    this.#spreads = this.#spreadRules();
+    const feasible = ready.rows.filter((row) => failed[row] === 0);
+    this.#affinity = affinityScores(job, group, columns, feasible, length);
+    this.#deviceBound = deviceScoreBounds(group, columns);
     for (const scorer of scope.scorers) {
       const scores = new Float64Array(length);
       if (scorer.score(this.#candidates, scores, this.#context)) this.#plugged.push({ scorer, scores });
     }
-    for (const row of rowsOf(this.#candidates))
-      if (this.#score(row)) this.#bucketOf(row).heap.append(row, this.#sum[row]!);
-    for (const { heap } of this.#buckets.values()) heap.build();
+    this.#spreads = new GroupSpreads(job, group, columns, feasible, length, this.#own);
+    this.#ranking = new Ranking(length, scope.tie, this.#spreads);
+    let withRoom = 0;
+    for (let i = 0; i < feasible.length; i++) {
+      const row = feasible[i]!;
+      if (this.#score(row)) feasible[withRoom++] = row;
+    }
+    this.#ranking.fill(feasible.subarray(0, withRoom));
+  }
+
+  /** Computed class to whether a node of it may pass the constraints. */
+  get classes(): Readonly<Record<string, boolean>> {
+    this.#classes ??= classEligibility(this.#scope.columns, this.#ready, this.#failed, this.#tests);
+    return this.#classes;
   }
 
   /** The plan put an allocation on a row or took one off; what is known of the row is out of date. */
   changed(row: number, allocation: Allocation, by: 1 | -1): void {
     if (this.#rows.owns(allocation)) {
       this.#distinct.changed(row, allocation, by);
-      if (allocation.TaskGroup === this.group.Name) {
-        for (const { counter, codes, values } of this.#spreads) counter.add(values[codes[row]!], by);
-      }
+      if (allocation.TaskGroup === this.group.Name) this.#spreads.add(row, by);
       // Rows that a distinct rule kept out may be open again; they are asked when their turn comes.
       if (by < 0) for (const other of this.#tally.letIn()) this.#enter(other);
     }
+    this.#evictions.forget(row);
+    this.#deviceScores.delete(row);
     if (!this.#candidates.has(row) || this.#tally.isKeptOut(row)) return;
     for (const { scorer, scores } of this.#plugged) {
       if (scorer.rescore !== undefined) scores[row] = scorer.rescore(row, this.#context);
@@ -194,59 +196,39 @@ export class GroupPlacement {
   }
 
   /** The best node for the request, or why there is none. */
-  place(request: PlacementRequest): Choice | { readonly failed: AllocMetric } {
+  place(request: PlacementRequest): Choice | Failure {
     const started = performance.now();
-    const penalised = this.#penalisedRows(request);
     const random = this.#scope.random(request.name);
-    const accept = (row: number): Choice | null => {
-      const violation = this.#distinct.any ? this.#distinct.violation(row) : null;
-      if (violation !== null) {
-        this.#stamps[row]!++;
-        this.#tally.keepOut(row, violation);
-        return null;
-      }
-      const resources = this.#assign(row, random);
-      if (typeof resources === "string") {
-        this.#stamps[row]!++;
-        this.#tally.exhaust(row, resources);
-        return null;
-      }
-      const metrics = this.#tally.metric(started);
-      metrics.ScoreMetaData = this.#topNodes(row, penalised);
-      return { row, resources, metrics };
-    };
-
-    if (request.onlyNode !== undefined) return this.#placeOn(request.onlyNode, accept, started);
+    if (request.onlyNode !== undefined) return this.#placeOn(request.onlyNode, random, started);
+    const penalised = this.#penalisedRows(request);
     if (request.preferredNode !== undefined) {
       const row = this.#scope.columns.row(request.preferredNode);
       if (row !== undefined && this.#open(row)) {
-        const choice = accept(row);
-        if (choice !== null) return choice;
+        const assigned = this.#accept(row, random);
+        if (assigned !== null) {
+          const metrics = this.#tally.metric(started);
+          metrics.ScoreMetaData = [this.#meta(row, penalised.has(row))];
+          return { row, resources: assigned.resources, metrics, victims: NOBODY };
+        }
       }
     }
     for (;;) {
-      const best = this.#best(penalised);
-      if (best === null) break;
-      const choice = accept(best.row);
-      if (choice !== null) return choice;
+      const top = this.#top(penalised);
+      const best = top[0];
+      if (best === undefined) break;
+      const { row } = best;
+      const assigned = this.#accept(row, random);
+      if (assigned === null) continue;
+      if (this.#deviceBound !== null && this.#lowered(row, assigned.deviceScore)) continue;
+      const metrics = this.#tally.metric(started);
+      const metas: NodeScoreMeta[] = [];
+      for (const one of top) metas.push(this.#meta(one.row, penalised.has(one.row)));
+      metrics.ScoreMetaData = metas;
+      return { row, resources: assigned.resources, metrics, victims: NOBODY };
     }
+    const evicting = this.#evictions.enabled ? this.#placeByEviction(penalised, random, started) : null;
+    if (evicting !== null) return evicting;
     const failed = this.#tally.metric(started);
-    addExhaustedResources(failed, this.group);
-    return { failed };
-  }
-
-  /** The same on one node alone; what failed there is told of that node only. */
-  #placeOn(
-    nodeId: string,
-    accept: (row: number) => Choice | null,
-    started: number,
-  ): Choice | { readonly failed: AllocMetric } {
-    const row = this.#scope.columns.row(nodeId);
-    if (row !== undefined && this.#open(row)) {
-      const choice = accept(row);
-      if (choice !== null) return choice;
-    }
-    const failed = this.#tally.metricOf(row, started);
     addExhaustedResources(failed, this.group);
     return { failed };
   }
@@ -260,40 +242,167 @@ export class GroupPlacement {
     const single = new Candidates(length);
     single.add(row);
     for (const filter of this.#scope.filters) filter.filter(single, this.#context);
-    if (!single.has(row)) return null;
+    if (!single.has(row) || this.#distinct.violation(row, allocation) !== null) return null;
 
-    const resources: AllocatedResources = structuredClone(allocation.AllocatedResources);
+    const held = allocation.AllocatedResources;
+    if (!samePorts(held, this.group)) return null;
+    const resources: AllocatedResources = structuredClone(held);
     resources.Shared.DiskMB = this.#plain.Shared.DiskMB;
-    for (const [name, task] of Object.entries(this.#plain.Tasks)) {
-      const held = resources.Tasks[name];
+    for (const task of this.group.Tasks) {
+      const holds = resources.Tasks[task.Name];
       // A task that wasn't there has no ports, cores or devices: the allocation must be placed anew.
-      if (held === undefined) return null;
-      held.Memory = { ...task.Memory };
-      if (held.Cpu.ReservedCores === null) held.Cpu.CpuShares = task.Cpu.CpuShares;
+      if (holds === undefined || (holds.Cpu.ReservedCores?.length ?? 0) !== task.Resources.Cores) return null;
+      const devices = (holds.Devices ?? []).reduce((sum, device) => sum + device.DeviceIDs.length, 0);
+      const asked = (task.Resources.Devices ?? []).reduce((sum, device) => sum + device.Count, 0);
+      if (devices !== asked) return null;
+      const plain = this.#plain.Tasks[task.Name]!;
+      holds.Memory = { ...plain.Memory };
+      if (holds.Cpu.ReservedCores === null) holds.Cpu.CpuShares = plain.Cpu.CpuShares;
     }
-    const before = allocationUse(allocation.AllocatedResources);
+    resources.TaskLifecycles = this.#plain.TaskLifecycles;
+    const before = allocationUse(held);
     const after = allocationUse(resources);
+    const cpu = numbers.cpuUsed[row]! + usage.cpu[row]!;
+    const memory = numbers.memoryUsed[row]! + usage.memory[row]!;
+    const disk = numbers.diskUsed[row]! + usage.disk[row]!;
     const fits =
-      this.#fitsGrowth(
-        numbers.cpuTotal[row]!,
-        numbers.cpuUsed[row]! + usage.cpu[row]!,
-        after.cpu - before.cpu,
-      ) &&
-      this.#fitsGrowth(
-        numbers.memoryTotal[row]!,
-        numbers.memoryUsed[row]! + usage.memory[row]!,
-        after.memory - before.memory,
-      ) &&
-      this.#fitsGrowth(
-        numbers.diskTotal[row]!,
-        numbers.diskUsed[row]! + usage.disk[row]!,
-        after.disk - before.disk,
-      );
+      growthFits(numbers.cpuTotal[row]!, cpu, after.cpu - before.cpu) &&
+      growthFits(numbers.memoryTotal[row]!, memory, after.memory - before.memory) &&
+      growthFits(numbers.diskTotal[row]!, disk, after.disk - before.disk);
     return fits ? resources : null;
   }
 
-  #fitsGrowth(total: number, used: number, growth: number): boolean {
-    return growth <= 0 || used + growth <= total;
+  /** On one node alone; what failed there is told of that node only. */
+  #placeOn(nodeId: string, random: () => number, started: number): Choice | Failure {
+    const row = this.#scope.columns.row(nodeId);
+    if (row !== undefined && this.#open(row)) {
+      const assigned = this.#accept(row, random);
+      if (assigned !== null) return this.#chosenOn(row, assigned, null, started);
+    }
+    if (row !== undefined && this.#evictions.enabled && this.#roomCanBeMade(row)) {
+      const eviction = this.#evictions.on(row, random);
+      if (eviction !== null) return this.#chosenOn(row, eviction, eviction, started);
+    }
+    const failed = this.#tally.metricOf(row, started);
+    addExhaustedResources(failed, this.group);
+    return { failed };
+  }
+
+  #chosenOn(row: number, assigned: Assigned, eviction: Eviction | null, started: number): Choice {
+    const metrics = this.#tally.metricOf(row, started);
+    metrics.NodesExhausted = metrics.NodesFiltered = 0;
+    metrics.DimensionExhausted = metrics.ClassExhausted = null;
+    metrics.ConstraintFiltered = metrics.ClassFiltered = null;
+    const scores: Record<string, number> = { binpack: this.#fitWithout(row, eviction) };
+    if (this.#deviceBound !== null) scores.devices = assigned.deviceScore;
+    if (eviction !== null) scores.preemption = eviction.score;
+    const values = Object.values(scores);
+    const NormScore = values.reduce((sum, score) => sum + score, 0) / values.length;
+    metrics.ScoreMetaData = [{ NodeID: this.#scope.columns.nodeId(row) ?? "", NormScore, Scores: scores }];
+    return { row, resources: assigned.resources, metrics, victims: eviction?.victims ?? NOBODY };
+  }
+
+  /** The best of the nodes where room can be made by pushing others aside; null when there is none. */
+  #placeByEviction(penalised: ReadonlySet<number>, random: () => number, started: number): Choice | null {
+    let best: (Ranked & { readonly eviction: Eviction }) | null = null;
+    const found: (Ranked & { readonly eviction: Eviction })[] = [];
+    let exhausted = 0;
+    const dimensions: Record<string, number> = {};
+    for (let i = 0; i < this.#ready.length; i++) {
+      const row = this.#ready[i]!;
+      if (!this.#roomCanBeMade(row)) continue;
+      const eviction = this.#evictions.on(row, random);
+      if (eviction === null) {
+        exhausted++;
+        const dimension = this.#tally.lacks(row)!;
+        dimensions[dimension] = (dimensions[dimension] ?? 0) + 1;
+        continue;
+      }
+      const ranked = { row, score: this.#meanWith(eviction, penalised.has(row)), eviction };
+      found.push(ranked);
+      if (best === null || this.#ranking.before(ranked, best)) best = ranked;
+    }
+    if (best === null) return null;
+    const metrics = this.#tally.metric(started);
+    metrics.NodesExhausted = exhausted;
+    metrics.DimensionExhausted = exhausted > 0 ? dimensions : null;
+    metrics.ClassExhausted = exhausted > 0 ? metrics.ClassExhausted : null;
+    metrics.ScoreMetaData = found
+      .sort((a, b) => (this.#ranking.before(a, b) ? -1 : 1))
+      .slice(0, TOP_NODES)
+      .map(({ row, score, eviction }) => ({
+        NodeID: this.#scope.columns.nodeId(row) ?? "",
+        NormScore: score,
+        Scores: this.#scoresOf(row, penalised.has(row), eviction),
+      }));
+    const { row, eviction } = best;
+    return { row, resources: eviction.resources, metrics, victims: eviction.victims };
+  }
+
+  /** Whether it is room alone that a row lacks. */
+  #roomCanBeMade(row: number): boolean {
+    return (
+      this.#candidates.has(row) &&
+      this.#tally.lacks(row) !== null &&
+      !this.#tally.isKeptOut(row) &&
+      (!this.#distinct.any || this.#distinct.violation(row, null) === null)
+    );
+  }
+
+  /** Gives the group its resources on a row; null (and noted) when the row can't take it after all. */
+  #accept(row: number, random: () => number): Assigned | null {
+    const violation = this.#distinct.any ? this.#distinct.violation(row, null) : null;
+    if (violation !== null) {
+      this.#ranking.remove(row);
+      this.#tally.keepOut(row, violation);
+      return null;
+    }
+    const assigned = this.#assign(row, random);
+    if (typeof assigned !== "string") return assigned;
+    this.#ranking.remove(row);
+    this.#tally.exhaust(row, assigned);
+    return null;
+  }
+
+  /** The resources on this row, or the dimension that it lacks. */
+  #assign(row: number, random: () => number): Assigned | string {
+    if (!this.#needsHoldings) return { resources: this.#plain, deviceScore: 0 };
+    const holdings = this.#scope.holdings(row);
+    // The node left between the columns and this snapshot.
+    if (holdings === null) return "node";
+    const oversubscription = this.#scope.configuration.MemoryOversubscriptionEnabled;
+    const assigned = assignResources(this.group, holdings, oversubscription, random);
+    if ("error" in assigned) {
+      this.#scope.forgetHoldings(row);
+      return assigned.error;
+    }
+    return assigned;
+  }
+
+  /** Whether the devices that are free are liked less than the row was ranked by; it is then ranked anew. */
+  #lowered(row: number, score: number): boolean {
+    if (score === this.#deviceScore(row)) return false;
+    this.#scope.forgetHoldings(row);
+    this.#deviceScores.set(row, score);
+    this.#enter(row);
+    return true;
+  }
+
+  #deviceScore(row: number): number {
+    return this.#deviceScores.get(row) ?? this.#deviceBound!(row);
+  }
+
+  #applyFilters(): Record<string, number> {
+    const removed: Record<string, number> = {};
+    for (const filter of this.#scope.filters) {
+      for (const [reason, count] of Object.entries(filter.filter(this.#candidates, this.#context)))
+        removed[reason] = (removed[reason] ?? 0) + count;
+    }
+    if (this.#scope.filters.length > 0) {
+      for (const row of this.#ready)
+        if (this.#failed[row] === 0 && !this.#candidates.has(row)) this.#failed[row] = PLUGGED;
+    }
+    return removed;
   }
 
   /** Scores a row; false (and noted) when the group doesn't fit on it. */
@@ -302,101 +411,93 @@ export class GroupPlacement {
     const { numbers, usage } = this.#scope;
     const cpu = numbers.cpuUsed[row]! + usage.cpu[row]! + this.#cpuAsk(row);
     const memory = numbers.memoryUsed[row]! + usage.memory[row]! + this.#ask.memory;
-    const disk = numbers.diskUsed[row]! + usage.disk[row]! + this.#ask.disk;
     const cpuTotal = numbers.cpuTotal[row]!;
     const memoryTotal = numbers.memoryTotal[row]!;
     let dimension = "";
     if (cpu > cpuTotal) dimension = "cpu";
+    else if (this.#cores > 0 && this.#coreCount(row) < this.#cores) dimension = "cores";
     else if (memory > memoryTotal) dimension = "memory";
-    else if (disk > numbers.diskTotal[row]!) dimension = "disk";
-    if (dimension !== "") {
-      this.#tally.exhaust(row, dimension);
-      return false;
-    }
-    const fit = this.#fit(freeShare(cpu, cpuTotal), freeShare(memory, memoryTotal));
+    else if (numbers.diskUsed[row]! + usage.disk[row]! + this.#ask.disk > numbers.diskTotal[row]!)
+      dimension = "disk";
+    if (dimension !== "") this.#tally.exhaust(row, dimension);
+    const fit = this.#fitOf(freeShare(cpu, cpuTotal), freeShare(memory, memoryTotal));
     this.#fitScores[row] = fit;
     let sum = fit;
     let parts = 1;
-    const collision = antiAffinityScore(this.#rows.inGroup(this.group.Name, row), this.group.Count);
-    if (collision !== 0) {
-      sum += collision;
+    const own = this.#own.size === 0 ? undefined : this.#own.get(row);
+    if (own !== undefined && own > 0) {
+      sum += antiAffinityScore(own, this.group.Count);
       parts++;
     }
-    const affinity = this.#affinity?.[row] ?? 0;
-    if (affinity !== 0) {
-      sum += affinity;
+    if (this.#affinity !== null && this.#affinity[row] !== 0) {
+      sum += this.#affinity[row]!;
       parts++;
     }
-    for (const { scores } of this.#plugged) {
-      sum += scores[row]!;
+    if (this.#deviceBound !== null) {
+      sum += this.#deviceScore(row);
       parts++;
     }
-    this.#sum[row] = sum;
-    this.#parts[row] = parts;
-    return true;
+    for (let i = 0; i < this.#plugged.length; i++) {
+      sum += this.#plugged[i]!.scores[row]!;
+      parts++;
+    }
+    this.#ranking.sums[row] = sum;
+    this.#ranking.parts[row] = parts;
+    return dimension === "";
+  }
+
+  #fitOf(cpuShare: number, memoryShare: number): number {
+    if (cpuShare !== this.#cpuShare || memoryShare !== this.#memoryShare) {
+      this.#cpuShare = cpuShare;
+      this.#memoryShare = memoryShare;
+      this.#lastFit = this.#fit(cpuShare, memoryShare);
+    }
+    return this.#lastFit;
+  }
+
+  /** The fit score of a row once the victims of an eviction are gone. */
+  #fitWithout(row: number, eviction: Eviction | null): number {
+    if (eviction === null) return this.#fitScores[row]!;
+    const { numbers, usage } = this.#scope;
+    const { cpu, memory } = eviction.freed;
+    return this.#fitOf(
+      freeShare(numbers.cpuUsed[row]! + usage.cpu[row]! + this.#cpuAsk(row) - cpu, numbers.cpuTotal[row]!),
+      freeShare(
+        numbers.memoryUsed[row]! + usage.memory[row]! + this.#ask.memory - memory,
+        numbers.memoryTotal[row]!,
+      ),
+    );
+  }
+
+  /** Mean score of a row where others have to leave. */
+  #meanWith(eviction: Eviction, penalised: boolean): number {
+    const { row } = eviction;
+    const device = this.#deviceBound === null ? 0 : eviction.deviceScore - this.#deviceScore(row);
+    const spread = this.#ranking.spread(row);
+    const sum =
+      this.#ranking.sums[row]! +
+      this.#fitWithout(row, eviction) -
+      this.#fitScores[row]! +
+      device +
+      spread +
+      (penalised ? RESCHEDULE_PENALTY : 0) +
+      eviction.score;
+    return sum / (this.#ranking.parts[row]! + (spread === 0 ? 0 : 1) + (penalised ? 1 : 0) + 1);
   }
 
   #enter(row: number): void {
     this.#tally.free(row);
-    if (this.#score(row)) this.#bucketOf(row).heap.push(row, this.#sum[row]!);
+    if (this.#score(row)) this.#ranking.put(row);
+    else this.#ranking.remove(row);
   }
 
-  #bucketOf(row: number): Bucket {
-    let key = "";
-    for (const { codes } of this.#spreads) key += `${codes[row]},`;
-    key += this.#parts[row];
-    let bucket = this.#buckets.get(key);
-    if (bucket === undefined) {
-      bucket = { heap: new ScoreHeap(this.#stamps, this.#scope.tie), parts: this.#parts[row]!, sample: row };
-      this.#buckets.set(key, bucket);
-    }
-    return bucket;
-  }
-
-  #spreadScore(row: number): number {
-    let total = 0;
-    for (const { counter, codes, values } of this.#spreads) total += counter.score(values[codes[row]!]);
-    return total;
-  }
-
-  /** The best open row by its mean score; a penalised one counts with its penalty. */
-  #best(penalised: ReadonlySet<number>): Candidate | null {
-    let best: Candidate | null = null;
-    const better = (row: number, score: number): boolean =>
-      best === null ||
-      score > best.score ||
-      (score === best.score && this.#scope.tie[row]! < this.#scope.tie[best.row]!);
-    for (const { heap, parts, sample } of this.#buckets.values()) {
-      const row = this.#topOf(heap, penalised);
-      if (row < 0) continue;
-      const spread = this.#spreads.length === 0 ? 0 : this.#spreadScore(sample);
-      const score = (this.#sum[row]! + spread) / (parts + (spread === 0 ? 0 : 1));
-      if (better(row, score)) best = { row, score };
-    }
-    for (const row of penalised) {
-      if (!this.#open(row)) continue;
-      const score = this.#mean(row, true);
-      if (better(row, score)) best = { row, score };
-    }
-    return best;
-  }
-
-  #topOf(heap: ScoreHeap, except: ReadonlySet<number>): number {
-    if (except.size === 0) return heap.peek();
-    const aside: number[] = [];
-    let row = heap.peek();
-    while (row >= 0 && except.has(row)) {
-      aside.push(heap.pop());
-      row = heap.peek();
-    }
-    for (const one of aside) heap.push(one, this.#sum[one]!);
-    return row;
-  }
-
-  #mean(row: number, penalised: boolean): number {
-    const spread = this.#spreads.length === 0 ? 0 : this.#spreadScore(row);
-    const sum = this.#sum[row]! + spread + (penalised ? RESCHEDULE_PENALTY : 0);
-    return sum / (this.#parts[row]! + (spread === 0 ? 0 : 1) + (penalised ? 1 : 0));
+  /** The best open rows by their mean score; penalised ones count with their penalty. */
+  #top(penalised: ReadonlySet<number>): Ranked[] {
+    const top = this.#ranking.best(TOP_NODES, penalised);
+    if (penalised.size === 0) return top;
+    for (const row of penalised)
+      if (this.#open(row)) top.push({ row, score: this.#ranking.mean(row, RESCHEDULE_PENALTY) });
+    return top.sort((a, b) => (this.#ranking.before(a, b) ? -1 : 1)).slice(0, TOP_NODES);
   }
 
   /** Whether the row is a candidate with room that no distinct rule keeps out. */
@@ -405,101 +506,65 @@ export class GroupPlacement {
   }
 
   #penalisedRows(request: PlacementRequest): ReadonlySet<number> {
+    if (request.penaltyNodes === undefined || request.penaltyNodes.size === 0) return NO_ROWS;
     const rows = new Set<number>();
-    for (const id of request.penaltyNodes ?? []) {
+    for (const id of request.penaltyNodes) {
       const row = this.#scope.columns.row(id);
       if (row !== undefined) rows.add(row);
     }
     return rows;
   }
 
-  /** The resources on this row, or the dimension that it lacks. */
-  #assign(row: number, random: () => number): AllocatedResources | string {
-    if (!needsHoldings(this.group)) return this.#plain;
-    const holdings = this.#scope.holdings(row);
-    // The node left between the columns and this snapshot.
-    if (holdings === null) return "node";
-    const resources = assignResources(this.group, holdings, this.#oversubscription, random);
-    if ("error" in resources) {
-      this.#scope.forgetHoldings(row);
-      return resources.error;
-    }
-    const { numbers, usage } = this.#scope;
-    const cpu = numbers.cpuUsed[row]! + usage.cpu[row]! + allocationUse(resources).cpu;
-    if (cpu > numbers.cpuTotal[row]!) {
-      this.#scope.forgetHoldings(row);
-      return "cpu";
-    }
-    return resources;
+  #askOn(row: number): ResourceUse {
+    return this.#cores === 0 ? this.#ask : { ...this.#ask, cpu: this.#cpuAsk(row) };
   }
 
   #cpuAsk(row: number): number {
-    return this.#cores === 0 ? this.#ask.cpu : this.#ask.cpu + this.#cores * this.#coreShare(row);
-  }
-
-  /** The chosen row and the best of the others. */
-  #topNodes(chosen: number, penalised: ReadonlySet<number>): NodeScoreMeta[] {
-    const top = [this.#meta(chosen, penalised.has(chosen))];
-    const taken: { heap: ScoreHeap; row: number }[] = [];
-    while (top.length < TOP_NODES) {
-      let best: { heap: ScoreHeap; row: number; score: number } | null = null;
-      for (const { heap, parts, sample } of this.#buckets.values()) {
-        let row = heap.peek();
-        while (row === chosen || penalised.has(row)) {
-          taken.push({ heap, row: heap.pop() });
-          row = heap.peek();
-        }
-        if (row < 0) continue;
-        const spread = this.#spreads.length === 0 ? 0 : this.#spreadScore(sample);
-        const score = (this.#sum[row]! + spread) / (parts + (spread === 0 ? 0 : 1));
-        if (best === null || score > best.score) best = { heap, row, score };
-      }
-      if (best === null) break;
-      taken.push({ heap: best.heap, row: best.heap.pop() });
-      top.push(this.#meta(best.row, false));
-    }
-    for (const { heap, row } of taken) heap.push(row, this.#sum[row]!);
-    return top.sort((a, b) => b.NormScore - a.NormScore);
+    return this.#cores === 0 ? this.#ask.cpu : this.#ask.cpu + this.#cores * this.#coreMhz(row);
   }
 
   #meta(row: number, penalised: boolean): NodeScoreMeta {
     // The same object for the same scores: a plan of ten thousand allocations names the same few nodes over and over.
-    const cacheable = !penalised && this.#spreads.length === 0;
-    const known = cacheable ? this.#metas.get(row) : undefined;
-    if (known !== undefined && known.stamp === this.#stamps[row]) return known.meta;
-    const scores: Record<string, number> = {
-      "job-anti-affinity": antiAffinityScore(this.#rows.inGroup(this.group.Name, row), this.group.Count),
-      "node-reschedule-penalty": penalised ? RESCHEDULE_PENALTY : 0,
-      "node-affinity": this.#affinity?.[row] ?? 0,
-    };
-    if (this.#spreads.length > 0) scores["allocation-spread"] = this.#spreadScore(row);
-    scores.binpack = this.#fitScores[row]!;
-    for (const { scorer, scores: plugged } of this.#plugged) scores[scorer.name] = plugged[row]!;
+    const known = penalised ? undefined : this.#metas.get(row);
+    const stamp = this.#stamps[row]!;
+    const spread = this.#ranking.spread(row);
+    if (known !== undefined && known.stamp === stamp && known.spread === spread) return known.meta;
     const meta: NodeScoreMeta = {
       NodeID: this.#scope.columns.nodeId(row) ?? "",
-      NormScore: this.#mean(row, penalised),
-      Scores: scores,
+      NormScore: this.#ranking.mean(row, penalised ? RESCHEDULE_PENALTY : null),
+      Scores: this.#scoresOf(row, penalised, null),
     };
-    if (cacheable) this.#metas.set(row, { stamp: this.#stamps[row]!, meta });
+    if (!penalised) this.#metas.set(row, { stamp, spread, meta });
     return meta;
   }
 
-  #spreadRules(): SpreadRule[] {
-    const { columns } = this.#scope;
-    const spreads = [...(this.group.Spreads ?? []), ...(this.job.Spreads ?? [])];
-    const weights = spreads.reduce((sum, spread) => sum + spread.Weight, 0);
-    return spreads.map((spread) => {
-      const target = parseTarget(spread.Attribute);
-      const key = "key" in target ? target.key : target.literal;
-      const rule = {
-        counter: new SpreadCounter(spread, weights, this.group.Count),
-        codes: columns.codes(key),
-        values: columns.values(key),
-      };
-      for (const [row, count] of this.#rows.rowsOf(this.group.Name)) {
-        rule.counter.add(rule.values[rule.codes[row]!], count);
-      }
-      return rule;
-    });
+  #scoresOf(row: number, penalised: boolean, eviction: Eviction | null): Record<string, number> {
+    const scores: Record<string, number> = {
+      "job-anti-affinity": antiAffinityScore(this.#own.get(row) ?? 0, this.group.Count),
+      "node-reschedule-penalty": penalised ? RESCHEDULE_PENALTY : 0,
+      "node-affinity": this.#affinity?.[row] ?? 0,
+    };
+    if (this.#spreads.any) scores["allocation-spread"] = this.#ranking.spread(row);
+    scores.binpack = this.#fitWithout(row, eviction);
+    if (this.#deviceBound !== null) scores.devices = eviction?.deviceScore ?? this.#deviceScore(row);
+    if (eviction !== null) scores.preemption = eviction.score;
+    for (const { scorer, scores: plugged } of this.#plugged) scores[scorer.name] = plugged[row]!;
+    return scores;
   }
+}
+
+function growthFits(total: number, used: number, growth: number): boolean {
+  return growth <= 0 || used + growth <= total;
+}
+
+/** Whether an allocation holds the ports that the group asks for, by their labels and static numbers. */
+function samePorts(held: AllocatedResources, group: TaskGroup): boolean {
+  const network = group.Networks?.[0];
+  const wanted = [...(network?.ReservedPorts ?? []), ...(network?.DynamicPorts ?? [])];
+  const ports = new Map((held.Shared.Ports ?? []).map((port) => [port.Label, port.Value]));
+  return (
+    ports.size === wanted.length &&
+    wanted.every((port) => ports.has(port.Label)) &&
+    (network?.ReservedPorts ?? []).every((port) => ports.get(port.Label) === port.Value)
+  );
 }

@@ -102,15 +102,16 @@ export class DistinctRules {
     }
   }
 
-  /** Why the row can't take another allocation of the group now, null when it can. */
-  violation(row: number): string | null {
-    if (this.#hostsOfJob && this.#rows.inJob(row) > 0) return ConstraintOperand.DistinctHosts;
-    if (this.#hostsOfGroup && this.#rows.inGroup(this.#group.Name, row) > 0)
+  /** Why the row can't take an allocation of the group, null when it can; `instead`: in the place of this one there. */
+  violation(row: number, instead: Allocation | null): string | null {
+    const leaving = instead === null ? 0 : 1;
+    if (this.#hostsOfJob && this.#rows.inJob(row) > leaving) return ConstraintOperand.DistinctHosts;
+    if (this.#hostsOfGroup && this.#rows.inGroup(this.#group.Name, row) > leaving)
       return ConstraintOperand.DistinctHosts;
     for (const rule of this.#properties) {
       const value = resolveInRow(rule.target, this.#columns, row);
       if (value === undefined) return `missing property "${rule.target}"`;
-      const used = rule.counts.get(value) ?? 0;
+      const used = (rule.counts.get(value) ?? 0) - leaving;
       if (used >= rule.limit) return `distinct_property: ${rule.target}=${value} used by ${used} allocs`;
     }
     return null;

@@ -16,9 +16,10 @@ import type {
 } from "@drover/plugin-sdk";
 import { emptyMetric, hashText, mix32, planChanges, seededRandom } from "@drover/plugin-sdk/scheduling";
 import { NodeHoldings } from "./assign.js";
-import { GroupPlacement, type PlacementScope } from "./group.js";
+import { GroupPlacement } from "./group.js";
 import { JobRows } from "./job-rows.js";
 import { changesOf, PlanUsage } from "./plan-usage.js";
+import type { PlacementScope } from "./scope.js";
 
 export interface ColumnPlacerOptions {
   readonly columns: NodeColumns;
@@ -45,6 +46,8 @@ export class ColumnPlacer implements Placer {
   /** Changes of rows so far, for jobs that are met later. */
   #history: { readonly row: number; readonly allocation: Allocation; readonly by: 1 | -1 }[] = [];
   #seen = 0;
+  /** Jobs of allocations met, by version. */
+  readonly #versions = new Map<string, Job | null>();
 
   constructor(options: ColumnPlacerOptions) {
     this.#options = options;
@@ -56,8 +59,11 @@ export class ColumnPlacer implements Placer {
     this.#follow();
     const choice = this.#group(request.job, request.group).place(request);
     if ("failed" in choice) return choice;
-    this.#marked.set(choice.row, choice.resources);
-    return this.#placement(choice.row, choice.resources, choice.metrics);
+    const { row, resources, metrics, victims } = choice;
+    const placement = this.#placement(row, resources, metrics);
+    if (victims.length > 0) return { ...placement, preempted: victims };
+    this.#marked.set(row, resources);
+    return placement;
   }
 
   fitInPlace(allocation: Allocation, job: Job, group: TaskGroup): Placement | null {
@@ -162,8 +168,20 @@ export class ColumnPlacer implements Placer {
       },
       holdings: (row) => this.#nodeHoldings(row, usage),
       forgetHoldings: (row) => this.#holdings.delete(row),
+      jobOf: (allocation) => this.#jobOf(allocation),
       random: this.#random,
     };
+  }
+
+  #jobOf(allocation: Allocation): Job | null {
+    const { Namespace, JobID, JobVersion, JobCreateIndex } = allocation;
+    const key = `${Namespace}\n${JobID}\n${JobVersion}\n${JobCreateIndex ?? ""}`;
+    let job = this.#versions.get(key);
+    if (job === undefined) {
+      job = this.#options.state.allocationJob(allocation);
+      this.#versions.set(key, job);
+    }
+    return job;
   }
 
   #nodeHoldings(row: number, usage: PlanUsage): NodeHoldings | null {

@@ -191,7 +191,10 @@ describe("ports of a node", () => {
           const tooMany = ask({
             DynamicPorts: Array.from({ length: 51 - taken.length }, (_, i) => port(`p${i}`)),
           });
-          assert.deepEqual(index.assignPorts(tooMany, random), { error: "dynamic port selection failed" });
+          assert.equal(
+            (index.assignPorts(tooMany, random) as { error?: string }).error,
+            "dynamic port selection failed",
+          );
           const all = ask({ DynamicPorts: tooMany.DynamicPorts!.slice(1) });
           const given = index.assignPorts(all, random);
           assert.ok(!("error" in given));
