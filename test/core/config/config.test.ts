@@ -75,7 +75,10 @@ test("scheduler blocks add up over files; what they don't know is an error with 
       "rules.hcl",
       'scheduler "service" {\n  scorers  = ["carbon=2"]\n  deadline = "10s"\n  namespace "lab" {\n    filters = ["window"]\n  }\n}\n',
     ),
-    await file("more-rules.hcl", 'scheduler "service" {\n  scorers = ["load"]\n}\nscheduler "*" {\n  filters = ["x"]\n}\n'),
+    await file(
+      "more-rules.hcl",
+      'scheduler "service" {\n  scorers = ["load"]\n}\nscheduler "*" {\n  filters = ["x"]\n}\n',
+    ),
   ]);
   assert.deepEqual(config.schedulers, {
     service: {
