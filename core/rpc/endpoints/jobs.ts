@@ -197,7 +197,7 @@ export class Jobs implements JobEndpoint {
       );
     }
     return this.register({
-      job: earlier,
+      job: { ...earlier, SubmitTime: 0 },
       namespace,
       region: earlier.Region,
       // What was decided on is the job as it is now.

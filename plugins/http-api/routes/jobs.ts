@@ -229,14 +229,17 @@ async function revert(services: Services, request: ApiRequest, id: string): Prom
   if (prior !== null && !isVersion(prior)) {
     throw new HttpError(400, "EnforcePriorVersion must be the number of a version, or null");
   }
-  return written(
-    await endpointsOf(services).jobs.revert({
-      namespace: request.namespace,
-      jobId: id,
-      version: body.JobVersion,
-      enforcePriorVersion: prior,
-    }),
-  );
+  const answer = await endpointsOf(services).jobs.revert({
+    namespace: request.namespace,
+    jobId: id,
+    version: body.JobVersion,
+    enforcePriorVersion: prior,
+  });
+  return json(answer, {
+    "X-Nomad-Index": String(answer.Index),
+    "X-Nomad-KnownLeader": String(answer.KnownLeader),
+    "X-Nomad-LastContact": String(answer.LastContact),
+  });
 }
 
 function isVersion(value: unknown): value is number {
