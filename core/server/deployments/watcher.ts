@@ -23,7 +23,7 @@ import { Coalesced } from "../coalesced.js";
 import { type CommandLog, unixNanos } from "../command-log.js";
 import { newEvaluation } from "../nodes/node-evaluations.js";
 import { WallDeadlines } from "../wall-deadlines.js";
-import { deploymentFailure } from "./failure.js";
+import { type DeploymentFailure, deploymentFailure } from "./failure.js";
 import { brokenGroups, canBePromoted, healthyCount, lateGroups, progressDeadline } from "./progress.js";
 
 /** Milliseconds over which news of all deployments are gathered into one entry of the log. */
@@ -85,7 +85,8 @@ export class DeploymentWatcher {
     this.#enabled = true;
     for (const deployment of snapshot.deployments()) {
       if (!deploymentActive(deployment)) continue;
-      const watched = this.#watch(deployment.ID, -1);
+      // Where nothing is healthy yet, there is nothing that the leader before can have missed.
+      const watched = this.#watch(deployment.ID, healthyCount(deployment) === 0 ? 0 : -1);
       // What ended badly under the leader before.
       if (!mayHaveFailed(snapshot, deployment)) continue;
       for (const allocation of snapshot.allocationsByDeployment(deployment.ID)) {
@@ -180,10 +181,7 @@ export class DeploymentWatcher {
     this.#changed.clear();
     const found: Findings = { evaluations: [], replaceable: new Map(), promotions: [], failures: [] };
     for (let at = 0; at < ids.length && this.#enabled; at += SLICE) {
-      {
-        using snapshot = this.state.snapshot();
-        for (const id of ids.slice(at, at + SLICE)) this.#judge(snapshot, id, found);
-      }
+      this.#judgeAll(ids.slice(at, at + SLICE), found);
       await nextTurn();
     }
     const work = [
@@ -192,6 +190,20 @@ export class DeploymentWatcher {
       ...found.failures.map((failure) => this.#fail(failure)),
     ];
     await Promise.all(work);
+  }
+
+  /** One that can't be read must not be forgotten with the news that brought it here. */
+  #judgeAll(ids: readonly string[], found: Findings): void {
+    try {
+      using snapshot = this.state.snapshot();
+      for (const id of ids) this.#judge(snapshot, id, found);
+    } catch (error) {
+      this.log.error(
+        { deployments: ids.length, error: text(error) },
+        "deployments could not be read; tried again",
+      );
+      for (const id of ids) this.#look(id, RETRY);
+    }
   }
 
   #judge(snapshot: StateSnapshot, id: string, found: Findings): void {
@@ -301,16 +313,20 @@ export class DeploymentWatcher {
   }
 
   #fail({ deployment, why, revert }: Findings["failures"][number]): Promise<void> {
+    return this.#write([deployment.ID], async () => {
+      const { payload, revertedVersion } = this.#failure(deployment, why, revert);
+      await this.commands.propose(CommandType.DeploymentStatusUpdate, payload);
+      this.metrics.increment("nomad.deployment.failed");
+      this.log.warn(
+        { deployment: deployment.ID, job: deployment.JobID, version: deployment.JobVersion, revertedVersion },
+        `deployment failed: ${payload.Update.StatusDescription}`,
+      );
+    });
+  }
+
+  #failure(deployment: Deployment, why: string, revert: boolean): DeploymentFailure {
     using snapshot = this.state.snapshot();
-    const { payload, revertedVersion } = deploymentFailure(snapshot, deployment, why, revert);
-    this.metrics.increment("nomad.deployment.failed");
-    this.log.warn(
-      { deployment: deployment.ID, job: deployment.JobID, version: deployment.JobVersion, revertedVersion },
-      `deployment failed: ${payload.Update.StatusDescription}`,
-    );
-    return this.#write([deployment.ID], () =>
-      this.commands.propose(CommandType.DeploymentStatusUpdate, payload),
-    );
+    return deploymentFailure(snapshot, deployment, why, revert);
   }
 
   async #write(
