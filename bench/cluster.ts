@@ -97,6 +97,8 @@ export interface ClusterOptions {
   /** MHz of each. */
   readonly nodeCpu?: number;
   readonly algorithm?: string;
+  /** Scheduling threads; as many as processors, which is the product's default. */
+  readonly threads?: number;
   /** How many heartbeats a second the server asks for; with many nodes it else waits minutes for a lost one. */
   readonly heartbeatsPerSecond?: number;
 }
@@ -136,9 +138,12 @@ export class ClusterUnderLoad {
         consensus,
         log,
         metrics: times,
-        ...(options.heartbeatsPerSecond === undefined
-          ? {}
-          : { settings: { max_heartbeats_per_second: options.heartbeatsPerSecond } }),
+        settings: {
+          num_schedulers: options.threads ?? availableParallelism(),
+          ...(options.heartbeatsPerSecond === undefined
+            ? {}
+            : { max_heartbeats_per_second: options.heartbeatsPerSecond }),
+        },
       }),
       times,
     );

@@ -5,7 +5,7 @@
 import { parseArgs } from "node:util";
 import { ClusterUnderLoad } from "./cluster.js";
 
-/** `--nodes N --jobs N --count N [--type service|batch|system|sysbatch] [--spread ATTRIBUTE] [--ports N]`. */
+/** `--nodes N --jobs N --count N [--type service|batch|system|sysbatch] [--spread ATTRIBUTE] [--ports N] [--threads N]`. */
 export async function run(args: string[]): Promise<object> {
   const { values } = parseArgs({
     args,
@@ -16,12 +16,16 @@ export async function run(args: string[]): Promise<object> {
       type: { type: "string", default: "service" },
       spread: { type: "string" },
       ports: { type: "string", default: "0" },
+      threads: { type: "string" },
     },
   });
   const nodes = whole("nodes", values.nodes);
   const jobs = whole("jobs", values.jobs);
   const count = whole("count", values.count);
-  const cluster = await ClusterUnderLoad.start({ nodes });
+  const cluster = await ClusterUnderLoad.start({
+    nodes,
+    ...(values.threads === undefined ? {} : { threads: whole("threads", values.threads) }),
+  });
   try {
     const result = await cluster.schedule({
       jobs,
