@@ -79,6 +79,21 @@ export async function findNode({ client }: Session, id: string): Promise<NodeLis
   return only(matches, "node", "nodes", id, (rows) => nodeTable(rows, { verbose: false }));
 }
 
+/** Id of the node that `id` begins, or of the node of the agent that is asked. */
+export async function resolveNode(session: Session, id: string | undefined, self: boolean): Promise<string> {
+  if (!self) return (await findNode(session, id!)).ID;
+  const answer = session.client.get<{ stats?: { client?: { node_id?: string } } }>("/v1/agent/self");
+  const { value } = await attempt("Error querying agent info", answer);
+  const own = value.stats?.client?.node_id;
+  if (own === undefined || own === "") {
+    throw new ExitError(
+      1,
+      "The agent that was asked runs no client: name a node, or ask another agent with -address",
+    );
+  }
+  return own;
+}
+
 /** An allocation of a job: one that runs where there is one, else the newest. */
 export async function allocationOfJob(session: Session, jobId: string): Promise<AllocListStub> {
   const job = await findJob(session, jobId);

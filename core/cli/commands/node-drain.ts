@@ -4,7 +4,7 @@ import { HOUR, parseDuration } from "../../jobspec/duration.js";
 import { DrainMonitor } from "../drain-monitor.js";
 import { ExitError } from "../exit.js";
 import { gather } from "./deployment.js";
-import { resolveNode } from "./node.js";
+import { resolveNode } from "./lookup.js";
 import { attempt, openSession, type Session, withApiFlags, withExamples } from "./session.js";
 
 interface DrainFlags {

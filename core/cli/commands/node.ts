@@ -2,7 +2,7 @@ import type { Allocation, AllocResourceUsage, HostStats, Node, NodeListStub } fr
 import type { Command } from "commander";
 import { ExitError } from "../exit.js";
 import { printJson } from "../format.js";
-import { findNode } from "./lookup.js";
+import { resolveNode } from "./lookup.js";
 import { defineDrain } from "./node-drain.js";
 import { nodeTable } from "./node-table.js";
 import { nodeText } from "./node-text.js";
@@ -107,20 +107,6 @@ export async function nodeStatus(
   const measured = options.short ? { host: undefined, hostError: "" } : await hostStats(session, nodeId);
   const usage = measured.host === undefined ? [] : await usageOf(session, allocations);
   io.out(nodeText({ node, allocations, usage, ...measured }, options, io));
-}
-
-export async function resolveNode(session: Session, id: string | undefined, self: boolean): Promise<string> {
-  if (!self) return (await findNode(session, id!)).ID;
-  const answer = session.client.get<{ stats?: { client?: { node_id?: string } } }>("/v1/agent/self");
-  const { value } = await attempt("Error querying agent info", answer);
-  const own = value.stats?.client?.node_id;
-  if (own === undefined || own === "") {
-    throw new ExitError(
-      1,
-      "The agent that was asked runs no client: name a node, or ask another agent with -address",
-    );
-  }
-  return own;
 }
 
 async function allocationsOf({ client }: Session, nodeId: string): Promise<Allocation[]> {

@@ -186,3 +186,34 @@ test("a draining node can't be made eligible", async (t) => {
     /can not set node's scheduling eligibility to eligible while it is draining/,
   );
 });
+
+test("system jobs leave last, or stay where they are to be ignored", async (t) => {
+  const { bench, agents, first, run, addNode, drain, node, on } = await started(t);
+  await run(service("web", 1), 1);
+  agents.fate = () => "silent";
+  await bench.server.endpoints.jobs.register(registration(paperJob("watch", 1, 50, { Type: "system" })));
+  await eventually("the system job runs", () => on(first, "watch").length === 1);
+  await agents.act("watch");
+  const second = await addNode();
+  await drain({});
+  await eventually("the service is on its way", () => on(second, "web").length === 1);
+  assert.notEqual(on(first, "watch")[0]?.DesiredTransition?.Migrate, true, "while the service still stops");
+  await agents.act("web");
+  await eventually("the system job leaves", () => on(first, "watch").length === 0);
+  assert.equal(node().LastDrain?.Status, "draining", "while the system job still stops");
+  await agents.act("watch");
+  await eventually("the drain is complete", () => node().LastDrain?.Status === "complete");
+
+  await bench.server.endpoints.nodes.setDrain({
+    nodeId: second.ID,
+    spec: { Deadline: -1, IgnoreSystemJobs: true },
+    markEligible: false,
+    meta: null,
+  });
+  await eventually("the drain is complete without it", async () => {
+    await agents.act("web");
+    using snapshot = bench.state.snapshot();
+    return snapshot.node(second.ID)?.LastDrain?.Status === "complete";
+  });
+  assert.equal(on(second, "watch").length, 1);
+});
