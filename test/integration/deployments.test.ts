@@ -1,9 +1,10 @@
 /** Roll-outs in the real program: a server, a client agent and raw_exec, watched over HTTP. */
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import type { AllocListStub, Deployment, DeploymentUpdateResponse, Job } from "@drover/plugin-sdk";
+import type { AllocListStub, Deployment, Job } from "@drover/plugin-sdk";
 import { eventually } from "@drover/plugin-sdk/testing";
 import { Cluster, uniqueSleep } from "./cluster.js";
+import { run } from "./process.js";
 
 const MILLISECOND = 1_000_000;
 const SECOND = 1_000 * MILLISECOND;
@@ -95,6 +96,12 @@ async function versions(job: string): Promise<Pick<Job, "Version" | "Stable">[]>
   return (answer?.Versions ?? []).map(({ Version, Stable }) => ({ Version, Stable }));
 }
 
+async function drover(...args: string[]): Promise<string> {
+  const { code, output } = await run([...args, "-address", cluster.address]);
+  assert.equal(code, 0, output);
+  return output;
+}
+
 describe("a job with an update strategy on a real agent", { timeout: 120_000 }, () => {
   test("is rolled with max_parallel 1: each replacement waits until the one before is healthy", async () => {
     await cluster.register(service("rolling", 3, "one"));
@@ -150,11 +157,16 @@ describe("a job with an update strategy on a real agent", { timeout: 120_000 }, 
       "the old version goes on",
     );
     const [canary] = TaskGroups.g!.PlacedCanaries ?? [];
-    const promotion = await cluster.post<DeploymentUpdateResponse>(`/deployment/promote/${ID}`, {
-      DeploymentID: ID,
-      All: true,
-    });
-    assert.notEqual(promotion.EvalID, "");
+    const shown = await drover("job", "status", "canary");
+    assert.match(shown, /Latest Deployment\nID +=.*\nStatus +=.*running/);
+    assert.match(
+      shown,
+      /Deployed\nTask Group +Promoted +Desired +Canaries +Placed +Healthy +Unhealthy +Progress Deadline\ng +false +2 +1 +1 +1 +0 /,
+    );
+    assert.match(
+      await drover("job", "promote", "canary"),
+      new RegExp(`Evaluation within deployment: "${ID.slice(0, 8)}"`),
+    );
     const { TaskGroups: promoted } = await succeeds("canary", 1);
     assert.equal(promoted.g?.Promoted, true);
     await eventually("the old version is gone", async () => {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
-import type { Allocation, Deployment, DeploymentState, StateSnapshot } from "@drover/plugin-sdk";
+import type { Allocation, Deployment, DeploymentState, Evaluation, StateSnapshot } from "@drover/plugin-sdk";
 import { type CommandPayloads, CommandType } from "../../../core/state/index.js";
 import {
   type Machine,
@@ -74,12 +74,12 @@ function setStatus(
   });
 }
 
-const promote = (id: string, Groups: string[] | null = null): unknown =>
+const promote = (id: string, Groups: string[] | null = null, Evaluation: Evaluation | null = null): unknown =>
   machine.run(CommandType.DeploymentPromote, {
     DeploymentID: id,
     All: Groups === null,
     Groups: Groups ?? [],
-    Evaluation: null,
+    Evaluation,
     Time: LATER,
   });
 
@@ -206,7 +206,12 @@ describe("promotion of canaries", () => {
   it("waits until as many are healthy as the group wants", () => {
     const [id, rows] = deployed({ DesiredCanaries: 2 }, true, true);
     machine.apply(report(rows[0]!, { DeploymentStatus: healthy }));
-    refused(promote(id), /Task group "app" has 1\/2 healthy allocations/);
+    const evaluation = makeEvaluation();
+    refused(promote(id, null, evaluation), /Task group "app" has 1\/2 healthy allocations/);
+    assert.equal(
+      read((snapshot) => snapshot.evaluation(evaluation.ID)),
+      null,
+    );
     assert.equal(groupOf(id).Promoted, false);
     assert.equal(allocationOf(rows[0]!.ID).DeploymentStatus?.Canary, true);
   });
@@ -222,6 +227,7 @@ describe("promotion of canaries", () => {
     refused(promote(id), /no canaries to promote/);
     setStatus(id, "failed");
     refused(promote(id), /has terminal status "failed"/);
+    refused(promote(makeDeployment().ID), /does not exist/);
   });
 
   it("of some groups leaves the deployment waiting for the others", () => {
@@ -271,6 +277,8 @@ describe("health that an operator decides", () => {
     const [, [other]] = deployed({}, false);
     refused(setHealth(id, [own!, other!], []), new RegExp(`alloc "${other!.ID}" is not part of deployment`));
     refused(setHealth(id, [own!], [makeAllocation()]), /unknown alloc/);
+    setStatus(id, "failed");
+    refused(setHealth(id, [own!], []), /has terminal status "failed"/);
     assert.equal(groupOf(id).HealthyAllocs, 0);
     assert.equal(allocationOf(own!.ID).DeploymentStatus?.Healthy, null);
   });
