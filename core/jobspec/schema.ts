@@ -707,7 +707,8 @@ export const jobSchema: BlockSchema = {
     string("Status"),
     string("StatusDescription"),
     bool("Stop"),
-    int("SubmitTime"),
+    // Unix nanoseconds are beyond what a number holds exactly; the server sets its own.
+    field("SubmitTime", "float", null),
     int("Version"),
   ],
   sugar: { task: { blocks: task }, vault: { block: vault } },

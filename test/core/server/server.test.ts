@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, type TestContext, test } from "node:test";
-import type { AdmissionHook, JobRegistration } from "@drover/plugin-sdk";
+import type { AdmissionHook, Job, JobRegistration } from "@drover/plugin-sdk";
 import { eventually } from "@drover/plugin-sdk/testing";
 
 import { BenchServer, paperJob, paperNode } from "./bench-server.js";
@@ -35,6 +35,19 @@ describe("the way of a job", () => {
       using snapshot = bench.state.snapshot();
       return snapshot.evaluation(answer.EvalID)?.Status === "complete";
     });
+  });
+
+  test("a job as the API shows it can be submitted again, and keeps its version", async (t) => {
+    const bench = await started(t);
+    await bench.server.endpoints.jobs.register(registration(paperJob("again", 1)));
+    const stored = (): Job => {
+      using snapshot = bench.state.snapshot();
+      return snapshot.job("default", "again")!;
+    };
+    // What crosses is JSON, its nanoseconds rounded to what a number holds.
+    const shown = JSON.parse(JSON.stringify(stored())) as object;
+    await bench.server.endpoints.jobs.register(registration(shown));
+    assert.equal(stored().Version, 0);
   });
 
   test("what does not fit waits blocked, and is placed when a node comes", async (t) => {
