@@ -1,6 +1,6 @@
 /** A server with its durable log and scheduling threads, and nodes on paper: what the scheduling benchmarks measure. */
 import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import type { AllocationUpdate, Consensus, Logger, Metrics, Node } from "@drover/plugin-sdk";
@@ -66,10 +66,30 @@ class EvaluationTimes implements Metrics {
 
 export interface Load {
   readonly jobs: number;
+  /** Allocations of each job; of a type that runs on every node there are as many as nodes. */
   readonly count: number;
   readonly type: string;
   /** Attribute of the nodes' metadata. */
   readonly spread?: string;
+  /** Dynamic ports of each group. */
+  readonly ports?: number;
+}
+
+/** What a load took. Times in milliseconds unless named otherwise. */
+export interface Scheduled {
+  readonly placements: number;
+  readonly seconds: number;
+  readonly placements_per_s: number;
+  readonly submit_ms: number;
+  readonly evaluation_p50_ms: number;
+  readonly evaluation_p99_ms: number;
+  readonly evaluations: number;
+  readonly loop_delay_max_ms: number;
+  readonly loop_delay_p99_ms: number;
+  readonly rss_mb: number;
+  readonly log_bytes_per_placement: number;
+  /** Speed of the last tenth of the placements, as a part of the speed of the first. */
+  readonly last_tenth_to_first: number;
 }
 
 export interface ClusterOptions {
@@ -129,12 +149,13 @@ export class ClusterUnderLoad {
       await operator.setSchedulerConfiguration({ SchedulerAlgorithm: options.algorithm });
     }
     await cluster.#registerNodes(options.nodes, options.nodeCpu ?? NODE_CPU);
+    await cluster.#warmUp();
     return cluster;
   }
 
   /** Submits jobs and waits until everything they ask for is committed. */
-  async schedule(load: Load): Promise<object> {
-    const total = load.jobs * load.count;
+  async schedule(load: Load): Promise<Scheduled> {
+    const total = load.jobs * (isEverywhere(load.type) ? this.#nodes.length : load.count);
     const tenths: number[] = [];
     const delays = monitorEventLoopDelay({ resolution: 1 });
     this.times.values.length = 0;
@@ -257,6 +278,11 @@ export class ClusterUnderLoad {
     });
   }
 
+  /** Lets the threads start and the code become warm: a server that has been up for a while is what is measured. */
+  async #warmUp(): Promise<void> {
+    await this.schedule({ jobs: 2 * availableParallelism(), count: 2, type: "service" });
+  }
+
   async #submit(load: Load): Promise<void> {
     const first = this.#serial;
     this.#serial += load.jobs;
@@ -316,6 +342,10 @@ export class ClusterUnderLoad {
   }
 }
 
+function isEverywhere(type: string): boolean {
+  return type === "system" || type === "sysbatch";
+}
+
 function benchNode(i: number, cpu: number): Node {
   const node = paperNode({ Meta: { rack: `r${i % RACKS}` } });
   return {
@@ -330,7 +360,8 @@ function benchNode(i: number, cpu: number): Node {
 }
 
 function benchJob(id: string, load: Load): object {
-  return paperJob(id, load.count, TASK.cpu, {
+  const count = isEverywhere(load.type) ? 1 : load.count;
+  return paperJob(id, count, TASK.cpu, {
     Type: load.type,
     Constraints: [
       { LTarget: "${attr.kernel.name}", Operand: "=", RTarget: "linux" },
@@ -342,8 +373,15 @@ function benchJob(id: string, load: Load): object {
     TaskGroups: [
       {
         Name: "g",
-        Count: load.count,
+        Count: count,
         EphemeralDisk: { SizeMB: TASK.disk },
+        ...(load.ports === undefined || load.ports === 0
+          ? {}
+          : {
+              Networks: [
+                { DynamicPorts: Array.from({ length: load.ports }, (_, i) => ({ Label: `p${i}` })) },
+              ],
+            }),
         Tasks: [
           {
             Name: "t",

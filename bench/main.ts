@@ -15,10 +15,18 @@ const BENCHMARKS: Readonly<Record<string, { readonly module: string; readonly ab
     about:
       "jobs submitted to allocations committed, through the durable log (--nodes 5000 --jobs 50 --count 1000 --type service --spread rack)",
   },
+  growth: {
+    module: "./growth.js",
+    about: "the same load on clusters of several sizes (--sizes 500,5000,20000 --draw docs/growth.svg)",
+  },
   "node-loss": {
     module: "./node-loss.js",
     about:
       "a node dies: until its allocations are placed elsewhere (--nodes 5000 --jobs 100 --count 1000 --node-cpu 20000 --algorithm binpack)",
+  },
+  reconcile: {
+    module: "./reconcile.js",
+    about: "what has to change of a job's allocations (--nodes 5000 --allocs 10000 --runs 25)",
   },
   scheduling: {
     module: "./scheduling.js",

@@ -5,7 +5,7 @@
 import { parseArgs } from "node:util";
 import { ClusterUnderLoad } from "./cluster.js";
 
-/** `--nodes N --jobs N --count N [--type service|batch] [--spread ATTRIBUTE]`. */
+/** `--nodes N --jobs N --count N [--type service|batch|system|sysbatch] [--spread ATTRIBUTE] [--ports N]`. */
 export async function run(args: string[]): Promise<object> {
   const { values } = parseArgs({
     args,
@@ -15,6 +15,7 @@ export async function run(args: string[]): Promise<object> {
       count: { type: "string", default: "1000" },
       type: { type: "string", default: "service" },
       spread: { type: "string" },
+      ports: { type: "string", default: "0" },
     },
   });
   const nodes = whole("nodes", values.nodes);
@@ -26,6 +27,7 @@ export async function run(args: string[]): Promise<object> {
       jobs,
       count,
       type: values.type,
+      ports: Number(values.ports),
       ...(values.spread === undefined ? {} : { spread: values.spread }),
     });
     return { nodes, jobs, count, type: values.type, spread: values.spread ?? null, ...result };

@@ -88,9 +88,9 @@ class DryRunContext implements SchedulerContext {
   }
 
   placer(plan: Plan): Placer {
-    const { columns, filters, scorers } = this.#parts;
+    const { columns } = this.#parts;
     const { state, evaluation } = this;
-    const placer = new ColumnPlacer({ columns, state, plan, evaluation, filters, scorers });
+    const placer = new ColumnPlacer({ columns, state, plan, evaluation, ...this.#parts.select(plan.Job) });
     // Schedulers don't look at the clock, and a timer gets no turn before they are done with a plan.
     return {
       place: (request) => {

@@ -2,6 +2,11 @@
 import type { MessagePort } from "node:worker_threads";
 import type { PackedPlanResult, SchedulingAnswer, SchedulingRequest } from "@drover/plugin-sdk";
 
+/** What the main thread answered in place of a result; not the doing of the plugin that asked. */
+export class MainThreadError extends Error {
+  override readonly name = "MainThreadError";
+}
+
 type WithoutId<T> = T extends { readonly id: number } ? Omit<T, "id"> : never;
 
 export class MainPort {
@@ -19,7 +24,7 @@ export class MainPort {
       const waiting = this.#waiting.get(answer.id);
       if (waiting === undefined) return;
       this.#waiting.delete(answer.id);
-      if ("error" in answer) waiting.reject(new Error(answer.error));
+      if ("error" in answer) waiting.reject(new MainThreadError(answer.error));
       else waiting.resolve(answer.result);
     });
     port.on("close", () => {
@@ -37,9 +42,15 @@ export class MainPort {
     if (this.#closed) return Promise.reject(goneError());
     const id = this.#nextId++;
     return new Promise((resolve, reject) => {
-      this.#waiting.set(id, { resolve, reject });
+      // Throws, and so rejects, where the request holds what can't cross.
       this.#port.postMessage({ id, ...request } satisfies SchedulingRequest, transfer as ArrayBuffer[]);
+      this.#waiting.set(id, { resolve, reject });
     });
+  }
+
+  /** Says that the scheduler begins with the evaluation now. */
+  started(): void {
+    this.#port.postMessage({ id: 0, kind: "started" } satisfies SchedulingRequest);
   }
 
   close(): void {
@@ -48,7 +59,7 @@ export class MainPort {
 }
 
 function goneError(): Error {
-  return new Error(
+  return new MainThreadError(
     "the server closed the evaluation's port: it stopped, or gave the evaluation to another scheduler",
   );
 }

@@ -1,14 +1,16 @@
 /**
  * Thread entry of the scheduling pool (Piscina): takes an evaluation, lets the scheduler of its job type work on it, and
- * returns when the outcome is written. A rejection means that the evaluation must be nacked. While a plan is applied by
- * the main thread, the thread works on its other tasks.
+ * returns when the outcome is written, or why it isn't. While a plan is applied by the main thread, the thread works on its
+ * other tasks.
  */
 import "reflect-metadata";
+import { parentPort } from "node:worker_threads";
 import {
   type DryRunOutcome,
   type DryRunTask,
+  type Evaluation,
   JobType,
-  type Scheduler,
+  type SchedulingOutcome,
   type SchedulingTask,
   type SchedulingWorkerData,
 } from "@drover/plugin-sdk";
@@ -17,7 +19,10 @@ import { openReader, SharedNodeColumns } from "../core/state/read/index.js";
 import { runDry } from "./dry-run.js";
 import { collectGarbage } from "./garbage/collect.js";
 import { MainPort } from "./main-port.js";
-import { loadSchedulers } from "./scheduler-modules.js";
+import { failureOf, PluginFault } from "./plugin-fault.js";
+import { loadSchedulers, type PluggedScheduler } from "./scheduler-modules.js";
+import { partSelector } from "./selector.js";
+import { StrictContext } from "./strict-context.js";
 import { snapshotAt, TaskContext, type ThreadParts } from "./task-context.js";
 import { threadLogger } from "./thread-logger.js";
 import { yieldToMainThread } from "./thread-priority.js";
@@ -25,27 +30,27 @@ import { yieldToMainThread } from "./thread-priority.js";
 yieldToMainThread();
 const data = workerData as SchedulingWorkerData;
 const log = threadLogger();
-const { schedulers, filters, scorers } = await loadSchedulers(data.modules, log);
+const loaded = await loadSchedulers(data.modules, log);
 const reader = openReader(data.statePath);
 const parts: ThreadParts = {
   snapshot: () => reader.snapshot(),
   columns: new SharedNodeColumns(data.columns),
-  filters,
-  scorers,
+  select: partSelector(loaded, data.rules),
   log,
 };
+// By this the pool knows a thread that can run from one that fails while it loads.
+parentPort?.postMessage("loaded");
 
-export default async function schedule(task: SchedulingTask): Promise<void> {
+export default async function schedule(task: SchedulingTask): Promise<SchedulingOutcome> {
   const main = new MainPort(task.port);
   try {
-    if (task.evaluation.Type === JobType.Core) return await collect(task, main);
-    const scheduler = schedulerOf(task.evaluation);
-    const context = new TaskContext(parts, task, main, await snapshotAt(parts, task.minIndex));
-    try {
-      await scheduler.process(context);
-    } finally {
-      context.close();
-    }
+    if (task.evaluation.Type === JobType.Core) await collect(task, main);
+    else await process(schedulerOf(task.evaluation), task, main);
+    return { error: null };
+  } catch (thrown) {
+    // Also what a plugin threw that can't cross to the main thread.
+    const error = thrown instanceof Error ? thrown.message : String(thrown);
+    return { error, next: thrown instanceof PluginFault ? "final" : "retry" };
   } finally {
     main.close();
   }
@@ -57,6 +62,7 @@ async function collect(task: SchedulingTask, main: MainPort): Promise<void> {
   if (cutoffs === undefined) throw new Error(`evaluation ${evaluation.ID} of _core came without cutoffs`);
   // Only to wait until what the main thread committed is seen here.
   (await snapshotAt(parts, task.minIndex)).close();
+  main.started();
   await collectGarbage({
     evaluation,
     cutoffs,
@@ -66,15 +72,41 @@ async function collect(task: SchedulingTask, main: MainPort): Promise<void> {
   });
 }
 
-/** A job that is not registered: nothing of what its scheduler decides leaves the thread but the outcome. */
-export async function dryRun(task: DryRunTask): Promise<DryRunOutcome> {
-  const scheduler = schedulerOf(task.evaluation);
-  return runDry(scheduler, parts, task, await snapshotAt(parts, task.minIndex));
+async function process(
+  { plugin, part: scheduler, builtIn }: PluggedScheduler,
+  task: SchedulingTask,
+  main: MainPort,
+): Promise<void> {
+  const culprit = culpritOf(plugin);
+  const context = new TaskContext(parts, task, main, await snapshotAt(parts, task.minIndex));
+  const strict = builtIn ? undefined : new StrictContext(context, task.token, culprit);
+  try {
+    main.started();
+    await scheduler.process(strict ?? context);
+  } catch (thrown) {
+    throw strict?.fault ?? failureOf(culprit, thrown);
+  } finally {
+    context.close();
+  }
+  if (strict?.fault !== undefined) throw strict.fault;
 }
 
-function schedulerOf({ Type, JobID }: SchedulingTask["evaluation"]): Scheduler {
-  const scheduler = schedulers.get(Type);
+/** A job that is not registered: nothing of what its scheduler decides leaves the thread but the outcome. */
+export async function dryRun(task: DryRunTask): Promise<DryRunOutcome> {
+  const { plugin, part: scheduler } = schedulerOf(task.evaluation);
+  const snapshot = await snapshotAt(parts, task.minIndex);
+  try {
+    return await runDry(scheduler, parts, task, snapshot);
+  } catch (thrown) {
+    throw failureOf(culpritOf(plugin), thrown);
+  }
+}
+
+const culpritOf = (plugin: string): string => `scheduler plugin "${plugin}"`;
+
+function schedulerOf({ Type, JobID }: Evaluation): PluggedScheduler {
+  const scheduler = loaded.schedulers.get(Type);
   if (scheduler !== undefined) return scheduler;
-  const known = [...schedulers.keys()].map((type) => `"${type}"`).join(", ") || "none";
+  const known = [...loaded.schedulers.keys()].map((type) => `"${type}"`).join(", ") || "none";
   throw new Error(`no scheduler for jobs of type "${Type}" (job ${JobID}); known types: ${known}`);
 }

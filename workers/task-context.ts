@@ -5,8 +5,6 @@ import type {
   Job,
   Logger,
   NodeColumns,
-  NodeFilter,
-  NodeScorer,
   PackedPlanResult,
   Placer,
   Plan,
@@ -19,13 +17,14 @@ import { createPlan } from "@drover/plugin-sdk/scheduling";
 import { packPlan } from "../core/state/read/index.js";
 import type { MainPort } from "./main-port.js";
 import { ColumnPlacer } from "./placement/index.js";
+import type { PlacementParts } from "./selector.js";
 
 /** What the tasks of a thread share. */
 export interface ThreadParts {
   snapshot(): StateSnapshot;
   readonly columns: NodeColumns;
-  readonly filters: readonly NodeFilter[];
-  readonly scorers: readonly NodeScorer[];
+  /** Filters and scorers for a plan's job. */
+  select(job: Job | null): PlacementParts;
   readonly log: Logger;
 }
 
@@ -86,14 +85,12 @@ export class TaskContext implements SchedulerContext {
   }
 
   placer(plan: Plan): Placer {
-    const { columns, filters, scorers } = this.#parts;
     return new ColumnPlacer({
-      columns,
+      columns: this.#parts.columns,
       state: this.#state,
       plan,
       evaluation: this.evaluation,
-      filters,
-      scorers,
+      ...this.#parts.select(plan.Job),
     });
   }
 

@@ -2,6 +2,7 @@ import { rm } from "node:fs/promises";
 import { isDeepStrictEqual } from "node:util";
 import { AgentInfo, Metrics, type Plugin } from "@drover/plugin-sdk";
 import {
+  ConfigError,
   enabledSchedulers,
   type LoadedConfig,
   type LoadOptions,
@@ -192,9 +193,22 @@ async function server(chosen: readonly Chosen[], loaded: LoadedConfig, log: Agen
         checkScheduler(one, block, log.logger, locate),
     );
   const types = enabledSchedulers(loaded, [...new Set(checked.flatMap(({ types }) => types))]);
-  const { serverComponent } = await import("../server/index.js");
+  const { SchedulerCatalog, serverComponent } = await import("../server/index.js");
+  const schedulers = new SchedulerCatalog(checked, loaded.config.schedulers);
+  const problems = schedulers.ruleProblems(loaded.config.server.eval_nack_timeout);
+  if (problems.length > 0) {
+    throw new ConfigError(
+      problems.map(({ path, value, message }) => ({
+        place:
+          loaded.locate(path, (found) =>
+            value === undefined ? found !== undefined : Array.isArray(found) && found.includes(value),
+          ) ?? "",
+        message: `${path.join(".")}: ${message}`,
+      })),
+    );
+  }
   return serverComponent({
-    schedulers: checked.map(({ module }) => module),
+    schedulers,
     types,
   });
 }

@@ -4,6 +4,7 @@ import {
   type AgentConfiguration,
   DEFAULT_SCHEDULER_SETTINGS,
   type PluginBlock,
+  type SchedulerRules,
   type SchedulerSettings,
 } from "@drover/plugin-sdk";
 import { findBuiltin } from "../kernel/builtin.js";
@@ -78,6 +79,7 @@ export function resolveSettings(settings: Settings, options: ResolveOptions): Ag
       disable_hostname: settings.telemetry?.disable_hostname ?? false,
     },
     plugins: resolvePlugins(settings),
+    schedulers: resolveRules(settings),
     files: options.files,
   };
 }
@@ -174,6 +176,25 @@ function resolvePlugins({ plugin = {} }: Settings): Record<string, PluginBlock> 
     });
   }
   return Object.fromEntries(plugins);
+}
+
+function resolveRules({ scheduler = {} }: Settings): SchedulerRules {
+  return Object.fromEntries(
+    Object.entries(scheduler).map(([type, { filters = [], scorers = [], deadline, namespace = {} }]) => [
+      type,
+      {
+        filters,
+        scorers,
+        ...(deadline === undefined ? {} : { deadline }),
+        namespaces: Object.fromEntries(
+          Object.entries(namespace).map(([name, parts]) => [
+            name,
+            { filters: parts.filters ?? [], scorers: parts.scorers ?? [] },
+          ]),
+        ),
+      },
+    ]),
+  );
 }
 
 type Report = (message: string) => void;

@@ -1,6 +1,6 @@
 /**
  * Every key of Nomad 1.1's agent configuration (https://developer.hashicorp.com/nomad/docs/v1.1.x/configuration), and
- * Drover's own: `source` of a `plugin` block, `plugin_trust`, `eval_nack_timeout`, `eval_delivery_limit`. Keys marked
+ * Drover's own: `source` of a `plugin` block, `plugin_trust`, `scheduler`, `eval_nack_timeout`, `eval_delivery_limit`. Keys marked
  * `unused` are accepted, so that existing files work, and named in a warning.
  */
 import { z } from "zod";
@@ -218,6 +218,14 @@ const pluginBlock = z.strictObject({
   config: z.record(z.string(), z.unknown()).optional(),
 });
 
+/** Which filters and scorers of plugins take part in the placement of a job type's jobs, and how long that may take. */
+const schedulerBlock = block({
+  filters: texts,
+  scorers: texts,
+  deadline: duration,
+  namespace: labelled(block({ filters: texts, scorers: texts })),
+});
+
 /** One configuration file. */
 export const fileSchema = block({
   region: text,
@@ -248,6 +256,7 @@ export const fileSchema = block({
   telemetry,
   plugin: labelled(pluginBlock),
   plugin_trust: block({ publishers: texts }),
+  scheduler: labelled(schedulerBlock),
   acl,
   tls,
   audit: unprotected(

@@ -46,3 +46,8 @@ export function builtinLabels(): string[] {
 export function builtinModule(name: string): URL {
   return new URL(`../../plugins/${name}/plugin.js`, import.meta.url);
 }
+
+/** Whether a module is one of a built-in plugin. */
+export function isBuiltinModule(url: string): boolean {
+  return url.startsWith(new URL("../../plugins/", import.meta.url).href);
+}

@@ -1,5 +1,5 @@
 /** The kernel: loads plugins, orders them, starts and stops them. */
-export { builtinPlugins, findBuiltin } from "./builtin.js";
+export { builtinPlugins, findBuiltin, isBuiltinModule } from "./builtin.js";
 export { PluginError, PluginErrors, reasonOf } from "./errors.js";
 export { Kernel, type KernelOptions, type ReloadResult } from "./kernel.js";
 export { type LoadedPlugin, type LoaderOptions, loadPlugin } from "./loader.js";

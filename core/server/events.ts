@@ -76,6 +76,11 @@ function eventsOf(state: StateSnapshot, command: Command, index: number): StateE
     return found === null ? [] : [make("Job", type, found)];
   };
 
+  const deployment = (id: string, type: string): StateEvent[] => {
+    const found = state.deployment(id);
+    return found === null ? [] : [make("Deployment", type, found, [found.JobID])];
+  };
+
   switch (command.type) {
     case CommandType.NodeRegister:
       return [
@@ -91,6 +96,11 @@ function eventsOf(state: StateSnapshot, command: Command, index: number): StateE
       return [
         ...node(command.payload.NodeID, "NodeEvent"),
         ...evaluations(command.payload.Evaluations, "NodeEvent"),
+      ];
+    case CommandType.NodeUpdateDrain:
+      return [
+        ...node(command.payload.NodeID, "NodeDrain"),
+        ...evaluations(command.payload.Evaluations, "NodeDrain"),
       ];
     case CommandType.NodeUpdateEligibility:
       return [
@@ -129,6 +139,37 @@ function eventsOf(state: StateSnapshot, command: Command, index: number): StateE
       return [
         ...allocations(ids, "PlanResult"),
         ...(deployment === null ? [] : [make("Deployment", "PlanResult", deployment, [deployment.JobID])]),
+      ];
+    }
+    case CommandType.DeploymentStatusUpdate: {
+      const { Update, Job, Evaluation } = command.payload;
+      return [
+        ...deployment(Update.DeploymentID, "DeploymentStatusUpdate"),
+        ...(Job === null ? [] : job(Job.Namespace, Job.ID, "DeploymentStatusUpdate")),
+        ...evaluations(Evaluation === null ? [] : [Evaluation], "DeploymentStatusUpdate"),
+      ];
+    }
+    case CommandType.DeploymentPromote: {
+      const { DeploymentID, All, Groups, Evaluation } = command.payload;
+      const promoted = Object.entries(state.deployment(DeploymentID)?.TaskGroups ?? {}).filter(
+        ([name]) => All || Groups.includes(name),
+      );
+      return [
+        ...deployment(DeploymentID, "DeploymentPromotion"),
+        ...allocations(
+          promoted.flatMap(([, group]) => group.PlacedCanaries ?? []),
+          "DeploymentPromotion",
+        ),
+        ...evaluations(Evaluation === null ? [] : [Evaluation], "DeploymentPromotion"),
+      ];
+    }
+    case CommandType.DeploymentAllocHealth: {
+      const { DeploymentID, HealthyAllocationIDs, UnhealthyAllocationIDs, Job, Evaluation } = command.payload;
+      return [
+        ...deployment(DeploymentID, "DeploymentAllocHealth"),
+        ...allocations([...HealthyAllocationIDs, ...UnhealthyAllocationIDs], "DeploymentAllocHealth"),
+        ...(Job === null ? [] : job(Job.Namespace, Job.ID, "DeploymentAllocHealth")),
+        ...evaluations(Evaluation === null ? [] : [Evaluation], "DeploymentAllocHealth"),
       ];
     }
     case CommandType.AllocationClientUpdate:

@@ -12,17 +12,19 @@ import {
   type Plugin,
   ReplicatedState,
   resolveAll,
-  type SchedulerModule,
   ServerEndpoints,
   StateReader,
 } from "@drover/plugin-sdk";
 import { StateStore } from "../state/index.js";
+import type { SchedulerCatalog } from "./scheduler-catalog.js";
 import { Server } from "./server.js";
+
+export { SchedulerCatalog } from "./scheduler-catalog.js";
 
 export interface ServerComponentOptions {
   /** Scheduler plugins, verified; the pool's threads load them. */
-  readonly schedulers: readonly SchedulerModule[];
-  /** Job types that they handle. */
+  readonly schedulers: SchedulerCatalog;
+  /** Job types that they handle and that are not switched off. */
   readonly types: readonly string[];
 }
 

@@ -18,6 +18,8 @@ import {
 import type { Command, StateStore } from "../state/index.js";
 import { CommandType, PlanBlock } from "../state/index.js";
 import { type CommandLog, unixNanos } from "./command-log.js";
+import type { DeploymentWatcher } from "./deployments/watcher.js";
+import type { NodeDrainer } from "./drains/drainer.js";
 import type { BlockedEvals } from "./evaluations/blocked-evals.js";
 import { type EvalBroker, FAILED_QUEUE } from "./evaluations/eval-broker.js";
 import type { GarbageCollector } from "./garbage/garbage-collector.js";
@@ -43,6 +45,8 @@ export interface LeaderParts {
   readonly heartbeats: Heartbeats;
   readonly assignments: Assignments;
   readonly garbage: GarbageCollector;
+  readonly deployments: DeploymentWatcher;
+  readonly drainer: NodeDrainer;
   /** Settings of the schedulers in a cluster that has none yet. */
   readonly initialSettings: SchedulerSettings;
   readonly log: Logger;
@@ -56,6 +60,8 @@ export interface LeaderParts {
 export class Leadership {
   #leading = false;
   #unblockFailed: NodeJS.Timeout | undefined;
+  /** Computed classes by node; a node gets another one only when it registers. */
+  readonly #classes = new Map<string, string>();
   #unsubscribe: (() => void) | undefined;
 
   constructor(private readonly parts: LeaderParts) {
@@ -95,8 +101,14 @@ export class Leadership {
     if (isPaused) log.warn({ term }, PAUSED);
     else this.#resumeScheduling(snapshot);
     const nodes: string[] = [];
-    for (const node of snapshot.nodes()) if (node.Status !== "down") nodes.push(node.ID);
+    const draining: string[] = [];
+    for (const node of snapshot.nodes()) {
+      if (node.Status !== "down") nodes.push(node.ID);
+      if (node.DrainStrategy !== null) draining.push(node.ID);
+    }
     heartbeats.enable(nodes);
+    this.parts.deployments.enable(snapshot);
+    this.parts.drainer.enable(draining);
     this.#unblockFailed = setInterval(() => blocked.unblockFailed(), UNBLOCK_FAILED_INTERVAL);
     this.#unblockFailed.unref();
     this.parts.garbage.start();
@@ -165,17 +177,22 @@ export class Leadership {
     if (!this.#leading) return;
     this.#leading = false;
     clearInterval(this.#unblockFailed);
+    this.#classes.clear();
     const { planQueue, heartbeats, log } = this.parts;
     planQueue.setEnabled(false);
     this.#pauseScheduling();
     heartbeats.disable();
     this.parts.garbage.stop();
+    this.parts.deployments.disable();
+    this.parts.drainer.disable();
     log.info({}, "cluster leadership lost");
   }
 
   /** Keeps the trackers current; `index` is that of the command. */
   #committed(command: Command, index: number): void {
     if (!this.#leading) return;
+    this.parts.deployments.committed(command);
+    this.parts.drainer.committed(command);
     switch (command.type) {
       case CommandType.EvaluationUpdate:
         this.#track(command.payload.Evaluations);
@@ -200,6 +217,15 @@ export class Leadership {
       case CommandType.NodeUpdateEligibility:
         this.#track(command.payload.Evaluations);
         if (command.payload.Eligibility === "eligible") this.#capacityOf(command.payload.NodeID, index);
+        break;
+      case CommandType.NodeUpdateDrain:
+        this.#track(command.payload.Evaluations);
+        if (command.payload.MarkEligible) this.#capacityOf(command.payload.NodeID, index);
+        break;
+      case CommandType.DeploymentStatusUpdate:
+      case CommandType.DeploymentPromote:
+      case CommandType.DeploymentAllocHealth:
+        if (command.payload.Evaluation !== null) this.#track([command.payload.Evaluation]);
         break;
       case CommandType.NodeDeregister:
         this.#track(command.payload.Evaluations);
@@ -275,6 +301,7 @@ export class Leadership {
   }
 
   #nodeGone(nodeId: string): void {
+    this.#classes.delete(nodeId);
     this.parts.heartbeats.clear(nodeId);
     const obsolete = this.parts.blocked.untrackNode(nodeId);
     if (obsolete.length > 0) this.#cancel(obsolete, "node is gone");
@@ -288,20 +315,28 @@ export class Leadership {
   #capacityOf(nodeId: string, index: number): void {
     using snapshot = this.parts.state.snapshot();
     const node = snapshot.node(nodeId);
-    if (node !== null) this.parts.blocked.unblock(nodeId, node.ComputedClass, index);
+    if (node === null) return;
+    this.#classes.set(nodeId, node.ComputedClass);
+    this.parts.blocked.unblock(nodeId, node.ComputedClass, index);
   }
 
   #capacityOfAll(allocationIds: readonly string[], index: number): void {
     using snapshot = this.parts.state.snapshot();
-    const nodes = new Set<string>();
+    const nodes = new Map<string, string>();
     for (const id of allocationIds) {
       const allocation = snapshot.allocation(id);
-      if (allocation !== null) nodes.add(allocation.NodeID);
+      if (allocation === null || nodes.has(allocation.NodeID)) continue;
+      const computedClass = this.#classOf(snapshot, allocation.NodeID);
+      if (computedClass !== undefined) nodes.set(allocation.NodeID, computedClass);
     }
-    for (const id of nodes) {
-      const node = snapshot.node(id);
-      if (node !== null) this.parts.blocked.unblock(id, node.ComputedClass, index);
-    }
+    this.parts.blocked.unblockNodes(nodes, index);
+  }
+
+  /** A node's computed class, read once: rows of nodes are large, and capacity changes thousands of times a second. */
+  #classOf(snapshot: StateSnapshot, nodeId: string): string | undefined {
+    const known = this.#classes.get(nodeId) ?? snapshot.node(nodeId)?.ComputedClass;
+    if (known !== undefined) this.#classes.set(nodeId, known);
+    return known;
   }
 
   /** Cancels blocked evaluations that a newer one of the same job replaced. */
@@ -357,7 +392,7 @@ export class Leadership {
             {
               ...evaluation,
               Status: EvalStatus.Failed,
-              StatusDescription: "evaluation reached delivery limit",
+              StatusDescription: deliveryLimit(broker.lastFailure(evaluation.ID)),
               NextEval: followUp.ID,
             },
             followUp,
@@ -392,5 +427,9 @@ export class Leadership {
       });
   }
 }
+
+/** What is said of an evaluation that was delivered too often, with why the last delivery failed. */
+const deliveryLimit = (why: string | undefined): string =>
+  `evaluation reached delivery limit${why === undefined ? "" : `: ${why}`}`;
 
 const text = (error: unknown): string => (error instanceof Error ? error.message : String(error));

@@ -1,4 +1,3 @@
-import { MessageChannel } from "node:worker_threads";
 import type {
   ColumnBuffers,
   DryRunOutcome,
@@ -6,24 +5,29 @@ import type {
   Evaluation,
   GarbageBatch,
   GarbageCutoffs,
+  Job,
   Logger,
   Metrics,
   PackedPlan,
   PackedPlanResult,
-  SchedulerModule,
   SchedulingAnswer,
+  SchedulingOutcome,
   SchedulingRequest,
-  SchedulingTask,
   SchedulingWorkerData,
 } from "@drover/plugin-sdk";
-import { JobType } from "@drover/plugin-sdk";
-import { Piscina } from "piscina";
+import { EvalStatus, JobType } from "@drover/plugin-sdk";
+import type { CheckedScheduler } from "../kernel/index.js";
 import type { Delivery, EvalBroker } from "./evaluations/eval-broker.js";
+import { Heap } from "./heap.js";
+import type { SchedulerCatalog } from "./scheduler-catalog.js";
+import { SchedulingThreads, ThreadEnded } from "./scheduling-threads.js";
 
 /** Evaluations that one thread has in hand: while a plan of one is applied, it works on the next. */
 const TASKS_A_THREAD = 4;
-/** Failures of threads that held no evaluation: such a thread failed while it loaded. */
-const FAILURES_IN_A_ROW = 2;
+/** Milliseconds for an evaluation of `_core`, which collects garbage for as long as there is some. */
+const CORE_DEADLINE = 3_600_000;
+/** MiB of heap of a thread. */
+const THREAD_MEMORY = 1024;
 
 /** What a scheduler asks of the leader while it works. */
 export interface SchedulerRequests {
@@ -39,21 +43,35 @@ export interface SchedulerPoolOptions {
   readonly threads: number;
   /** Job types it takes from the broker. */
   readonly types: readonly string[];
+  readonly catalog: SchedulerCatalog;
+  /** Milliseconds for an evaluation, where the operator's rules don't say. */
+  readonly deadline: number;
   readonly statePath: string;
   readonly columns: ColumnBuffers;
-  readonly modules: readonly SchedulerModule[];
   /** Index that the snapshot of a delivery must contain. */
   readonly index: () => number;
   /** What is old for an evaluation of `_core`. */
   readonly cutoffs: (evaluation: Evaluation) => GarbageCutoffs;
+  readonly job: (namespace: string, id: string) => Job | null;
 }
 
-/** Moves evaluations from the broker into the threads of a Piscina pool and their requests back. */
+/**
+ * Moves evaluations from the broker into scheduling threads and their requests back.
+ *
+ * Built-in schedulers share their threads, several evaluations each. Where code from elsewhere takes part, an evaluation has
+ * a thread to itself for as long as it takes: whatever happens to that thread is its doing and hurts no other. An
+ * evaluation under which a shared thread ended is delivered again to a thread of its own, without counting: there it shows
+ * whether it was the one.
+ */
 export class SchedulerPool {
-  readonly #pool: Piscina;
-  #inFlight = 0;
-  /** Threads that failed since an evaluation was last processed. */
-  #failures = 0;
+  readonly #shared: SchedulingThreads;
+  #alone: SchedulingThreads | undefined;
+  readonly #sharedTypes: readonly string[];
+  readonly #guestTypes: readonly string[];
+  /** Deliveries that wait for a thread of their own. */
+  readonly #waiting = new Heap<Delivery>((a, b) => a.evaluation.Priority > b.evaluation.Priority);
+  /** Evaluations in whose thread something went wrong. */
+  readonly #suspects = new WeakSet<Evaluation>();
   #stopped = false;
 
   constructor(
@@ -65,95 +83,185 @@ export class SchedulerPool {
     /** Told when threads end again and again before they get anything done. */
     private readonly onFatal: (error: Error) => void,
   ) {
-    const workerData: SchedulingWorkerData = {
-      statePath: options.statePath,
-      columns: options.columns,
-      modules: options.modules,
-    };
-    this.#pool = new Piscina({
-      filename: new URL("../../workers/scheduling.js", import.meta.url).href,
-      workerData,
-      minThreads: 1,
-      maxThreads: options.threads,
-      idleTimeout: 60_000,
-      concurrentTasksPerWorker: TASKS_A_THREAD,
-      resourceLimits: { maxOldGenerationSizeMb: 1024 },
-    });
-    this.#pool.on("error", (error: Error) => this.#threadFailed(error));
+    const { catalog, types } = options;
+    this.#guestTypes = types.filter((type) => catalog.guestType(type));
+    this.#sharedTypes = types.filter((type) => !catalog.guestType(type));
+    this.#shared = this.#threads(catalog.builtIn, TASKS_A_THREAD, this.#sharedTypes.length > 0 ? 1 : 0);
+    // Started now, so that a plugin that can't run in a thread shows at once.
+    if (catalog.hasGuests) this.#alone = this.#threads(catalog.plugins, 1, 1);
   }
 
   /** Takes what the broker has ready, up to what the threads can hold. */
   pump(): void {
-    while (!this.#stopped && this.#inFlight < this.options.threads * TASKS_A_THREAD) {
-      const delivery = this.broker.dequeue(this.options.types);
+    if (this.#stopped) return;
+    this.#startWaiting();
+    for (;;) {
+      const types = [
+        ...(this.#shared.free > 0 ? this.#sharedTypes : []),
+        ...(this.#freeAlone > 0 ? this.#guestTypes : []),
+      ];
+      const delivery = types.length === 0 ? undefined : this.broker.dequeue(types);
       if (delivery === undefined) return;
-      this.#inFlight++;
-      this.#run(delivery)
-        .catch((error: unknown) =>
-          this.log.error(
-            { evaluation: delivery.evaluation.ID, error: messageOf(error) },
-            "evaluation not settled",
-          ),
-        )
-        .finally(() => {
-          this.#inFlight--;
-          this.pump();
-        });
+      const { evaluation, token } = delivery;
+      if (!this.#runsAlone(evaluation)) this.#start(delivery, this.#shared);
+      else if (this.#freeAlone > 0) this.#start(delivery, this.#aloneThreads());
+      else {
+        this.broker.pauseNackTimeout(evaluation.ID, token);
+        this.#waiting.push(delivery);
+      }
     }
   }
 
   /** Lets the scheduler of a job's type work on a job that is not registered, in one of the threads. Nothing is written. */
-  dryRun(task: DryRunTask): Promise<DryRunOutcome> {
-    return this.#pool.run(task, { name: "dryRun" });
+  async dryRun(task: DryRunTask): Promise<DryRunOutcome> {
+    const { evaluation, job } = task;
+    const { catalog } = this.options;
+    const threads = catalog.guestsPlace(evaluation, () => job) ? this.#aloneThreads() : this.#shared;
+    try {
+      return await threads.dryRun(task);
+    } catch (error) {
+      if (!(error instanceof ThreadEnded)) throw error;
+      throw new Error(`${catalog.culprit(evaluation, job)}: ${error.message}`, { cause: error });
+    } finally {
+      this.pump();
+    }
   }
 
   async stop(): Promise<void> {
     this.#stopped = true;
-    await this.#pool.destroy();
+    await Promise.all([this.#shared.stop(), this.#alone?.stop()]);
   }
 
-  async #run({ evaluation, token }: Delivery): Promise<void> {
+  get #freeAlone(): number {
+    return this.#alone?.free ?? this.options.threads;
+  }
+
+  #startWaiting(): void {
+    while (this.#freeAlone > 0) {
+      const delivery = this.#waiting.pop();
+      if (delivery === undefined) return;
+      const { evaluation, token } = delivery;
+      // Leadership may have been lost meanwhile, and the delivery with it.
+      if (this.broker.outstandingToken(evaluation.ID) !== token) continue;
+      this.broker.resumeNackTimeout(evaluation.ID, token);
+      this.#start(delivery, this.#aloneThreads());
+    }
+  }
+
+  #runsAlone(evaluation: Evaluation): boolean {
+    return (
+      this.#suspects.has(evaluation) ||
+      this.options.catalog.guestsPlace(evaluation, () => this.#job(evaluation))
+    );
+  }
+
+  #job(evaluation: Evaluation): Job | null {
+    return this.options.job(evaluation.Namespace, evaluation.JobID);
+  }
+
+  #aloneThreads(): SchedulingThreads {
+    this.#alone ??= this.#threads(this.options.catalog.plugins, 1, 0);
+    return this.#alone;
+  }
+
+  #threads(plugins: readonly CheckedScheduler[], tasksAThread: number, kept: 0 | 1): SchedulingThreads {
+    const { threads, statePath, columns, catalog } = this.options;
+    const workerData: SchedulingWorkerData = {
+      statePath,
+      columns,
+      modules: plugins.map(({ module }) => module),
+      rules: catalog.rules,
+    };
+    return new SchedulingThreads(
+      { threads, kept, tasksAThread, memory: THREAD_MEMORY, workerData },
+      this.log,
+      this.onFatal,
+    );
+  }
+
+  #start(delivery: Delivery, threads: SchedulingThreads): void {
+    this.#run(delivery, threads)
+      .catch((error: unknown) =>
+        this.log.error(
+          { evaluation: delivery.evaluation.ID, error: messageOf(error) },
+          "evaluation not settled",
+        ),
+      )
+      .finally(() => this.pump());
+  }
+
+  async #run({ evaluation, token }: Delivery, threads: SchedulingThreads): Promise<void> {
     const begin = performance.now();
-    const channel = new MessageChannel();
-    channel.port1.on("message", (request: SchedulingRequest) => {
-      void this.#answer(request, evaluation, token).then((answer) => channel.port1.postMessage(answer));
-    });
-    const task: SchedulingTask = {
+    const { ID, Type } = evaluation;
+    const task = {
       evaluation,
       token,
       minIndex: this.options.index(),
       now: Date.now(),
-      port: channel.port2,
-      ...(evaluation.Type === JobType.Core ? { garbage: this.options.cutoffs(evaluation) } : {}),
+      ...(Type === JobType.Core ? { garbage: this.options.cutoffs(evaluation) } : {}),
     };
+    const deadline =
+      Type === JobType.Core ? CORE_DEADLINE : (this.options.catalog.deadline(Type) ?? this.options.deadline);
+    let outcome: SchedulingOutcome;
     try {
-      await this.#pool.run(task, { transferList: [channel.port2] });
+      outcome = await threads.run(task, deadline, (request) => this.#answer(request, evaluation, token));
     } catch (error) {
-      if (this.broker.outstandingToken(evaluation.ID) === token && !this.#stopped) {
-        this.broker.nack(evaluation.ID, token, messageOf(error));
+      if (!this.#holds(ID, token)) return;
+      this.metrics.increment("drover.scheduler.thread_ended");
+      const why = messageOf(error);
+      if (threads === this.#shared) this.#sendAlone(evaluation, token, why);
+      else {
+        this.#suspects.add(evaluation);
+        this.broker.nack(
+          ID,
+          token,
+          `${this.options.catalog.culprit(evaluation, this.#job(evaluation))}: ${why}`,
+        );
       }
       return;
-    } finally {
-      channel.port1.close();
     }
-    this.#failures = 0;
-    this.metrics.sample(`nomad.worker.invoke_scheduler.${evaluation.Type}`, performance.now() - begin);
     // Another delivery may have taken over after the nack timeout; that one answers for the evaluation now.
-    if (this.broker.outstandingToken(evaluation.ID) === token) this.broker.ack(evaluation.ID, token);
+    if (!this.#holds(ID, token)) return;
+    if (outcome.error === null) {
+      this.metrics.sample(`nomad.worker.invoke_scheduler.${Type}`, performance.now() - begin);
+      this.broker.ack(ID, token);
+    } else if (outcome.next === "retry") this.broker.nack(ID, token, outcome.error);
+    // The job may have changed since it was looked at here, and now name what these threads don't load.
+    else if (threads === this.#shared) this.#sendAlone(evaluation, token, outcome.error);
+    else await this.#fail(evaluation, token, outcome.error);
   }
 
-  /** One thread is replaced; when each new one fails too (a plugin that can't load there), nothing would ever be placed. */
-  #threadFailed(error: Error): void {
-    if (this.#stopped) return;
-    this.#failures++;
-    this.log.error({ error: error.message, failures: this.#failures }, "scheduling thread failed");
-    if (this.#failures === FAILURES_IN_A_ROW) {
-      this.onFatal(new Error(`scheduling threads can't run: ${error.message}`, { cause: error }));
+  #holds(evaluationId: string, token: string): boolean {
+    return !this.#stopped && this.broker.outstandingToken(evaluationId) === token;
+  }
+
+  #sendAlone(evaluation: Evaluation, token: string, why: string): void {
+    this.log.warn(
+      { evaluation: evaluation.ID, job: evaluation.JobID, why },
+      "evaluation is delivered again, to a thread of its own",
+    );
+    this.#suspects.add(evaluation);
+    this.broker.giveBack(evaluation.ID, token);
+  }
+
+  /** Ends an evaluation that would fail again however often it is delivered. The job's next evaluation is a new try. */
+  async #fail(evaluation: Evaluation, token: string, why: string): Promise<void> {
+    this.log.error({ evaluation: evaluation.ID, job: evaluation.JobID, why }, "evaluation failed");
+    this.metrics.increment("drover.scheduler.plugin_fault");
+    try {
+      await this.requests.updateEvaluation(
+        { ...evaluation, Status: EvalStatus.Failed, StatusDescription: why },
+        token,
+      );
+    } catch (error) {
+      if (this.#holds(evaluation.ID, token)) this.broker.nack(evaluation.ID, token, messageOf(error));
+      return;
     }
+    if (this.#holds(evaluation.ID, token)) this.broker.ack(evaluation.ID, token);
   }
 
   async #answer(
-    request: SchedulingRequest,
+    request: Exclude<SchedulingRequest, { kind: "started" }>,
     evaluation: Evaluation,
     token: string,
   ): Promise<SchedulingAnswer> {

@@ -6,17 +6,19 @@ import type {
   EventSink,
   Logger,
   Metrics,
-  SchedulerModule,
   ServerEndpoints,
 } from "@drover/plugin-sdk";
 import { JobType } from "@drover/plugin-sdk";
 import { Allocations } from "../rpc/endpoints/allocations.js";
+import { Deployments } from "../rpc/endpoints/deployments.js";
 import { Jobs } from "../rpc/endpoints/jobs.js";
 import { Nodes } from "../rpc/endpoints/nodes.js";
 import { Operator } from "../rpc/endpoints/operator.js";
 import { Status } from "../rpc/endpoints/status.js";
 import { CommandType, StateFsm, type StateStore } from "../state/index.js";
 import { CommandLog, unixNanos } from "./command-log.js";
+import { DeploymentWatcher } from "./deployments/watcher.js";
+import { NodeDrainer } from "./drains/drainer.js";
 import { DryRuns } from "./dry-runs.js";
 import { BlockedEvals } from "./evaluations/blocked-evals.js";
 import { DEFAULT_BROKER_OPTIONS, EvalBroker } from "./evaluations/eval-broker.js";
@@ -29,6 +31,7 @@ import { Heartbeats } from "./nodes/heartbeats.js";
 import { JoinTokenIssuer } from "./nodes/join-tokens.js";
 import { PlanApplier } from "./plans/plan-applier.js";
 import { PluginTables } from "./replicated-state.js";
+import type { SchedulerCatalog } from "./scheduler-catalog.js";
 import { SchedulerPool, type SchedulerRequests } from "./scheduler-pool.js";
 
 /** Milliseconds that nodes have to be heard again after a change of leader. */
@@ -41,8 +44,8 @@ export interface ServerParts {
   readonly state: StateStore;
   readonly hooks: readonly AdmissionHook[];
   readonly sinks: readonly EventSink[];
-  readonly schedulers: readonly SchedulerModule[];
-  /** Job types that those schedulers handle. */
+  readonly schedulers: SchedulerCatalog;
+  /** Job types that those schedulers handle and that are not switched off. */
   readonly types: readonly string[];
   readonly log: Logger;
   readonly metrics: Metrics;
@@ -123,6 +126,8 @@ export class Server {
       log,
       metrics,
     });
+    const deployments = new DeploymentWatcher(state, commands, log, metrics);
+    const drainer = new NodeDrainer(state, commands, log, metrics);
     this.joinTokens = new JoinTokenIssuer(commands, transport);
     this.tables = new PluginTables(state, commands);
     this.#agents = new Agents(state, commands, heartbeats, assignments, log, metrics);
@@ -136,6 +141,8 @@ export class Server {
       heartbeats,
       assignments,
       garbage,
+      deployments,
+      drainer,
       initialSettings: config.default_scheduler_config,
       log,
       metrics,
@@ -148,9 +155,14 @@ export class Server {
               types: [...parts.types, JobType.Core],
               statePath: state.path,
               columns: state.columns,
-              modules: parts.schedulers,
+              catalog: parts.schedulers,
+              deadline: config.eval_nack_timeout / 2,
               index: () => state.index(),
               cutoffs: (evaluation) => garbage.cutoffs(evaluation),
+              job: (namespace, id) => {
+                using snapshot = state.snapshot();
+                return snapshot.job(namespace, id);
+              },
             },
             broker,
             schedulerRequests(commands, applier, broker, garbage),
@@ -163,9 +175,17 @@ export class Server {
     const dryRuns =
       pool === undefined ? undefined : new DryRuns((task) => pool.dryRun(task), config.num_schedulers);
     this.endpoints = {
-      jobs: new Jobs(state, commands, parts.hooks, parts.types, dryRuns, log),
+      jobs: new Jobs(
+        state,
+        commands,
+        [...parts.hooks, parts.schedulers.admissionHook()],
+        parts.types,
+        dryRuns,
+        log,
+      ),
       nodes: new Nodes(state, commands, transport),
       allocations: new Allocations(state, commands),
+      deployments: new Deployments(state, commands),
       operator: new Operator(state, commands, this.joinTokens, broker, garbage),
       status: new Status(consensus, broker, blocked, agent),
     };
@@ -181,6 +201,8 @@ export class Server {
       metrics.gauge("nomad.blocked_evals.total_quota_limit", waiting.quota);
       metrics.gauge("nomad.plan.queue_depth", applier.queue.depth);
       metrics.gauge("nomad.heartbeat.active", heartbeats.active);
+      metrics.gauge("drover.deployments.active", deployments.active);
+      metrics.gauge("drover.drains.active", drainer.active);
       metrics.gauge("nomad.state.index", state.index());
     });
   }

@@ -78,10 +78,21 @@ export interface NodeUsage {
 export class NodeColumnsWriter implements NodeUsage {
   readonly buffers: ColumnBuffers = allocateColumnBuffers();
   private readonly header = new Int32Array(columnBuffer(this.buffers, "header"));
-  status: Uint8Array = new Uint8Array(columnBuffer(this.buffers, "status"));
-  readonly numbers: Record<NumberColumn, Float64Array> = Object.fromEntries(
+  /**
+   * This thread's own numbers, by which plans are checked; the threads get copies. Code from elsewhere runs there, and what
+   * it may write into shared memory must not decide here.
+   */
+  status = new Uint8Array(0);
+  readonly numbers = Object.fromEntries(NUMBER_COLUMNS.map((name) => [name, new Float64Array(0)])) as Record<
+    NumberColumn,
+    Float64Array
+  >;
+  private sharedStatus: Uint8Array = new Uint8Array(columnBuffer(this.buffers, "status"));
+  private readonly sharedNumbers = Object.fromEntries(
     NUMBER_COLUMNS.map((name) => [name, new Float64Array(columnBuffer(this.buffers, name))]),
   ) as Record<NumberColumn, Float64Array>;
+  /** Rows that the threads' copies don't show yet. */
+  private readonly unpublished = new Set<number>();
   private readonly rows = new Map<string, number>();
   private readonly freeRows: number[] = [];
   private capacity = 0;
@@ -125,6 +136,11 @@ export class NodeColumnsWriter implements NodeUsage {
   }
 
   private publish(): void {
+    for (const row of this.unpublished) {
+      for (const name of NUMBER_COLUMNS) this.sharedNumbers[name][row] = this.numbers[name][row]!;
+      this.sharedStatus[row] = this.status[row]!;
+    }
+    this.unpublished.clear();
     if (this.journalLength > JOURNAL_SLACK && this.journalLive * 2 < this.journalLength)
       this.rewriteJournal();
     Atomics.add(this.header, Header.Version, 1);
@@ -142,6 +158,7 @@ export class NodeColumnsWriter implements NodeUsage {
     this.writeAttributes(row, node);
     if (known === undefined) this.setUsage(row, sumUse(allocationsOf(node.ID)));
     this.status[row] = statusBits(node);
+    this.unpublished.add(row);
     return known === undefined;
   }
 
@@ -155,6 +172,7 @@ export class NodeColumnsWriter implements NodeUsage {
   private addUsage(allocation: Allocation, sign: 1 | -1): void {
     const row = this.rows.get(allocation.NodeID);
     if (row === undefined) return;
+    this.unpublished.add(row);
     const use = allocationUse(allocation.AllocatedResources);
     const { cpuUsed, memoryUsed, diskUsed } = this.numbers;
     cpuUsed[row] = (cpuUsed[row] as number) + sign * use.cpu;
@@ -174,6 +192,7 @@ export class NodeColumnsWriter implements NodeUsage {
         const id = block.nodeId(node);
         row = recounted.has(id) ? NO_ROW : (this.rows.get(id) ?? NO_ROW);
         rows[node] = row;
+        if (row !== NO_ROW) this.unpublished.add(row);
       }
       if (row === NO_ROW) continue;
       const kind = block.resource(at);
@@ -207,6 +226,7 @@ export class NodeColumnsWriter implements NodeUsage {
     if (row === undefined) return;
     this.status[row] = 0;
     for (const name of NUMBER_COLUMNS) this.numbers[name][row] = 0;
+    this.unpublished.add(row);
     for (const [column, code] of this.attributes[row] ?? []) {
       column.codesOfRows[row] = 0;
       this.release(column, code);
@@ -220,8 +240,16 @@ export class NodeColumnsWriter implements NodeUsage {
 
   private grow(rows: number): void {
     this.capacity = rows;
-    this.status = view(this.buffers, "status", Uint8Array, rows);
-    for (const name of NUMBER_COLUMNS) this.numbers[name] = view(this.buffers, name, Float64Array, rows);
+    const status = new Uint8Array(rows);
+    status.set(this.status);
+    this.status = status;
+    this.sharedStatus = view(this.buffers, "status", Uint8Array, rows);
+    for (const name of NUMBER_COLUMNS) {
+      const numbers = new Float64Array(rows);
+      numbers.set(this.numbers[name]);
+      this.numbers[name] = numbers;
+      this.sharedNumbers[name] = view(this.buffers, name, Float64Array, rows);
+    }
     for (const column of this.columns.values()) column.codesOfRows = this.codesView(column.number);
   }
 

@@ -4,7 +4,9 @@
  */
 import type {
   AllocationUpdate,
+  DeploymentStatusUpdate,
   DesiredTransition,
+  DrainStrategy,
   Evaluation,
   Job,
   Node,
@@ -20,14 +22,19 @@ export const CommandType = {
   NodeDeregister: 2,
   NodeUpdateStatus: 3,
   NodeUpdateEligibility: 4,
+  NodeUpdateDrain: 5,
   JobRegister: 10,
   JobDeregister: 11,
+  JobStability: 12,
   JobBatchDeregister: 13,
   EvaluationUpdate: 20,
   EvaluationDelete: 21,
   PlanApply: PLAN_COMMAND,
   AllocationClientUpdate: 31,
   AllocationDesiredTransition: 32,
+  DeploymentStatusUpdate: 40,
+  DeploymentPromote: 41,
+  DeploymentAllocHealth: 42,
   DeploymentDelete: 43,
   NodeCollect: 44,
   JoinTokenDelete: 45,
@@ -60,6 +67,21 @@ export interface CommandPayloads {
     Time: number;
   };
   /**
+   * `Drain` begins a drain or changes the one under way, and takes the node out of scheduling; null ends it, as complete
+   * (`Complete`) or cancelled, and `MarkEligible` then takes the node into scheduling again. A null `Meta` keeps that of the
+   * drain under way. The end of a drain that is over already is refused.
+   */
+  [CommandType.NodeUpdateDrain]: {
+    NodeID: string;
+    Drain: DrainStrategy | null;
+    Complete: boolean;
+    MarkEligible: boolean;
+    Meta: Record<string, string> | null;
+    Event: NodeEvent | null;
+    Evaluations: Evaluation[];
+    Time: number;
+  };
+  /**
    * With `EnforceIndex` the entry is refused (its result is an Error with Nomad's text) unless the job's JobModifyIndex
    * is `JobModifyIndex` (0: must not exist). A job equal to the present one in all but indexes, status, version and submit
    * time keeps its version; a changed one gets the next and the old goes to the kept versions (6, stable one kept).
@@ -79,6 +101,8 @@ export interface CommandPayloads {
     Evaluation: Evaluation | null;
     Time: number;
   };
+  /** Refused for a version that is not kept. */
+  [CommandType.JobStability]: { Namespace: string; JobID: string; JobVersion: number; Stable: boolean };
   /** Purges jobs that are dead and still at that ModifyIndex; others, and unknown ones, stay as they are. */
   [CommandType.JobBatchDeregister]: {
     Jobs: { Namespace: string; ID: string; ModifyIndex: number }[];
@@ -95,6 +119,26 @@ export interface CommandPayloads {
     Transitions: Record<string, DesiredTransition>;
     Evaluations: Evaluation[];
     Time: number;
+  };
+  /** Refused for a deployment that is over. */
+  [CommandType.DeploymentStatusUpdate]: DeploymentOutcome & { Update: DeploymentStatusUpdate };
+  /**
+   * Promotes the canaries of all groups, or of those named. Refused for a deployment that is over, where there are none to
+   * promote, and while fewer of them are healthy than the group wants.
+   */
+  [CommandType.DeploymentPromote]: {
+    DeploymentID: string;
+    All: boolean;
+    Groups: string[];
+    Evaluation: Evaluation | null;
+    Time: number;
+  };
+  /** Health that an operator decided, and what it does to the deployment (`Update`). Refused for others' allocations. */
+  [CommandType.DeploymentAllocHealth]: DeploymentOutcome & {
+    DeploymentID: string;
+    HealthyAllocationIDs: string[];
+    UnhealthyAllocationIDs: string[];
+    Update: DeploymentStatusUpdate | null;
   };
   /** Unknown ids are not an error. */
   [CommandType.DeploymentDelete]: { IDs: string[] };
@@ -113,6 +157,17 @@ export interface CommandPayloads {
   [CommandType.NodeEnroll]: { NodeID: string; PublicKey: string; TokenHash: string; Time: number };
   [CommandType.PluginRowPut]: { Plugin: string; Table: string; Key: string; Value: unknown };
   [CommandType.PluginRowDelete]: { Plugin: string; Table: string; Key: string };
+}
+
+/** What follows from a change of a deployment. */
+export interface DeploymentOutcome {
+  Evaluation: Evaluation | null;
+  /**
+   * An earlier version, to be registered anew as the newest. The entry is refused when the deployment's own version is not
+   * the job's newest any more.
+   */
+  Job: Job | null;
+  Time: number;
 }
 
 export type Command = {

@@ -3,6 +3,8 @@ import type { LogEntry, StateMachine } from "@drover/plugin-sdk";
 import { decodeCommand } from "./codec.js";
 import { enrollNode, issueJoinToken } from "./commands/agents.js";
 import { updateDesiredTransition, updateFromClient } from "./commands/allocations.js";
+import { promoteDeployment, updateDeployment, updateDeploymentHealth } from "./commands/deployments.js";
+import { updateNodeDrain } from "./commands/drains.js";
 import { updateEvaluations } from "./commands/evaluations.js";
 import {
   collectNodes,
@@ -11,7 +13,7 @@ import {
   deleteJoinTokens,
   deregisterJobs,
 } from "./commands/garbage.js";
-import { deregisterJob, registerJob } from "./commands/jobs.js";
+import { deregisterJob, registerJob, updateStability } from "./commands/jobs.js";
 import { deregisterNodes, registerNode, updateNodeEligibility, updateNodeStatus } from "./commands/nodes.js";
 import { applyPlan } from "./commands/plans.js";
 import { deletePluginRow, putPluginRow } from "./commands/plugin-rows.js";
@@ -32,14 +34,19 @@ const HANDLERS: Handlers = {
   [CommandType.NodeDeregister]: deregisterNodes,
   [CommandType.NodeUpdateStatus]: updateNodeStatus,
   [CommandType.NodeUpdateEligibility]: updateNodeEligibility,
+  [CommandType.NodeUpdateDrain]: updateNodeDrain,
   [CommandType.JobRegister]: registerJob,
   [CommandType.JobDeregister]: deregisterJob,
+  [CommandType.JobStability]: updateStability,
   [CommandType.JobBatchDeregister]: deregisterJobs,
   [CommandType.EvaluationUpdate]: updateEvaluations,
   [CommandType.EvaluationDelete]: deleteEvaluations,
   [CommandType.PlanApply]: applyPlan,
   [CommandType.AllocationClientUpdate]: updateFromClient,
   [CommandType.AllocationDesiredTransition]: updateDesiredTransition,
+  [CommandType.DeploymentStatusUpdate]: updateDeployment,
+  [CommandType.DeploymentPromote]: promoteDeployment,
+  [CommandType.DeploymentAllocHealth]: updateDeploymentHealth,
   [CommandType.DeploymentDelete]: deleteDeployments,
   [CommandType.NodeCollect]: collectNodes,
   [CommandType.JoinTokenDelete]: deleteJoinTokens,

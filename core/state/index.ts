@@ -6,7 +6,7 @@ export {
   UnknownCommandError,
 } from "./codec.js";
 export type { NodeUsage } from "./columns.js";
-export { type JobRegistered, registeredJob } from "./commands/jobs.js";
+export { type JobRegistered, registeredJob, sameSpecification } from "./commands/jobs.js";
 export { computedClass } from "./commands/nodes.js";
 export { PLUGIN_KEY_LIMIT, PLUGIN_ROW_LIMIT } from "./commands/plugin-rows.js";
 export * from "./commands.js";

@@ -176,6 +176,7 @@ export class StateStore implements StateReader {
   /** Reads everything derived anew; all tables count as changed. After a restore. */
   replaced(): void {
     this.env.resetReadTxn();
+    this.tables.blocks.clear();
     this.reload();
     this.tell(new Set(Object.values(StateTable)));
   }

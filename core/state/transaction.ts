@@ -340,6 +340,11 @@ export class StateTransaction extends RowReader {
     move(this.tables.deploymentsByJob, encodeId(row.ID), jobKey(row.Namespace, row.JobID), undefined);
   }
 
+  /** Writes what was counted so far, for a command that then changes the same rows itself. */
+  flushDeployments(): void {
+    this.rollouts.flush();
+  }
+
   putSchedulerConfiguration(row: SchedulerConfiguration): void {
     this.write(StateTable.SchedulerConfig, this.tables.schedulerConfig, SINGLETON, row);
   }

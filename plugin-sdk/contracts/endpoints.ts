@@ -4,6 +4,8 @@
  */
 import type {
   AgentMember,
+  DeploymentUpdateResponse,
+  DrainSpec,
   Job,
   JobDeregisterResponse,
   JobDiff,
@@ -63,6 +65,20 @@ export interface JobEndpoint {
   }): Promise<JobPlanResponse>;
   /** Differences of each version from the one before it; `versions` newest first. Null where there is but one. */
   diffVersions(versions: readonly Job[]): JobDiff[] | null;
+  /** `Job.Stable`: an operator's word on a version. */
+  stable(request: {
+    readonly namespace: string;
+    readonly jobId: string;
+    readonly version: number;
+    readonly stable: boolean;
+  }): Promise<{ readonly Index: number }>;
+  /** `Job.Revert`: registers an earlier version anew. `enforcePriorVersion`: only while that one is the newest. */
+  revert(request: {
+    readonly namespace: string;
+    readonly jobId: string;
+    readonly version: number;
+    readonly enforcePriorVersion: number | null;
+  }): Promise<JobRegisterResponse>;
   /** HCL to JSON; `canonicalize` fills in the defaults. */
   parse(request: { readonly hcl: string; readonly canonicalize: boolean }): Promise<object>;
 }
@@ -76,6 +92,14 @@ export interface NodeWriteResponse {
 
 export interface NodeEndpoint {
   setEligibility(nodeId: string, eligibility: string): Promise<NodeWriteResponse>;
+  /** Begins or changes a drain; a null `spec` ends it. */
+  setDrain(request: {
+    readonly nodeId: string;
+    readonly spec: DrainSpec | null;
+    /** With a null `spec`: schedulers may use the node again. */
+    readonly markEligible: boolean;
+    readonly meta: Readonly<Record<string, string>> | null;
+  }): Promise<NodeWriteResponse>;
   /** New evaluations for every job with an allocation on the node, and for system jobs. */
   evaluate(nodeId: string): Promise<NodeWriteResponse & { readonly NumNodes: number }>;
   /** Removes a node and its allocations' claim on it (`POST /v1/node/:id/purge`). */
@@ -97,6 +121,30 @@ export interface NodeEndpoint {
 export interface AllocEndpoint {
   /** Marks the allocation to be stopped and replaced (`Alloc.Stop`). */
   stop(allocId: string): Promise<{ readonly EvalID: string; readonly Index: number }>;
+}
+
+/** An answer of `Deployment.*`, without what the API adds. */
+export type DeploymentWriteResponse = Pick<
+  DeploymentUpdateResponse,
+  "DeploymentModifyIndex" | "EvalCreateIndex" | "EvalID" | "Index" | "RevertedJobVersion"
+>;
+
+export interface DeploymentEndpoint {
+  /** Promotes the canaries of all groups, or of those named. */
+  promote(request: {
+    readonly deploymentId: string;
+    readonly all: boolean;
+    readonly groups: readonly string[];
+  }): Promise<DeploymentWriteResponse>;
+  /** Fails it; the job goes back to its last stable version where a group has `auto_revert`. */
+  fail(deploymentId: string): Promise<DeploymentWriteResponse>;
+  pause(deploymentId: string, paused: boolean): Promise<DeploymentWriteResponse>;
+  /** Decides the health of allocations; one that is unhealthy fails the deployment. */
+  setHealth(request: {
+    readonly deploymentId: string;
+    readonly healthy: readonly string[];
+    readonly unhealthy: readonly string[];
+  }): Promise<DeploymentWriteResponse>;
 }
 
 export interface OperatorEndpoint {
@@ -126,6 +174,7 @@ export interface ServerEndpoints {
   readonly jobs: JobEndpoint;
   readonly nodes: NodeEndpoint;
   readonly allocations: AllocEndpoint;
+  readonly deployments: DeploymentEndpoint;
   readonly operator: OperatorEndpoint;
   readonly status: StatusEndpoint;
 }

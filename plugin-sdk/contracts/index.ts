@@ -8,5 +8,6 @@ export * from "./http.js";
 export * from "./identity.js";
 export * from "./platform.js";
 export * from "./scheduler.js";
+export * from "./scheduler-rules.js";
 export * from "./state.js";
 export * from "./task-driver.js";

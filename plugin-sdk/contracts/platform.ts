@@ -1,6 +1,7 @@
 /** What the kernel itself offers to every plugin: logs, metrics, the agent's identity and configuration. */
 import type { SchedulerSettings } from "../domain/index.js";
 import { createToken } from "../kernel/token.js";
+import type { SchedulerRules } from "./scheduler-rules.js";
 
 /** Structured log. Fields come first so that a line is searchable; never put a secret in either. */
 export interface Logger {
@@ -106,6 +107,8 @@ export interface AgentConfiguration {
   };
   /** `plugin "NAME"` blocks by name. */
   readonly plugins: Readonly<Record<string, PluginBlock>>;
+  /** `scheduler "TYPE"` blocks by job type, or `*`. */
+  readonly schedulers: SchedulerRules;
   /** Files that were read, in order. */
   readonly files: readonly string[];
 }

@@ -10,6 +10,7 @@ import type {
 } from "../domain/index.js";
 import { createToken } from "../kernel/token.js";
 import type { Logger } from "./platform.js";
+import type { Applies } from "./scheduler-rules.js";
 import type { StateSnapshot } from "./state.js";
 
 /**
@@ -72,22 +73,36 @@ export interface PlacementContext {
 
 /**
  * Removes nodes that can't take the group. Called once a task group with the whole candidate set, so that a constraint
- * is one pass over a column and not a call a node.
+ * is one pass over a column and not a call a node. It is called again with a single row where an allocation is to be
+ * updated in place.
  */
 export interface NodeFilter {
+  /** By which jobs and operators name it: letters, digits, `.`, `_` and `-`; one filter a name in an agent. */
   readonly name: string;
-  /** Returns how many nodes were removed a reason; the reasons land in `AllocMetric.ConstraintFiltered`. */
+  /** Default `always`. */
+  readonly applies?: Applies;
+  /**
+   * Removes rows, and only that: adding one fails the evaluation. Returns how many rows were removed a reason, each row
+   * once; the reasons land in `AllocMetric.ConstraintFiltered`.
+   */
   filter(candidates: CandidateSet, context: PlacementContext): Readonly<Record<string, number>>;
 }
 export const NodeFilter = createToken<NodeFilter>("NodeFilter", "multiple");
 
 /** Rates nodes between -1 and 1; the sum over scorers that took part is divided by their number, as Nomad normalises. */
 export interface NodeScorer {
-  /** Key of the score in `ScoreMetaData`, for example `binpack`. */
-  readonly name: string;
   /**
-   * Writes a score for each candidate row into `scores` (indexed by row). Returns false where it has no opinion on this
-   * group at all and must not be counted in the mean.
+   * Key of the score in `ScoreMetaData`, and by which jobs and operators name it: letters, digits, `.`, `_` and `-`; one
+   * scorer a name in an agent, and none of the engine's own (`binpack`, `node-affinity` and so on).
+   */
+  readonly name: string;
+  /** Default `always`. */
+  readonly applies?: Applies;
+  /**
+   * Writes a score for each candidate row into `scores` (indexed by row, 0 at first). Returns false where it has no
+   * opinion on this group at all and must not be counted in the mean. A score that is no finite number fails the
+   * evaluation; one beyond -1 or 1 counts as -1 or 1, and is then multiplied by the weight that the job or the operator
+   * gave. `candidates` is a copy: rows removed from it stay candidates.
    */
   score(candidates: CandidateSet, scores: Float64Array, context: PlacementContext): boolean;
   /** Scores one row again after an allocation was put on it. */

@@ -110,3 +110,16 @@ export function deploymentRollbackDescription(base: string, version: number): st
 export function deploymentNoRollbackDescription(base: string): string {
   return `${base} - no stable job version to auto revert to`;
 }
+
+/** Description of a failed deployment whose last stable version says nothing else than the job does now. */
+export function deploymentRollbackNoopDescription(base: string, version: number): string {
+  return `${base} - not rolling back to stable job version ${version} as current job has same specification`;
+}
+
+/** Description of a deployment that runs: whether, and by whom, its canaries wait to be promoted. */
+export function deploymentRunningDescription(deployment: Pick<Deployment, "TaskGroups">): string {
+  if (!deploymentNeedsPromotion(deployment)) return DeploymentStatusDescription.Running;
+  return deploymentHasAutoPromote(deployment)
+    ? DeploymentStatusDescription.RunningAutoPromotion
+    : DeploymentStatusDescription.RunningNeedsPromotion;
+}

@@ -1,6 +1,7 @@
 /** What the main thread and the threads of the scheduling pool say to each other. */
 import type { MessagePort } from "node:worker_threads";
 import type { SchedulerModule } from "../contracts/scheduler.js";
+import type { SchedulerRules } from "../contracts/scheduler-rules.js";
 import type { AllocMetric, Evaluation, Job, PlanAnnotations } from "../domain/index.js";
 
 /** Shared memory of the node columns; opaque to all but the two sides of `core/state`. */
@@ -12,9 +13,21 @@ export interface SchedulingWorkerData {
   readonly statePath: string;
   readonly columns: ColumnBuffers;
   readonly modules: readonly SchedulerModule[];
+  /** The operator's `scheduler` blocks. */
+  readonly rules: SchedulerRules;
 }
 
-/** One evaluation to process; the thread returns nothing when done and throws when the evaluation must be nacked. */
+/** What a thread returns of an evaluation; it never throws, so that a rejected task means a thread that died. */
+export type SchedulingOutcome =
+  | { readonly error: null }
+  | {
+      /** Why the evaluation is not done; names the plugin where one is at fault. */
+      readonly error: string;
+      /** `retry`: deliver it again. `final`: a plugin broke its contract, and would do so again. */
+      readonly next: "retry" | "final";
+    };
+
+/** One evaluation to process. */
 export interface SchedulingTask {
   readonly evaluation: Evaluation;
   /** Delivery token of the eval broker, to be put in the plan. */
@@ -99,7 +112,9 @@ export type GarbageBatch =
   /** SHA-256 of the tokens' secrets, hex. */
   | { readonly table: "join-tokens"; readonly hashes: readonly string[] };
 
+/** `started` says that the scheduler begins now; it is not answered. */
 export type SchedulingRequest =
+  | { readonly id: number; readonly kind: "started" }
   | { readonly id: number; readonly kind: "plan"; readonly plan: PackedPlan }
   | { readonly id: number; readonly kind: "evaluation.update"; readonly evaluation: Evaluation }
   | { readonly id: number; readonly kind: "evaluation.create"; readonly evaluation: Evaluation }

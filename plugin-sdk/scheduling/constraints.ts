@@ -2,7 +2,7 @@
  * Constraints and affinities (https://developer.hashicorp.com/nomad/docs/job-specification/constraint). An operand is
  * evaluated once per distinct value of an attribute; applying it to the cluster is then one pass over a column.
  */
-import { createContext, Script } from "node:vm";
+import { RE2JS, RE2JSException } from "re2js";
 import type { CandidateSet, NodeColumns } from "../contracts/scheduler.js";
 import type { Constraint } from "../domain/policies.js";
 import { ConstraintOperand } from "../domain/policies.js";
@@ -12,12 +12,6 @@ import { parseVersion, parseVersionConstraint, type VersionGrammar } from "./ver
 
 /** Whether a left side (undefined: the node has no such attribute) satisfies an operand with its right side. */
 export type Matcher = (left: string | undefined) => boolean;
-
-/**
- * Milliseconds a regular expression may take on one value; a job must not be able to hold up the scheduler. The second, for
- * another try, is for a machine so busy that the thread wasn't run meanwhile.
- */
-const REGEXP_TIMEOUTS = [50, 500];
 
 /** Key of `AllocMetric.ConstraintFiltered`: "${attr.kernel.name} = linux". */
 export function constraintText(constraint: Constraint): string {
@@ -197,46 +191,14 @@ function setMatcher(text: string, how: "every" | "some"): Matcher {
   };
 }
 
-const regexpSandbox = createContext({ pattern: /(?:)/, text: "" });
-const regexpTest = new Script("pattern.test(text)");
-
+/** RE2's syntax and linear time, as Nomad has them: a job can't hold up the scheduler with a pattern. */
 function regexpMatcher(text: string): Matcher {
-  const pattern = compileRegexp(text);
-  if (pattern === null) return never;
-  let endless = false;
-  return (left) => {
-    if (left === undefined || endless) return false;
-    for (const timeout of REGEXP_TIMEOUTS) {
-      const matches = matchesWithin(pattern, left, timeout);
-      if (matches !== null) return matches;
-    }
-    // It backtracks without end: not matching is the answer that places nothing wrongly, and nobody asks it again.
-    endless = true;
-    return false;
-  };
-}
-
-/** Null when it took longer. */
-function matchesWithin(pattern: RegExp, text: string, timeout: number): boolean | null {
-  regexpSandbox.pattern = pattern;
-  regexpSandbox.text = text;
+  let pattern: RE2JS;
   try {
-    return regexpTest.runInContext(regexpSandbox, { timeout }) === true;
+    pattern = RE2JS.compile(text);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ERR_SCRIPT_EXECUTION_TIMEOUT") return null;
+    if (error instanceof RE2JSException) return never;
     throw error;
   }
-}
-
-/** Null when the pattern can't be read. Leading flags of Go's syntax, `(?i)`, become JavaScript's. */
-function compileRegexp(text: string): RegExp | null {
-  const flags = /^\(\?([ims]+)\)/.exec(text);
-  try {
-    return flags === null
-      ? new RegExp(text)
-      : new RegExp(text.slice(flags[0].length), [...new Set(flags[1]!)].join(""));
-  } catch (error) {
-    if (error instanceof SyntaxError) return null;
-    throw error;
-  }
+  return (left) => left !== undefined && pattern.test(left);
 }

@@ -10,6 +10,7 @@ import {
 } from "../domain/evaluation.js";
 import { seededUUID } from "./random.js";
 import type { FollowUp } from "./reconcile-types.js";
+import { finishedEvaluation, successorEvaluation } from "./rows.js";
 
 const NANOSECONDS = 1e6;
 
@@ -97,20 +98,8 @@ export class EvaluationWriter {
 
   #create(kind: string, seed: string | number, trigger: EvalTrigger, status: EvalStatus): Evaluation {
     const { evaluation, state } = this.#context;
-    return {
-      CreateIndex: 0,
-      CreateTime: this.#now,
-      ID: seededUUID(kind, evaluation.ID, state.index, seed),
-      JobID: evaluation.JobID,
-      ModifyIndex: 0,
-      ModifyTime: this.#now,
-      Namespace: evaluation.Namespace,
-      PreviousEval: evaluation.ID,
-      Priority: evaluation.Priority,
-      Status: status,
-      TriggeredBy: trigger,
-      Type: evaluation.Type,
-    };
+    const id = seededUUID(kind, evaluation.ID, state.index, seed);
+    return successorEvaluation(evaluation, id, trigger, status, this.#now);
   }
 
   async #finish(
@@ -119,19 +108,16 @@ export class EvaluationWriter {
     blockedEval: string,
     { failed, queued, annotations, deploymentId }: EvaluationOutcome,
   ): Promise<void> {
-    const finished: Evaluation = {
-      ...this.#context.evaluation,
-      Status: status,
-      ModifyTime: this.#now,
-      SnapshotIndex: this.#snapshotIndex,
-    };
-    if (description !== "") finished.StatusDescription = description;
-    else delete finished.StatusDescription;
-    delete finished.FailedTGAllocs;
-    if (Object.keys(failed).length > 0) finished.FailedTGAllocs = failed;
-    if (Object.keys(queued).length > 0) finished.QueuedAllocations = queued;
-    if (blockedEval !== "") finished.BlockedEval = blockedEval;
-    if (annotations !== undefined) finished.PlanAnnotations = annotations;
+    const finished = finishedEvaluation(this.#context.evaluation, {
+      status,
+      description,
+      failed,
+      queued,
+      blockedEval,
+      annotations,
+      snapshotIndex: this.#snapshotIndex,
+      now: this.#now,
+    });
     if (deploymentId !== "") finished.DeploymentID = deploymentId;
     await this.#context.updateEvaluation(finished);
   }

@@ -2,9 +2,7 @@
 import type { Placement, Placer, SchedulerContext } from "../contracts/scheduler.js";
 import {
   type Allocation,
-  AllocClientStatus,
   type AllocDeploymentStatus,
-  AllocDesiredStatus,
   type AllocMetric,
   serverTerminal,
 } from "../domain/allocation.js";
@@ -12,18 +10,19 @@ import { type Deployment, deploymentActive } from "../domain/deployment.js";
 import { type Job, lookupTaskGroup, type TaskGroup } from "../domain/job.js";
 import type { Plan, PlanResult, PreemptedAllocStub } from "../domain/plan.js";
 import { coalesceFailure } from "./metrics.js";
-import { cancelStop, placeAllocation, preemptAllocation, stopAllocation } from "./plan.js";
+import { cancelStop, placeAllocation, preemptFor, stopAllocation } from "./plan.js";
 import type { PlanIds } from "./random.js";
 import { AllocDescription, type PlaceDecision, type Reconciliation } from "./reconcile-types.js";
 import { failedNodes, nextTracker } from "./reschedule.js";
+import { newAllocation, updatedInPlace } from "./rows.js";
 
 /** Health of a canary that its node has not decided on. */
-const NEW_CANARY: AllocDeploymentStatus = {
+const NEW_CANARY: AllocDeploymentStatus = Object.freeze({
   Canary: true,
   Healthy: null,
   ModifyIndex: 0,
   Timestamp: "0001-01-01T00:00:00Z",
-};
+});
 
 export interface PlanFillerOptions {
   readonly context: SchedulerContext;
@@ -62,15 +61,8 @@ export class PlanFiller {
   /** Writes the job's version into an allocation where it runs. */
   updateInPlace(allocation: Allocation, group: TaskGroup, placement: Placement): void {
     const { context, plan, job, now } = this.#options;
-    const updated: Allocation = {
-      ...allocation,
-      EvalID: context.evaluation.ID,
-      Job: null,
-      JobVersion: job.Version,
-      AllocatedResources: placement.resources,
-      Metrics: placement.metrics,
-      ModifyTime: now,
-    };
+    const { evaluation } = context;
+    const updated = updatedInPlace(allocation, { evaluation, job, placement, now });
     const deployment = this.#deploymentOf(group);
     if (deployment !== "" && deployment !== allocation.DeploymentID) {
       updated.DeploymentID = deployment;
@@ -134,23 +126,11 @@ export class PlanFiller {
       return false;
     }
     const allocation = this.#newAllocation(job, group, decision, placement);
-    if (placement.preempted !== undefined && placement.preempted.length > 0)
-      this.#preempt(allocation, placement.preempted);
+    for (const stub of preemptFor(plan, allocation, placement.preempted ?? []))
+      this.preempted.push({ group: allocation.TaskGroup, stub });
     placeAllocation(plan, allocation);
     this.placed.push(allocation);
     return true;
-  }
-
-  #preempt(allocation: Allocation, victims: readonly Allocation[]): void {
-    allocation.PreemptedAllocations = victims.map((victim) => victim.ID);
-    for (const victim of victims) {
-      preemptAllocation(this.#options.plan, victim, allocation.ID);
-      const { ID, JobID, Name, Namespace, NodeID, TaskGroup } = victim;
-      this.preempted.push({
-        group: allocation.TaskGroup,
-        stub: { ID, JobID, Name, Namespace, NodeID, TaskGroup },
-      });
-    }
   }
 
   #newAllocation(
@@ -160,34 +140,11 @@ export class PlanFiller {
     placement: Placement,
   ): Allocation {
     const { context, ids, now } = this.#options;
-    const allocation: Allocation = {
-      AllocModifyIndex: 0,
-      AllocatedResources: placement.resources,
-      ClientDescription: "",
-      ClientStatus: AllocClientStatus.Pending,
-      CreateIndex: 0,
-      CreateTime: now,
-      // What runs an earlier version has no part in rolling out this one.
-      DeploymentID: job === this.#options.job ? this.#deploymentOf(group) : "",
-      DeploymentStatus: canary ? NEW_CANARY : null,
-      DesiredStatus: AllocDesiredStatus.Run,
-      EvalID: context.evaluation.ID,
-      ID: ids.next(),
-      Job: null,
-      JobCreateIndex: job.CreateIndex,
-      JobID: job.ID,
-      JobVersion: job.Version,
-      Metrics: placement.metrics,
-      ModifyIndex: 0,
-      ModifyTime: now,
-      Name: name,
-      Namespace: job.Namespace,
-      NetworkStatus: null,
-      NodeID: placement.nodeId,
-      NodeName: placement.nodeName,
-      TaskGroup: group.Name,
-      TaskStates: null,
-    };
+    const { evaluation } = context;
+    const allocation = newAllocation({ id: ids.next(), name, evaluation, job, group, placement, now });
+    // What runs an earlier version has no part in rolling out this one.
+    if (job === this.#options.job) allocation.DeploymentID = this.#deploymentOf(group);
+    if (canary) allocation.DeploymentStatus = NEW_CANARY;
     if (previous !== null) {
       allocation.PreviousAllocation = previous.ID;
       if (reschedule) allocation.RescheduleTracker = nextTracker(group.ReschedulePolicy, previous, now);

@@ -10,19 +10,18 @@ import {
   type Scheduler,
   type SchedulerContext,
 } from "../contracts/scheduler.js";
-import { type Allocation, clientTerminal } from "../domain/allocation.js";
 import type { Deployment } from "../domain/deployment.js";
 import { EvalStatus } from "../domain/evaluation.js";
-import { type Job, jobStopped, type TaskGroup } from "../domain/job.js";
+import { jobStopped } from "../domain/job.js";
 import { nodeTerminal } from "../domain/node.js";
-import { type Plan, type PlanResult, planIsNoOp } from "../domain/plan.js";
+import { type Plan, planIsNoOp } from "../domain/plan.js";
 import { EvaluationWriter } from "./generic-evaluations.js";
 import { PlanFiller } from "./generic-placing.js";
-import { tasksUpdated } from "./job-diff.js";
-import { placeAllocation, stopAllocation } from "./plan.js";
+import { isFullCommit, placeAllocation, stopAllocation } from "./plan.js";
 import { PlanIds, seededUUID } from "./random.js";
 import { reconcile } from "./reconcile.js";
-import type { NodePresence, Reconciliation, UpdateKind } from "./reconcile-types.js";
+import type { NodePresence, Reconciliation } from "./reconcile-types.js";
+import { updateKinds } from "./update-kind.js";
 
 export interface GenericSchedulerOptions {
   /** Job type it handles. */
@@ -98,7 +97,7 @@ class Run {
       newDeploymentId: seededUUID("deployment", ...seeds),
       now: this.#now,
       node: this.#nodePresence(),
-      updateKind: this.#updateKind(placer, fitted),
+      updateKind: updateKinds(state, placer, fitted),
       followupWaits: (id) => state.evaluation(id)?.Status === EvalStatus.Pending,
     });
     this.#deploymentId = newestId(deployments);
@@ -193,33 +192,6 @@ class Run {
       return presence;
     };
   }
-
-  #updateKind(
-    placer: Placer,
-    fitted: Map<string, Placement>,
-  ): (allocation: Allocation, job: Job, group: TaskGroup) => UpdateKind {
-    const { state } = this.#context;
-    const destructive = new Map<string, boolean>();
-    return (allocation, job, group) => {
-      // Of a job with the same name that was purged since.
-      if ((allocation.JobCreateIndex ?? job.CreateIndex) !== job.CreateIndex) return "destructive";
-      if (allocation.JobVersion === job.Version) return "ignore";
-      const key = `${allocation.JobVersion} ${group.Name}`;
-      let replace = destructive.get(key);
-      if (replace === undefined) {
-        const before = state.allocationJob(allocation);
-        replace = before === null || tasksUpdated(before, job, group.Name);
-        destructive.set(key, replace);
-      }
-      if (replace) return "destructive";
-      // What ended has no place to keep.
-      if (clientTerminal(allocation)) return "in-place";
-      const placement = placer.fitInPlace(allocation, job, group);
-      if (placement === null) return "destructive";
-      fitted.set(allocation.ID, placement);
-      return "in-place";
-    };
-  }
 }
 
 function newestId(deployments: readonly Deployment[]): string {
@@ -228,16 +200,4 @@ function newestId(deployments: readonly Deployment[]): string {
     if (newest === undefined || deployment.CreateIndex > newest.CreateIndex) newest = deployment;
   }
   return newest?.ID ?? "";
-}
-
-/** Whether everything the plan asked for was committed. */
-function isFullCommit(plan: Plan, result: PlanResult): boolean {
-  const lists = ["NodeAllocation", "NodeUpdate", "NodePreemptions"] as const;
-  return lists.every((list) => count(result[list]) === count(plan[list]));
-}
-
-function count(lists: Readonly<Record<string, readonly Allocation[]>>): number {
-  let sum = 0;
-  for (const list of Object.values(lists)) sum += list.length;
-  return sum;
 }

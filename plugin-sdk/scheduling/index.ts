@@ -1,6 +1,7 @@
 /** Building blocks of schedulers: fitting, ports, scores, constraints, reconciling, and a scheduler made of them. */
 export * from "./binpack.js";
 export * from "./candidates.js";
+export * from "./check-plan.js";
 export * from "./constraints.js";
 export * from "./devices.js";
 export * from "./fit.js";
@@ -18,6 +19,7 @@ export * from "./reconcile.js";
 export * from "./reconcile-types.js";
 export * from "./reschedule.js";
 export * from "./rows.js";
+export * from "./selection.js";
 export * from "./spread.js";
 export * from "./system.js";
 export * from "./system-reconcile.js";

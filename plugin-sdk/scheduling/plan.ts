@@ -5,7 +5,7 @@
 import { type Allocation, type AllocClientStatus, AllocDesiredStatus } from "../domain/allocation.js";
 import type { Evaluation } from "../domain/evaluation.js";
 import type { Job } from "../domain/job.js";
-import type { Plan } from "../domain/plan.js";
+import type { Plan, PlanResult, PreemptedAllocStub } from "../domain/plan.js";
 
 /** `stop` and `unstop` name the allocation as it was before; `place` a new one or the new version of one. */
 export interface PlanChange {
@@ -80,6 +80,21 @@ export function preemptAllocation(plan: Plan, allocation: Allocation, byId: stri
   record(plan, { kind: "stop", allocation });
 }
 
+/** Evicts all that must leave for `allocation`, and names them in it; returns them as annotations show them. */
+export function preemptFor(
+  plan: Plan,
+  allocation: Allocation,
+  victims: readonly Allocation[],
+): PreemptedAllocStub[] {
+  if (victims.length === 0) return [];
+  allocation.PreemptedAllocations = victims.map((victim) => victim.ID);
+  return victims.map((victim) => {
+    preemptAllocation(plan, victim, allocation.ID);
+    const { ID, JobID, Name, Namespace, NodeID, TaskGroup } = victim;
+    return { ID, JobID, Name, Namespace, NodeID, TaskGroup };
+  });
+}
+
 /** Takes a stop back, where the replacement found no place. */
 export function cancelStop(plan: Plan, allocation: Allocation): void {
   const list = plan.NodeUpdate[allocation.NodeID] ?? [];
@@ -104,4 +119,16 @@ function append(lists: Record<string, Allocation[]>, allocation: Allocation): vo
 
 function record(plan: Plan, change: PlanChange): void {
   (plan as Journaled)[journalKey]?.push(change);
+}
+
+/** Whether everything the plan asked for was committed. */
+export function isFullCommit(plan: Plan, result: PlanResult): boolean {
+  const lists = ["NodeAllocation", "NodeUpdate", "NodePreemptions"] as const;
+  return lists.every((list) => count(result[list]) === count(plan[list]));
+}
+
+function count(lists: Readonly<Record<string, readonly Allocation[]>>): number {
+  let sum = 0;
+  for (const list of Object.values(lists)) sum += list.length;
+  return sum;
 }

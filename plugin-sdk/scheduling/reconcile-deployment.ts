@@ -7,8 +7,7 @@ import {
   DeploymentStatusDescription,
   type DeploymentStatusUpdate,
   deploymentActive,
-  deploymentHasAutoPromote,
-  deploymentNeedsPromotion,
+  deploymentRunningDescription,
 } from "../domain/deployment.js";
 import type { Job, TaskGroup } from "../domain/job.js";
 import type { UpdateStrategy } from "../domain/policies.js";
@@ -129,10 +128,6 @@ export function newDeployment(
     StatusDescription: DeploymentStatusDescription.Running,
     TaskGroups: { ...groups },
   };
-  if (deploymentNeedsPromotion(deployment)) {
-    deployment.StatusDescription = deploymentHasAutoPromote(deployment)
-      ? DeploymentStatusDescription.RunningAutoPromotion
-      : DeploymentStatusDescription.RunningNeedsPromotion;
-  }
+  deployment.StatusDescription = deploymentRunningDescription(deployment);
   return deployment;
 }

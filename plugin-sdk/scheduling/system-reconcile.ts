@@ -11,6 +11,7 @@ import {
 } from "../domain/allocation.js";
 import { type Job, jobParameterized, jobPeriodicActive, jobStopped, type TaskGroup } from "../domain/job.js";
 import type { DesiredUpdates } from "../domain/plan.js";
+import { emptyUpdates } from "./reconcile-group.js";
 import { AllocDescription, type Replacement, type StopDecision, type UpdateKind } from "./reconcile-types.js";
 
 /**
@@ -81,7 +82,7 @@ export function reconcileSystem(input: SystemReconcileInput): SystemReconciliati
   const byGroup = sortByGroupAndNode(input.allocations);
   for (const [name, nodes] of byGroup) {
     if (wanted.some((group) => group.Name === name)) continue;
-    const desired = emptyDesiredUpdates();
+    const desired = emptyUpdates();
     if (job !== null) result.desired[name] = desired;
     for (const [nodeId, { live }] of nodes) {
       for (const allocation of live) {
@@ -104,7 +105,7 @@ function reconcileGroup(
   nodes: ReadonlyMap<string, OnNode>,
 ): DesiredUpdates {
   const job = input.job!;
-  const desired = emptyDesiredUpdates();
+  const desired = emptyUpdates();
   const destructive: Allocation[] = [];
   for (const [nodeId, { live }] of nodes) {
     const standing = input.standing(nodeId);
@@ -210,17 +211,4 @@ function newestFirst(live: readonly Allocation[]): readonly Allocation[] {
 
 function isNewer(a: Allocation, b: Allocation): boolean {
   return a.CreateIndex !== b.CreateIndex ? a.CreateIndex > b.CreateIndex : a.ID > b.ID;
-}
-
-function emptyDesiredUpdates(): DesiredUpdates {
-  return {
-    Canary: 0,
-    DestructiveUpdate: 0,
-    Ignore: 0,
-    InPlaceUpdate: 0,
-    Migrate: 0,
-    Place: 0,
-    Preemptions: 0,
-    Stop: 0,
-  };
 }

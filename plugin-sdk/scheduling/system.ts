@@ -3,13 +3,7 @@
  * when part of the plan was refused. A node without room gets a blocked evaluation of its own.
  * Source: https://developer.hashicorp.com/nomad/docs/schedulers
  */
-import {
-  NodeStatusBit,
-  type Placement,
-  type Placer,
-  type Scheduler,
-  type SchedulerContext,
-} from "../contracts/scheduler.js";
+import type { Placement, Placer, Scheduler, SchedulerContext } from "../contracts/scheduler.js";
 import type { Allocation, AllocMetric } from "../domain/allocation.js";
 import {
   BLOCKED_EVAL_FAILED_PLACEMENTS,
@@ -20,21 +14,17 @@ import {
 } from "../domain/evaluation.js";
 import { allocName } from "../domain/ids.js";
 import { type Job, jobStopped, type TaskGroup } from "../domain/job.js";
-import { nodeTerminal } from "../domain/node.js";
-import { type Plan, type PlanResult, type PreemptedAllocStub, planIsNoOp } from "../domain/plan.js";
-import { tasksUpdated } from "./job-diff.js";
+import { type Plan, type PreemptedAllocStub, planIsNoOp } from "../domain/plan.js";
 import { coalesceFailure } from "./metrics.js";
-import { cancelStop, placeAllocation, preemptAllocation, stopAllocation } from "./plan.js";
+import { cancelStop, isFullCommit, placeAllocation, preemptFor, stopAllocation } from "./plan.js";
+import { partsOf } from "./plan-parts.js";
 import { PlanIds, seededUUID } from "./random.js";
-import { AllocDescription, type UpdateKind } from "./reconcile-types.js";
+import { AllocDescription } from "./reconcile-types.js";
 import { parseTime } from "./reschedule.js";
-import { newAllocation, successorEvaluation } from "./rows.js";
-import {
-  type NodeStanding,
-  reconcileSystem,
-  type SystemPlaceDecision,
-  type SystemReconciliation,
-} from "./system-reconcile.js";
+import { finishedEvaluation, newAllocation, successorEvaluation, updatedInPlace } from "./rows.js";
+import { systemNodes } from "./system-nodes.js";
+import { reconcileSystem, type SystemPlaceDecision, type SystemReconciliation } from "./system-reconcile.js";
+import { updateKinds } from "./update-kind.js";
 
 export interface SystemSchedulerOptions {
   /** Job type it handles. */
@@ -48,8 +38,6 @@ export interface SystemSchedulerOptions {
 const NANOSECONDS = 1e6;
 const SYSTEM_ATTEMPTS = 5;
 const BATCH_ATTEMPTS = 2;
-/** Nodes of one submitted plan: the leader checks and applies a plan in one go, and has others waiting. */
-const NODES_A_PLAN = 500;
 /** Evaluations on their way to the leader at the same time. */
 const WRITES_AT_ONCE = 100;
 
@@ -116,7 +104,7 @@ class Run {
     const placer = this.#context.placer(plan);
     const fitted = new Map<string, Placement>();
     const holdUpdates = this.#updateWaits();
-    const { nodes, standing } = this.#nodes(job);
+    const { nodes, standing } = systemNodes(this.#context, job, this.#onlyNode);
     const changes = reconcileSystem({
       job,
       batch: this.#batch,
@@ -124,7 +112,7 @@ class Run {
       nodes,
       holdUpdates,
       standing,
-      updateKind: this.#updateKind(placer, fitted),
+      updateKind: updateKinds(state, placer, fitted),
     });
 
     for (const { allocation, description, clientStatus } of changes.stop) {
@@ -134,7 +122,8 @@ class Run {
       });
     }
     for (const { allocation } of changes.inPlace) {
-      placeAllocation(plan, this.#updatedInPlace(allocation, job!, fitted.get(allocation.ID)!));
+      const placement = fitted.get(allocation.ID)!;
+      placeAllocation(plan, updatedInPlace(allocation, { evaluation, job: job!, placement, now: this.#now }));
     }
     if (job !== null && !jobStopped(job)) for (const group of job.TaskGroups) this.#queued[group.Name] = 0;
     const preempted = job === null ? [] : this.#place(plan, placer, job, changes);
@@ -200,64 +189,6 @@ class Run {
       .filter((one) => one.JobID === JobID && one.Namespace === Namespace);
   }
 
-  /** Nodes that are open to the job, and what any node is to it; read from the columns, which costs no row a node. */
-  #nodes(job: Job | null): { nodes: string[]; standing: (nodeId: string) => NodeStanding } {
-    const { columns, state } = this.#context;
-    const { Ready, Eligible, Draining, InUse } = NodeStatusBit;
-    const { length, status } = columns;
-    const codes = columns.codes("node.datacenter");
-    const inDatacenters = columns
-      .values("node.datacenter")
-      .map((name) => name !== undefined && job?.Datacenters.includes(name) === true);
-    const isOpen = (row: number): boolean =>
-      (status[row]! & (InUse | Ready | Eligible | Draining)) === (InUse | Ready | Eligible) &&
-      inDatacenters[codes[row]!] === true;
-    const standing = (nodeId: string): NodeStanding => {
-      const row = columns.row(nodeId);
-      if (row === undefined || row >= length) return "gone";
-      if (isOpen(row)) return "open";
-      const bits = status[row]!;
-      if ((bits & Ready) === 0) {
-        const node = state.node(nodeId);
-        return node === null || nodeTerminal(node) ? "gone" : "closed";
-      }
-      return (bits & Eligible) === 0 || (bits & Draining) !== 0 ? "closed" : "elsewhere";
-    };
-    if (this.#onlyNode !== null)
-      return { nodes: standing(this.#onlyNode) === "open" ? [this.#onlyNode] : [], standing };
-    const nodes: string[] = [];
-    for (let row = 0; row < length; row++) {
-      const id = isOpen(row) ? columns.nodeId(row) : undefined;
-      if (id !== undefined) nodes.push(id);
-    }
-    return { nodes, standing };
-  }
-
-  #updateKind(
-    placer: Placer,
-    fitted: Map<string, Placement>,
-  ): (allocation: Allocation, job: Job, group: TaskGroup) => UpdateKind {
-    const { state } = this.#context;
-    const destructive = new Map<string, boolean>();
-    return (allocation, job, group) => {
-      // Of a job with the same name that was purged since.
-      if ((allocation.JobCreateIndex ?? job.CreateIndex) !== job.CreateIndex) return "destructive";
-      if (allocation.JobVersion === job.Version) return "ignore";
-      const key = `${allocation.JobVersion} ${group.Name}`;
-      let replace = destructive.get(key);
-      if (replace === undefined) {
-        const before = state.allocationJob(allocation);
-        replace = before === null || tasksUpdated(before, job, group.Name);
-        destructive.set(key, replace);
-      }
-      if (replace) return "destructive";
-      const placement = placer.fitInPlace(allocation, job, group);
-      if (placement === null) return "destructive";
-      fitted.set(allocation.ID, placement);
-      return "in-place";
-    };
-  }
-
   /** Places what is to be placed; returns those that must leave for it. */
   #place(plan: Plan, placer: Placer, job: Job, changes: SystemReconciliation): PreemptedAllocStub[] {
     const preempted: PreemptedAllocStub[] = [];
@@ -303,13 +234,8 @@ class Run {
     const { evaluation } = this.#context;
     const allocation = newAllocation({ id, name, evaluation, job, group, placement, now: this.#now });
     if (previous !== null) allocation.PreviousAllocation = previous.ID;
-    const victims = placement.preempted ?? [];
-    if (victims.length > 0) allocation.PreemptedAllocations = victims.map((victim) => victim.ID);
-    for (const victim of victims) {
-      preemptAllocation(plan, victim, id);
-      const { ID, JobID, Name, Namespace, NodeID, TaskGroup } = victim;
-      preempted.push({ ID, JobID, Name, Namespace, NodeID, TaskGroup });
-    }
+    const victims = preemptFor(plan, allocation, placement.preempted ?? []);
+    preempted.push(...victims);
     const desired = changes.desired[group.Name];
     if (desired !== undefined) desired.Preemptions += victims.length;
     placeAllocation(plan, allocation);
@@ -344,22 +270,10 @@ class Run {
         // New ones; those updated in place have been there before.
         if (CreateIndex === 0) this.#queued[TaskGroup] = (this.#queued[TaskGroup] ?? 1) - 1;
       }
-      full &&= counted(result) === counted(part);
-      progress ||= counted(result) > 0;
+      full &&= isFullCommit(part, result);
+      progress ||= !planIsNoOp(result);
     }
     return full ? "done" : progress ? "progress" : "refused";
-  }
-
-  #updatedInPlace(allocation: Allocation, job: Job, placement: Placement): Allocation {
-    return {
-      ...allocation,
-      EvalID: this.#context.evaluation.ID,
-      Job: null,
-      JobVersion: job.Version,
-      AllocatedResources: placement.resources,
-      Metrics: placement.metrics,
-      ModifyTime: this.#now,
-    };
   }
 
   /** The follow-up that makes the next destructive updates after the stagger. */
@@ -411,60 +325,20 @@ class Run {
   }
 
   async #finish(status: EvalStatus, description: string, blockedEval: string): Promise<void> {
-    const { evaluation } = this.#context;
-    const finished: Evaluation = {
-      ...evaluation,
-      Status: status,
-      ModifyTime: this.#now,
-      SnapshotIndex: this.#firstIndex,
-    };
-    if (description !== "") finished.StatusDescription = description;
-    else delete finished.StatusDescription;
-    delete finished.FailedTGAllocs;
-    delete finished.QueuedAllocations;
-    if (Object.keys(this.#failed).length > 0) finished.FailedTGAllocs = this.#failed;
-    // Of one node: the summary was told by the commit of its plan.
-    if (this.#onlyNode === null && Object.keys(this.#queued).length > 0)
-      finished.QueuedAllocations = this.#queued;
-    if (blockedEval !== "") finished.BlockedEval = blockedEval;
+    const finished = finishedEvaluation(this.#context.evaluation, {
+      status,
+      description,
+      failed: this.#failed,
+      // Of one node: the summary was told by the commit of its plan.
+      queued: this.#onlyNode === null ? this.#queued : {},
+      blockedEval,
+      annotations: this.#annotations,
+      snapshotIndex: this.#firstIndex,
+      now: this.#now,
+    });
     if (this.#nextEval !== "") finished.NextEval = this.#nextEval;
-    if (this.#annotations !== undefined) finished.PlanAnnotations = this.#annotations;
     await this.#context.updateEvaluation(finished);
   }
-}
-
-/** The plan cut into plans of at most `NODES_A_PLAN` nodes. */
-function partsOf(plan: Plan): Plan[] {
-  const nodes = new Set([
-    ...Object.keys(plan.NodeUpdate),
-    ...Object.keys(plan.NodeAllocation),
-    ...Object.keys(plan.NodePreemptions),
-  ]);
-  if (plan.AllAtOnce || nodes.size <= NODES_A_PLAN || plan.Annotations !== null) return [plan];
-  const parts: Plan[] = [];
-  let part: Plan | undefined;
-  let room = 0;
-  for (const node of nodes) {
-    if (part === undefined || room === 0) {
-      part = { ...plan, NodeAllocation: {}, NodePreemptions: {}, NodeUpdate: {} };
-      parts.push(part);
-      room = NODES_A_PLAN;
-    }
-    room--;
-    for (const list of ["NodeAllocation", "NodePreemptions", "NodeUpdate"] as const) {
-      const own = plan[list][node];
-      if (own !== undefined) part[list][node] = own;
-    }
-  }
-  return parts;
-}
-
-/** Changes that a plan asks for, or that were committed of it. */
-function counted(lists: Pick<Plan | PlanResult, "NodeAllocation" | "NodeUpdate">): number {
-  let sum = 0;
-  for (const list of Object.values(lists.NodeAllocation)) sum += list.length;
-  for (const list of Object.values(lists.NodeUpdate)) sum += list.length;
-  return sum;
 }
 
 function added(

@@ -56,11 +56,16 @@ export class Cluster {
     this.#markers.push(text);
   }
 
-  async startServer(): Promise<Running> {
+  /** `more`: blocks added to its configuration. */
+  async startServer(more = ""): Promise<Running> {
     const config = join(this.folder, "server.hcl");
     writeFileSync(
       config,
-      this.#config("server", this.serverPorts, `server {\n  enabled = true\n  bootstrap_expect = 1\n}`),
+      this.#config(
+        "server",
+        this.serverPorts,
+        `server {\n  enabled = true\n  bootstrap_expect = 1\n}\n${more}`,
+      ),
     );
     this.server = drover(["agent", "-config", config]);
     await this.ready();
@@ -78,14 +83,16 @@ export class Cluster {
     });
   }
 
-  async startClient(): Promise<Running> {
-    const config = join(this.folder, "client.hcl");
+  /** `more`: keys added to its `client` block; a client of another name has ports of its own. */
+  async startClient(more = "", name = "client"): Promise<Running> {
+    const config = join(this.folder, `${name}.hcl`);
+    const [http, rpc, serf] = (await freePorts(3)) as [number, number, number];
     writeFileSync(
       config,
       this.#config(
-        "client",
-        this.clientPorts,
-        `client {\n  enabled = true\n}\nplugin "raw_exec" {\n  config {\n    enabled = true\n  }\n}`,
+        name,
+        name === "client" ? this.clientPorts : { http, rpc, serf },
+        `client {\n  enabled = true\n${more}}\nplugin "raw_exec" {\n  config {\n    enabled = true\n  }\n}`,
       ),
     );
     const { JoinToken } = await this.post<{ JoinToken: string }>("/operator/join-token", { TTL: "10m" });
@@ -95,7 +102,7 @@ export class Cluster {
     await eventually("a ready node", async () => {
       if (!client.alive) throw new Error(`the client ended:\n${client.output}`);
       const nodes = (await this.get<NodeListStub[]>("/nodes")) ?? [];
-      return nodes.some((node) => node.Status === "ready");
+      return nodes.some((node) => node.Name === name && node.Status === "ready");
     }).catch((error: unknown) => {
       throw new Error(`${String(error)}\n${client.output}`);
     });

@@ -128,3 +128,17 @@ export default definePlugin({
   assert.match(agent.output, /scheduling threads can't run/);
   assert.match(agent.output, /not in a thread, please/);
 });
+
+test("a scheduler block that names what no plugin brings ends the agent with file, line and key", {
+  timeout: 60_000,
+}, async (t) => {
+  const config = join(folder, "rules.hcl");
+  writeFileSync(config, 'scheduler "service" {\n  deadline = "10s"\n  scorers  = ["carbon=2"]\n}\n');
+  const [http] = await freePorts(1);
+  const agent = drover(["agent", "-dev", "-config", config, `-http-port=${http}`]);
+  t.after(() => agent.kill("SIGINT"));
+  const { code } = await agent.exited;
+  assert.notEqual(code, 0);
+  const said = `${config}:3: scheduler.service.scorers: no plugin of this server brings a node scorer "carbon"; known: none`;
+  assert.ok(agent.output.includes(said), agent.output);
+});

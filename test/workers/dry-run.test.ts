@@ -138,8 +138,7 @@ describe("a dry run", () => {
     const parts = {
       snapshot: () => machine.store.snapshot(),
       columns: new SharedNodeColumns(machine.store.columns),
-      filters: [],
-      scorers: [],
+      select: () => ({ filters: [], scorers: [] }),
       log: quietLogger,
     };
     const complete = { ...submission(next), minIndex: 0, now: 1_800_000_000_000, budget: 60_000, ...task };
@@ -309,6 +308,7 @@ test("a thread runs a plugin's own scheduler dry, and names the types it knows w
       statePath: machine.store.path,
       columns: machine.store.columns,
       modules: [{ module: `file://${module}`, config: {} }],
+      rules: {},
     } satisfies SchedulingWorkerData,
     maxThreads: 1,
   });

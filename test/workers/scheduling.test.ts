@@ -10,6 +10,7 @@ import type {
   Job,
   PackedPlan,
   SchedulingAnswer,
+  SchedulingOutcome,
   SchedulingRequest,
   SchedulingTask,
   SchedulingWorkerData,
@@ -33,7 +34,7 @@ const compiled = (path: string): string => new URL(`../../${path}`, import.meta.
 
 /** A leader's state and a pool of one scheduling thread. */
 class Leader {
-  readonly requests: SchedulingRequest[] = [];
+  readonly requests: Exclude<SchedulingRequest, { kind: "started" }>[] = [];
   /** Called before each plan is checked; plays the others who change the state. */
   beforePlan: (plan: PackedPlan) => void = () => {};
   /** Resolves before a plan is answered; lets tests hold plans back. */
@@ -75,6 +76,7 @@ class Leader {
         ...["service", "batch"].map((type) => compiled(`plugins/scheduler-${type}/plugin.js`)),
         ...extraModules,
       ].map((module) => ({ module, config: {} })),
+      rules: {},
     };
     const pool = new Piscina({
       filename: compiled("workers/scheduling.js"),
@@ -124,6 +126,7 @@ class Leader {
   async schedule(evaluation: Evaluation): Promise<void> {
     const { port1, port2 } = new MessageChannel();
     port1.on("message", (request: SchedulingRequest) => {
+      if (request.kind === "started") return;
       this.requests.push(request);
       void this.#answer(request).then((answer) => port1.postMessage(answer));
     });
@@ -136,13 +139,14 @@ class Leader {
       port: port2,
     };
     try {
-      await this.pool.run(task, { transferList: [port2] });
+      const outcome = (await this.pool.run(task, { transferList: [port2] })) as SchedulingOutcome;
+      if (outcome.error !== null) throw new Error(outcome.error);
     } finally {
       port1.close();
     }
   }
 
-  async #answer(request: SchedulingRequest): Promise<SchedulingAnswer> {
+  async #answer(request: Exclude<SchedulingRequest, { kind: "started" }>): Promise<SchedulingAnswer> {
     const { id } = request;
     try {
       if (request.kind === "plan") {
@@ -253,7 +257,9 @@ describe("scheduling thread", () => {
   it("ends an evaluation whose port the server closed", async () => {
     const evaluation = leader.register(makeJob({ ID: "orphan" }));
     const { port1, port2 } = new MessageChannel();
-    port1.on("message", () => port1.close());
+    port1.on("message", ({ kind }: SchedulingRequest) => {
+      if (kind !== "started") port1.close();
+    });
     const task = {
       evaluation,
       token: "",
@@ -261,7 +267,8 @@ describe("scheduling thread", () => {
       now: 1_800_000_000_000,
       port: port2,
     };
-    await assert.rejects(leader.pool.run(task, { transferList: [port2] }), /closed the evaluation's port/);
+    const outcome: SchedulingOutcome = await leader.pool.run(task, { transferList: [port2] });
+    assert.match(outcome.error ?? "", /closed the evaluation's port/);
   });
 });
 

@@ -4,6 +4,7 @@ import { ExitError } from "../exit.js";
 import { printJson } from "../format.js";
 import { defineFs } from "./alloc-fs.js";
 import { defineLogs } from "./alloc-logs.js";
+import { defineAllocStop } from "./alloc-stop.js";
 import { allocationText } from "./alloc-text.js";
 import { findAllocation } from "./lookup.js";
 import { attempt, openSession, type Session, withApiFlags, withExamples } from "./session.js";
@@ -15,11 +16,11 @@ export interface AllocStatusFlags {
   readonly json?: boolean;
 }
 
-/** `alloc status|logs|fs` */
+/** `alloc status|logs|fs|stop` */
 export function register(program: Command): void {
   const alloc = program
     .command("alloc")
-    .summary("look at allocations, their logs and files")
+    .summary("look at allocations, their logs and files; stop them")
     .description("Everything about allocations.");
   const status = alloc
     .command("status [alloc]")
@@ -39,6 +40,7 @@ export function register(program: Command): void {
   );
   defineLogs(alloc);
   defineFs(alloc);
+  defineAllocStop(alloc);
 }
 
 export async function allocStatus(

@@ -1,6 +1,7 @@
 /** The commands that talk to an agent. */
 import type { Command } from "commander";
 import { register as alloc } from "./alloc.js";
+import { register as deployment } from "./deployment.js";
 import { register as evaluation } from "./eval.js";
 import { register as job } from "./job.js";
 import { register as node } from "./node.js";
@@ -11,6 +12,17 @@ import { register as system } from "./system.js";
 import { register as version } from "./version.js";
 
 export function registerCommands(program: Command): void {
-  for (const register of [job, status, alloc, evaluation, node, operatorScheduler, server, system, version])
+  for (const register of [
+    job,
+    status,
+    alloc,
+    deployment,
+    evaluation,
+    node,
+    operatorScheduler,
+    server,
+    system,
+    version,
+  ])
     register(program);
 }

@@ -1,7 +1,9 @@
 import type { Command } from "commander";
+import { defineDeployments, definePromote } from "./job-deployments.js";
 import { defineHistory } from "./job-history.js";
 import { defineInspect } from "./job-inspect.js";
 import { definePlan } from "./job-plan.js";
+import { defineRevert } from "./job-revert.js";
 import { defineRun } from "./job-run.js";
 import { defineJobStatus } from "./job-status.js";
 import { defineStop } from "./job-stop.js";
@@ -18,8 +20,11 @@ export function register(program: Command): void {
   defineJobStatus(job);
   defineStop(job);
   defineInspect(job);
-  defineHistory(job);
   defineValidate(job);
+  defineHistory(job);
+  defineRevert(job);
+  defineDeployments(job);
+  definePromote(job);
   defineRun(program);
   definePlan(program);
   defineStop(program);

@@ -1,8 +1,9 @@
 /** Finds the one object that an id or the beginning of one names. */
-import type { AllocListStub, Evaluation, JobListStub, NodeListStub } from "@drover/plugin-sdk";
+import type { AllocListStub, Deployment, Evaluation, JobListStub, NodeListStub } from "@drover/plugin-sdk";
 import type { ApiClient } from "../client.js";
 import { ExitError } from "../exit.js";
 import { allocationTable } from "./allocation-table.js";
+import { deploymentTable } from "./deployment-text.js";
 import { evaluationTable } from "./evaluation-text.js";
 import { jobTable } from "./job-table.js";
 import { nodeTable } from "./node-table.js";
@@ -63,6 +64,14 @@ export async function findEvaluation({ client, io }: Session, id: string): Promi
     byPrefix<Evaluation>(client, "/v1/evaluations", id),
   );
   return only(matches, "evaluation", "evaluations", id, (rows) => evaluationTable(rows, io.now()));
+}
+
+export async function findDeployment({ client }: Session, id: string): Promise<Deployment> {
+  const matches = await attempt(
+    "Error retrieving deployment",
+    byPrefix<Deployment>(client, "/v1/deployments", id),
+  );
+  return only(matches, "deployment", "deployments", id, (rows) => deploymentTable(rows));
 }
 
 export async function findNode({ client }: Session, id: string): Promise<NodeListStub> {

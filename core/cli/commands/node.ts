@@ -3,6 +3,7 @@ import type { Command } from "commander";
 import { ExitError } from "../exit.js";
 import { printJson } from "../format.js";
 import { findNode } from "./lookup.js";
+import { defineDrain } from "./node-drain.js";
 import { nodeTable } from "./node-table.js";
 import { nodeText } from "./node-text.js";
 import { attempt, messageOf, openSession, type Session, withApiFlags, withExamples } from "./session.js";
@@ -17,11 +18,11 @@ export interface NodeStatusFlags {
   readonly json?: boolean;
 }
 
-/** `node status|eligibility|join-token` */
+/** `node status|eligibility|drain|join-token` */
 export function register(program: Command): void {
   const node = program
     .command("node")
-    .summary("look at and admit nodes")
+    .summary("look at, drain and admit nodes")
     .description("Everything about nodes.");
   const status = node
     .command("status [node]")
@@ -59,6 +60,7 @@ export function register(program: Command): void {
     "drover node eligibility -disable c1fe",
     "nothing new on that node",
   ]);
+  defineDrain(node);
   const token = node
     .command("join-token")
     .summary("make a token with which one new node can join")
@@ -107,7 +109,7 @@ export async function nodeStatus(
   io.out(nodeText({ node, allocations, usage, ...measured }, options, io));
 }
 
-async function resolveNode(session: Session, id: string | undefined, self: boolean): Promise<string> {
+export async function resolveNode(session: Session, id: string | undefined, self: boolean): Promise<string> {
   if (!self) return (await findNode(session, id!)).ID;
   const answer = session.client.get<{ stats?: { client?: { node_id?: string } } }>("/v1/agent/self");
   const { value } = await attempt("Error querying agent info", answer);

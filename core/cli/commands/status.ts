@@ -1,13 +1,11 @@
 /** `status`: whatever an id names. */
-import type { Deployment, SearchResponse } from "@drover/plugin-sdk";
+import type { SearchResponse } from "@drover/plugin-sdk";
 import type { Command } from "commander";
 import { ExitError } from "../exit.js";
-import { keyValues, printJson, shortId } from "../format.js";
-import { bold } from "../io.js";
 import { allocStatus } from "./alloc.js";
+import { deploymentStatus } from "./deployment.js";
 import { evalStatus } from "./eval.js";
 import { type JobStatusFlags, jobStatus, withJobStatusFlags } from "./job-status.js";
-import { deployedTable } from "./job-text.js";
 import { nodeStatus } from "./node.js";
 import { attempt, openSession, type Session, withExamples } from "./session.js";
 
@@ -57,29 +55,4 @@ async function status(session: Session, id: string | undefined, flags: JobStatus
     throw new ExitError(1, `Multiple matches found for id "${id}"\n\n${lists.join("\n\n")}`);
   }
   await SHOWN[first[0]]!(session, id, flags);
-}
-
-async function deploymentStatus({ client, io }: Session, id: string, flags: JobStatusFlags): Promise<void> {
-  const { value } = await attempt(
-    "Error querying deployments",
-    client.get<Deployment[]>("/v1/deployments", { prefix: id }),
-  );
-  if (value.length > 1) {
-    const ids = value.map((deployment) => deployment.ID).join("\n");
-    throw new ExitError(1, `Prefix matched multiple deployments\n\n${ids}`);
-  }
-  const deployment = value[0];
-  if (deployment === undefined) throw new ExitError(1, `No deployment(s) with prefix or id "${id}" found`);
-  if (flags.json === true) {
-    io.out(printJson(deployment));
-    return;
-  }
-  const facts = keyValues([
-    ["ID", shortId(deployment.ID, flags.verbose)],
-    ["Job ID", deployment.JobID],
-    ["Job Version", String(deployment.JobVersion)],
-    ["Status", deployment.Status],
-    ["Description", deployment.StatusDescription],
-  ]);
-  io.out(`${facts}\n\n${bold(io, "Deployed")}\n${deployedTable(deployment)}`);
 }

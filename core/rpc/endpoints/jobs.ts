@@ -153,6 +153,60 @@ export class Jobs implements JobEndpoint {
     };
   }
 
+  async stable({
+    namespace,
+    jobId,
+    version,
+    stable,
+  }: Parameters<JobEndpoint["stable"]>[0]): Promise<{ readonly Index: number }> {
+    if (this.#job(namespace, jobId) === null) throw new EndpointError(500, `job "${jobId}" not found`);
+    const { index } = await this.commands
+      .propose(CommandType.JobStability, {
+        Namespace: namespace,
+        JobID: jobId,
+        JobVersion: version,
+        Stable: stable,
+      })
+      .catch((error: unknown) => {
+        throw asEndpointError(error);
+      });
+    return { Index: index };
+  }
+
+  async revert({
+    namespace,
+    jobId,
+    version,
+    enforcePriorVersion,
+  }: Parameters<JobEndpoint["revert"]>[0]): Promise<JobRegisterResponse> {
+    using snapshot = this.state.snapshot();
+    const current = snapshot.job(namespace, jobId);
+    if (current === null) throw new EndpointError(500, `job "${jobId}" not found`);
+    if (version === current.Version) throw new EndpointError(500, "can't revert to current version");
+    const earlier = snapshot.jobVersion(namespace, jobId, version);
+    if (earlier === null) {
+      throw new EndpointError(
+        500,
+        `job "${jobId}" in namespace "${namespace}" at version ${version} not found`,
+      );
+    }
+    if (enforcePriorVersion !== null && enforcePriorVersion !== current.Version) {
+      throw new EndpointError(
+        500,
+        `Current job has version ${current.Version}; enforcing version ${enforcePriorVersion}`,
+      );
+    }
+    return this.register({
+      job: { ...earlier, SubmitTime: 0 },
+      namespace,
+      region: earlier.Region,
+      // What was decided on is the job as it is now.
+      enforceIndex: true,
+      jobModifyIndex: current.JobModifyIndex,
+      preserveCounts: false,
+    });
+  }
+
   async validate(request: {
     readonly job: unknown;
     readonly namespace: string;

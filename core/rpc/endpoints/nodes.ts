@@ -2,6 +2,8 @@ import type {
   AgentMethods,
   AgentStreams,
   AgentTransport,
+  DrainSpec,
+  DrainStrategy,
   FileFrame,
   Node,
   NodeEndpoint,
@@ -49,6 +51,35 @@ export class Nodes implements NodeEndpoint {
       EvalIDs: evaluations.length > 0 ? evaluations.map((evaluation) => evaluation.ID) : null,
       Index: index,
       NodeModifyIndex: 0,
+    };
+  }
+
+  async setDrain({
+    nodeId,
+    spec,
+    markEligible,
+    meta,
+  }: Parameters<NodeEndpoint["setDrain"]>[0]): Promise<NodeWriteResponse> {
+    using snapshot = this.state.snapshot();
+    const node = nodeOf(snapshot, nodeId);
+    const eligible = spec === null && markEligible;
+    const evaluations = eligible ? nodeEvaluations(snapshot, nodeId, node.ModifyIndex) : [];
+    const now = unixNanos();
+    const { index } = await this.commands.propose(CommandType.NodeUpdateDrain, {
+      NodeID: nodeId,
+      Drain: spec === null ? null : strategyOf(spec, now),
+      Complete: false,
+      MarkEligible: eligible,
+      Meta: meta === null ? null : { ...meta },
+      Event: event("Drain", drainMessage(node, spec)),
+      Evaluations: evaluations,
+      Time: now,
+    });
+    return {
+      EvalCreateIndex: evaluations.length > 0 ? index : 0,
+      EvalIDs: evaluations.length > 0 ? evaluations.map((evaluation) => evaluation.ID) : null,
+      Index: index,
+      NodeModifyIndex: index,
     };
   }
 
@@ -109,4 +140,21 @@ function nodeOf(snapshot: StateSnapshot, nodeId: string): Node {
   const node = snapshot.node(nodeId);
   if (node === null) throw new EndpointError(404, "node not found");
   return node;
+}
+
+/** Go's zero time, which stands for "none". */
+const NO_DEADLINE = "0001-01-01T00:00:00Z";
+
+function strategyOf(spec: DrainSpec, now: number): DrainStrategy {
+  return {
+    Deadline: spec.Deadline,
+    ForceDeadline: spec.Deadline > 0 ? new Date((now + spec.Deadline) / 1e6).toISOString() : NO_DEADLINE,
+    IgnoreSystemJobs: spec.IgnoreSystemJobs,
+    StartedAt: new Date(now / 1e6).toISOString(),
+  };
+}
+
+function drainMessage(node: Node, spec: DrainSpec | null): string {
+  if (spec === null) return "Node drain disabled";
+  return node.DrainStrategy === null ? "Node drain strategy set" : "Node drain strategy updated";
 }

@@ -2,7 +2,7 @@ import type { Job } from "@drover/plugin-sdk";
 
 /**
  * What a job asks for that this version takes down and does not act on. Told at registration, so that nobody waits for a
- * launch, a canary or a service that will not come.
+ * launch or a service that will not come.
  */
 export function notInForce(job: Job): string[] {
   const found: string[] = [];
@@ -13,11 +13,6 @@ export function notInForce(job: Job): string[] {
   if (job.Multiregion !== null) found.push("multiregion is ignored: this version runs one region");
   for (const group of job.TaskGroups ?? []) {
     const where = `group "${group.Name}"`;
-    if (group.Update !== null && (group.Update.Canary > 0 || group.Update.AutoRevert)) {
-      found.push(
-        `${where}: update.canary and update.auto_revert are ignored: this version has no deployments`,
-      );
-    }
     const tasks = group.Tasks ?? [];
     if ([group, ...tasks].some((part) => (part.Services?.length ?? 0) > 0)) {
       found.push(`${where}: services are not registered anywhere by this version`);

@@ -83,12 +83,25 @@ export class BlockedEvals {
 
   /** Capacity of a node changed with the entry `index`. */
   unblock(nodeId: string, computedClass: string, index: number): void {
+    this.unblockNodes([[nodeId, computedClass]], index);
+  }
+
+  /** Capacity of nodes, each with its computed class, changed with the entry `index`. */
+  unblockNodes(nodes: Iterable<readonly [nodeId: string, computedClass: string]>, index: number): void {
     if (!this.#enabled) return;
-    this.#note(this.#nodes, nodeId, index);
-    this.#note(this.#classes, computedClass, index);
-    for (const entry of [...(this.#byNode.get(nodeId) ?? [])]) this.#release(entry);
+    const classes = new Set<string>();
+    for (const [nodeId, computedClass] of nodes) {
+      this.#note(this.#nodes, nodeId, index);
+      classes.add(computedClass);
+      for (const entry of [...(this.#byNode.get(nodeId) ?? [])]) this.#release(entry);
+    }
+    for (const computedClass of classes) this.#note(this.#classes, computedClass, index);
     for (const entry of this.#byClass) {
-      if (concerns(entry.evaluation, computedClass)) this.#release(entry);
+      for (const computedClass of classes) {
+        if (!concerns(entry.evaluation, computedClass)) continue;
+        this.#release(entry);
+        break;
+      }
     }
   }
 

@@ -61,6 +61,8 @@ export class EvalBroker {
   readonly #ready = new Map<string, Heap<Evaluation>>();
   readonly #outstanding = new Map<string, Outstanding>();
   readonly #deliveries = new Map<string, number>();
+  /** Why the last delivery failed, of evaluations that are to be delivered again or were given up. */
+  readonly #failures = new Map<string, string>();
   /** Evaluation that is ready or delivered, a job; others of the job wait in `#pending`. */
   readonly #jobHolder = new Map<string, string>();
   readonly #pending = new Map<string, Heap<Evaluation>>();
@@ -158,6 +160,7 @@ export class EvalBroker {
     const held = this.#held(evaluationId, token);
     this.#release(held);
     this.#deliveries.delete(evaluationId);
+    this.#failures.delete(evaluationId);
     this.#known.delete(evaluationId);
     this.#nextOfJob(held.evaluation);
     const again = this.#requeue.get(evaluationId);
@@ -172,6 +175,7 @@ export class EvalBroker {
     const held = this.#held(evaluationId, token);
     this.#release(held);
     this.#requeue.delete(evaluationId);
+    this.#failures.set(evaluationId, why);
     this.onNack(held.evaluation, why);
     const deliveries = this.#deliveries.get(evaluationId) ?? 1;
     if (deliveries >= this.options.deliveryLimit) {
@@ -182,6 +186,23 @@ export class EvalBroker {
     const delay = deliveries === 1 ? initialNackDelay : (deliveries - 1) * subsequentNackDelay;
     // The job stays held: a later evaluation of it must not overtake.
     this.#delayed.add(held.evaluation, delay);
+  }
+
+  /**
+   * The delivery failed by no doing of the evaluation: it is delivered again right away, and this delivery does not count.
+   * Throws when `token` is not its present delivery.
+   */
+  giveBack(evaluationId: string, token: string): void {
+    const held = this.#held(evaluationId, token);
+    this.#release(held);
+    this.#requeue.delete(evaluationId);
+    this.#deliveries.set(evaluationId, Math.max(0, (this.#deliveries.get(evaluationId) ?? 1) - 1));
+    this.#push(held.evaluation.Type, held.evaluation);
+  }
+
+  /** Why the last delivery failed of an evaluation that was nacked. */
+  lastFailure(evaluationId: string): string | undefined {
+    return this.#failures.get(evaluationId);
   }
 
   stats(): BrokerStats {
@@ -205,6 +226,7 @@ export class EvalBroker {
     this.#outstanding.clear();
     this.#ready.clear();
     this.#deliveries.clear();
+    this.#failures.clear();
     this.#jobHolder.clear();
     this.#pending.clear();
     this.#delayed.clear();

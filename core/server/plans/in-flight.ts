@@ -5,7 +5,7 @@ interface Use {
   cpu: number;
   memory: number;
   disk: number;
-  plans: number;
+  readonly plans: Set<PackedPlan>;
 }
 
 /**
@@ -16,6 +16,8 @@ interface Use {
 export class InFlightPlans {
   readonly #counted = new Map<string, Use>();
   readonly #whole = new Set<string>();
+  /** Who waits for the end of a plan. */
+  readonly #ends = new Map<PackedPlan, (() => void)[]>();
 
   /** Whether the plan must wait for another one that touches one of its nodes. */
   conflicts(plan: PackedPlan): boolean {
@@ -29,6 +31,22 @@ export class InFlightPlans {
     return this.#counted.get(node);
   }
 
+  /**
+   * Resolves when the plans that are under way on these nodes now are committed or given up: a scheduler that is sent back
+   * to look at the state must find there what kept it out.
+   */
+  async settled(nodes: Iterable<string>): Promise<void> {
+    const plans = new Set<PackedPlan>();
+    for (const node of nodes) for (const plan of this.#counted.get(node)?.plans ?? []) plans.add(plan);
+    const end = (plan: PackedPlan): Promise<void> =>
+      new Promise((resolve) => {
+        const waiting = this.#ends.get(plan);
+        if (waiting === undefined) this.#ends.set(plan, [resolve]);
+        else waiting.push(resolve);
+      });
+    await Promise.all(Array.from(plans, end));
+  }
+
   add(plan: PackedPlan): void {
     for (const [i, node] of plan.nodes.entries()) {
       if (plan.checks[i] !== NodeCheck.Counted) {
@@ -37,13 +55,13 @@ export class InFlightPlans {
       }
       let use = this.#counted.get(node);
       if (use === undefined) {
-        use = { cpu: 0, memory: 0, disk: 0, plans: 0 };
+        use = { cpu: 0, memory: 0, disk: 0, plans: new Set() };
         this.#counted.set(node, use);
       }
       use.cpu += plan.cpu[i]!;
       use.memory += plan.memory[i]!;
       use.disk += plan.disk[i]!;
-      use.plans++;
+      use.plans.add(plan);
     }
   }
 
@@ -54,8 +72,8 @@ export class InFlightPlans {
         this.#whole.delete(node);
         continue;
       }
-      use.plans--;
-      if (use.plans === 0) {
+      use.plans.delete(plan);
+      if (use.plans.size === 0) {
         this.#counted.delete(node);
         continue;
       }
@@ -63,5 +81,7 @@ export class InFlightPlans {
       use.memory -= plan.memory[i]!;
       use.disk -= plan.disk[i]!;
     }
+    for (const resolve of this.#ends.get(plan) ?? []) resolve();
+    this.#ends.delete(plan);
   }
 }

@@ -110,12 +110,22 @@ export class PlanApplier {
   }
 
   async #apply(plan: PackedPlan): Promise<PackedPlanResult> {
-    const { broker, commands, log, metrics } = this.#parts;
+    const { broker } = this.#parts;
     if (broker.outstandingToken(plan.evaluation) !== plan.token) {
       throw new Error(
         `plan of evaluation ${plan.evaluation} is out of date: the evaluation was delivered again`,
       );
     }
+    const result = await this.#commit(plan);
+    if (result.refused.length === 0) return result;
+    await this.#inFlight.settled(result.refused);
+    // The scheduler must see its own commit, and those that took the room, before it decides what is still missing.
+    return { ...result, refreshIndex: Math.max(this.#parts.state.index(), result.index) };
+  }
+
+  /** Checks the plan and commits what fits. */
+  async #commit(plan: PackedPlan): Promise<PackedPlanResult> {
+    const { commands, log, metrics } = this.#parts;
     const begin = performance.now();
     const refused = this.#checkCounted(plan);
     this.#inFlight.add(plan);
@@ -133,9 +143,7 @@ export class PlanApplier {
       const committed = await Promise.all(entries.map((entry) => commands.proposePlan(entry)));
       if (entries.length > 0) metrics.sample("nomad.plan.apply", performance.now() - submitted);
       const index = committed.reduce((last, one) => Math.max(last, one.index), 0);
-      // The scheduler must see its own commit before it decides what is still missing.
-      const refreshIndex = refused.size > 0 ? Math.max(this.#parts.state.index(), index) : 0;
-      return { index, refreshIndex, refused: [...refused.keys()] };
+      return { index, refreshIndex: 0, refused: [...refused.keys()] };
     } finally {
       this.#inFlight.remove(plan);
     }

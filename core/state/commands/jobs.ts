@@ -74,11 +74,37 @@ export function deregisterJob(
 
 /** Marks a version stable: its deployment succeeded, so that a later one may go back to it. */
 export function markStable(txn: StateTransaction, namespace: string, id: string, version: number): void {
+  setStable(txn, namespace, id, version, true);
+}
+
+/** An operator's word on a version. */
+export function updateStability(
+  txn: StateTransaction,
+  payload: CommandPayloads[typeof CommandType.JobStability],
+): CommandRefused | undefined {
+  const { Namespace, JobID, JobVersion, Stable } = payload;
+  if (txn.jobVersion(Namespace, JobID, JobVersion) === null) {
+    return new CommandRefused(
+      `job "${JobID}" in namespace "${Namespace}" at version ${JobVersion} not found`,
+    );
+  }
+  setStable(txn, Namespace, JobID, JobVersion, Stable);
+  return undefined;
+}
+
+function setStable(
+  txn: StateTransaction,
+  namespace: string,
+  id: string,
+  version: number,
+  stable: boolean,
+): void {
   const row = txn.jobVersion(namespace, id, version);
-  if (row === null || row.Stable) return;
-  txn.putJobVersion({ ...row, Stable: true, ModifyIndex: txn.index });
+  if (row === null || row.Stable === stable) return;
+  txn.putJobVersion({ ...row, Stable: stable, ModifyIndex: txn.index });
   const current = txn.job(namespace, id);
-  if (current?.Version === version) txn.putJob({ ...current, Stable: true, ModifyIndex: txn.index }, current);
+  if (current?.Version !== version) return;
+  txn.putJob({ ...current, Stable: stable, ModifyIndex: txn.index }, current);
 }
 
 function writeJob(txn: StateTransaction, job: Job, current: Job | null): void {
@@ -108,7 +134,7 @@ function checkIndex(current: Job | null, wanted: number): CommandRefused | null 
 }
 
 /** Equal in everything that the submitter decides. */
-function sameSpecification(current: Job, submitted: Job): boolean {
+export function sameSpecification(current: Job, submitted: Job): boolean {
   return isDeepStrictEqual(current, {
     ...submitted,
     ConsulToken: "",

@@ -109,11 +109,11 @@ export function updateNodeEligibility(
   return undefined;
 }
 
-function stamped(event: NodeEvent | null, index: number): NodeEvent | null {
+export function stamped(event: NodeEvent | null, index: number): NodeEvent | null {
   return event === null ? null : { ...event, CreateIndex: index };
 }
 
-function withEvent(events: readonly NodeEvent[], event: NodeEvent | null): NodeEvent[] {
+export function withEvent(events: readonly NodeEvent[], event: NodeEvent | null): NodeEvent[] {
   return event === null ? [...events] : [...events, event].slice(-NODE_MAX_EVENTS);
 }
 

@@ -5,8 +5,6 @@ import {
   AllocDesiredStatus,
   AllocStateField,
   type Deployment,
-  DeploymentStatus,
-  type DeploymentStatusUpdate,
   type Job,
 } from "@drover/plugin-sdk";
 import { type Commit, PlanBlock, type Template } from "../read/plan-block.js";
@@ -14,8 +12,8 @@ import type { AllocationStop, PlanCommand } from "../read/plan-command.js";
 import { CommandRefused } from "../refusal.js";
 import { rfc3339 } from "../time.js";
 import type { StateTransaction } from "../transaction.js";
+import { setDeploymentStatus } from "./deployments.js";
 import { upsertEvaluations } from "./evaluations.js";
-import { markStable } from "./jobs.js";
 
 /**
  * Gives the plan as it was read. Refused when a placement names a job that is gone (purged since the plan was made): the
@@ -27,7 +25,7 @@ export function applyPlan(txn: StateTransaction, payload: PlanCommand): PlanComm
   const block = identified(Placed instanceof PlanBlock ? Placed : PlanBlock.of(Placed), jobOf);
 
   if (payload.Deployment !== null) upsertDeployment(txn, payload.Deployment);
-  for (const update of payload.DeploymentUpdates) updateDeploymentStatus(txn, update);
+  for (const update of payload.DeploymentUpdates) setDeploymentStatus(txn, update, Time);
   for (const stop of payload.Stopped) stopAllocation(txn, stop, Time);
   for (const stop of payload.Preempted) stopAllocation(txn, stop, Time);
   if (block.length > 0) placeAll(txn, block, { index: txn.index, time: Time }, jobOf);
@@ -207,21 +205,4 @@ function upsertDeployment(txn: StateTransaction, deployment: Deployment): void {
     { ...deployment, CreateIndex: existing?.CreateIndex ?? txn.index, ModifyIndex: txn.index },
     existing,
   );
-}
-
-function updateDeploymentStatus(txn: StateTransaction, update: DeploymentStatusUpdate): void {
-  const existing = txn.deployment(update.DeploymentID);
-  if (existing === null) return;
-  txn.putDeployment(
-    {
-      ...existing,
-      Status: update.Status,
-      StatusDescription: update.StatusDescription,
-      ModifyIndex: txn.index,
-    },
-    existing,
-  );
-  if (update.Status === DeploymentStatus.Successful) {
-    markStable(txn, existing.Namespace, existing.JobID, existing.JobVersion);
-  }
 }

@@ -168,6 +168,13 @@ export class RowReader {
     return this.allocationsBy(this.tables.allocationsByJob, jobKey(namespace, jobId));
   }
 
+  /** Ids alone: for who reads the rows bit by bit. */
+  allocationIdsByJob(namespace: string, jobId: string): string[] {
+    this.check();
+    const ids = this.tables.allocationsByJob.getValues(jobKey(namespace, jobId), { ...this.options });
+    return Array.from(ids, (id) => decodeId(id));
+  }
+
   allocationsByNode(nodeId: string): Allocation[] {
     return this.allocationsBy(this.tables.allocationsByNode, nodeId);
   }

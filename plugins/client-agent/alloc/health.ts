@@ -1,5 +1,5 @@
 /**
- * Health of an allocation in its deployment, by the states of its tasks: healthy when all run for `min_healthy_time` without
+ * Health of an allocation in its deployment, or after a move, by the states of its tasks: healthy when all run for `min_healthy_time` without
  * a restart, unhealthy when one fails or `healthy_deadline` passes
  * (https://developer.hashicorp.com/nomad/docs/job-specification/update).
  */

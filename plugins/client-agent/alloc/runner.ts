@@ -7,6 +7,8 @@ import {
   AllocDesiredStatus,
   type AssignedAllocation,
   clientTerminal,
+  HealthCheck,
+  JobType,
   type Logger,
   lookupTaskGroup,
   type Node,
@@ -310,8 +312,11 @@ export class AllocationRunner {
   private watchHealth(): void {
     this.health?.stop();
     this.health = undefined;
-    const strategy = this.group.Update;
-    if (this.assigned.DeploymentID === "" || strategy === null) return;
+    // A service outside of a deployment replaces one that left its node: who drains nodes waits for its health.
+    const isService = this.assigned.Job.Type === JobType.Service;
+    const strategy =
+      this.assigned.DeploymentID !== "" ? this.group.Update : isService ? this.group.Migrate : null;
+    if (strategy === null || strategy.HealthCheck === HealthCheck.Manual) return;
     if (this.deploymentStatus !== null && this.deploymentStatus.Healthy !== null) return;
     if (this.assigned.DesiredStatus !== AllocDesiredStatus.Run) return;
     this.health = new HealthWatch(

@@ -23,6 +23,8 @@ export function jobRoutes(services: Services): Route[] {
     deployments: { GET: (request, id) => deployments(services, request, id) },
     deployment: { GET: (request, id) => latestDeployment(services, request, id) },
     plan: both((request, id) => plan(services, request, id)),
+    stable: both((request, id) => stable(services, request, id)),
+    revert: both((request, id) => revert(services, request, id)),
     evaluate: both((request, id) => evaluate(services, request, id)),
   };
   const itself: Partial<Record<keyof Methods, JobHandler>> = {
@@ -206,6 +208,55 @@ async function evaluate(services: Services, request: ApiRequest, id: string): Pr
     forceReschedule: options?.ForceReschedule === true,
   });
   return written(answer);
+}
+
+async function stable(services: Services, request: ApiRequest, id: string): Promise<Answer> {
+  const body = versionOf(request.object(), id);
+  if (typeof body.Stable !== "boolean") throw new HttpError(400, "Stable must be true or false");
+  return written(
+    await endpointsOf(services).jobs.stable({
+      namespace: request.namespace,
+      jobId: id,
+      version: body.JobVersion,
+      stable: body.Stable,
+    }),
+  );
+}
+
+async function revert(services: Services, request: ApiRequest, id: string): Promise<Answer> {
+  const body = versionOf(request.object(), id);
+  const prior = body.EnforcePriorVersion ?? null;
+  if (prior !== null && !isVersion(prior)) {
+    throw new HttpError(400, "EnforcePriorVersion must be the number of a version, or null");
+  }
+  const answer = await endpointsOf(services).jobs.revert({
+    namespace: request.namespace,
+    jobId: id,
+    version: body.JobVersion,
+    enforcePriorVersion: prior,
+  });
+  return json(answer, {
+    "X-Nomad-Index": String(answer.Index),
+    "X-Nomad-KnownLeader": String(answer.KnownLeader),
+    "X-Nomad-LastContact": String(answer.LastContact),
+  });
+}
+
+function isVersion(value: unknown): value is number {
+  return typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
+}
+
+/** The body of a request about one version of a job. */
+function versionOf(
+  body: Record<string, unknown>,
+  id: string,
+): Record<string, unknown> & { readonly JobVersion: number } {
+  if (body.JobID === undefined || body.JobID === null || body.JobID === "")
+    throw new HttpError(400, "JobID must be specified");
+  if (body.JobID !== id) throw new HttpError(400, "Job ID does not match");
+  const JobVersion = body.JobVersion ?? 0;
+  if (!isVersion(JobVersion)) throw new HttpError(400, "JobVersion must be the number of a version");
+  return { ...body, JobVersion };
 }
 
 async function validate(services: Services, request: ApiRequest): Promise<Answer> {

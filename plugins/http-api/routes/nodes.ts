@@ -1,7 +1,9 @@
 /** https://developer.hashicorp.com/nomad/api-docs/nodes */
-import { HttpError, type NodeServerInfo, StateTable } from "@drover/plugin-sdk";
+import { type DrainSpec, HttpError, type NodeServerInfo, StateTable } from "@drover/plugin-sdk";
 import { written } from "../answer.js";
+import { parseDuration } from "../duration.js";
 import { checkUUID } from "../errors.js";
+import { kindOf } from "../json-body.js";
 import { nodeDetail, nodeStub } from "../json-shapes.js";
 import { query } from "../query.js";
 import type { ApiRequest } from "../request.js";
@@ -10,6 +12,8 @@ import { allocationDetails, mapRows } from "../rows.js";
 import { endpointsOf, type Services } from "../services.js";
 
 const { Allocations, Nodes } = StateTable;
+/** Nanoseconds. */
+const MAX_DEADLINE = 10 * 365 * 24 * 3600e9;
 
 export function nodeRoutes(services: Services): Route[] {
   return [
@@ -56,6 +60,20 @@ export function nodeRoutes(services: Services): Route[] {
       }
       return written(await endpointsOf(services).nodes.setEligibility(nodeId(request), Eligibility));
     }),
+    write("/v1/node/:id/drain", async (request) => {
+      const body = request.object();
+      const given = body.NodeID;
+      if (typeof given === "string" && given !== "" && given !== request.param("id")) {
+        throw new HttpError(400, "Node ID does not match");
+      }
+      const answer = await endpointsOf(services).nodes.setDrain({
+        nodeId: nodeId(request),
+        spec: drainSpec(body.DrainSpec),
+        markEligible: body.MarkEligible === true,
+        meta: drainMeta(body.Meta),
+      });
+      return written(answer);
+    }),
     write("/v1/node/:id/purge", async (request) =>
       written(await endpointsOf(services).nodes.purge(nodeId(request))),
     ),
@@ -66,6 +84,36 @@ function nodeId(request: ApiRequest): string {
   const id = request.param("id");
   checkUUID("node", id);
   return id;
+}
+
+/** Nanoseconds or a text like "1h30m"; a null spec ends the drain. */
+function drainSpec(value: unknown): DrainSpec | null {
+  if (value === undefined || value === null) return null;
+  if (typeof value !== "object" || Array.isArray(value)) {
+    throw new HttpError(400, `json: cannot unmarshal ${kindOf(value)} into DrainSpec: it must be an object`);
+  }
+  const { Deadline = 0, IgnoreSystemJobs = false } = value as Record<string, unknown>;
+  const deadline = typeof Deadline === "string" ? parseDuration(Deadline) : Deadline;
+  if (typeof deadline !== "number" || !Number.isFinite(deadline)) {
+    throw new HttpError(
+      400,
+      'DrainSpec.Deadline must be a number of nanoseconds or a duration like "1h": 0 is none, a negative one is now',
+    );
+  }
+  if (deadline > MAX_DEADLINE) throw new HttpError(400, "DrainSpec.Deadline must be at most 10 years");
+  if (typeof IgnoreSystemJobs !== "boolean")
+    throw new HttpError(400, "DrainSpec.IgnoreSystemJobs must be true or false");
+  return { Deadline: deadline, IgnoreSystemJobs };
+}
+
+function drainMeta(value: unknown): Record<string, string> | null {
+  if (value === undefined || value === null) return null;
+  const isMap =
+    typeof value === "object" &&
+    !Array.isArray(value) &&
+    Object.values(value).every((each) => typeof each === "string");
+  if (!isMap) throw new HttpError(400, "Meta must be an object of strings");
+  return value as Record<string, string>;
 }
 
 function servers(services: Services): NodeServerInfo[] {

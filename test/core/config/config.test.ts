@@ -69,6 +69,32 @@ test("HCL and JSON files are read in Nomad's format, durations in milliseconds",
   assert.equal(config.advertise.http, "127.0.0.1:5646");
 });
 
+test("scheduler blocks add up over files; what they don't know is an error with its place", async () => {
+  const { config } = await load([
+    await file(
+      "rules.hcl",
+      'scheduler "service" {\n  scorers  = ["carbon=2"]\n  deadline = "10s"\n  namespace "lab" {\n    filters = ["window"]\n  }\n}\n',
+    ),
+    await file(
+      "more-rules.hcl",
+      'scheduler "service" {\n  scorers = ["load"]\n}\nscheduler "*" {\n  filters = ["x"]\n}\n',
+    ),
+  ]);
+  assert.deepEqual(config.schedulers, {
+    service: {
+      filters: [],
+      scorers: ["carbon=2", "load"],
+      deadline: 10_000,
+      namespaces: { lab: { filters: ["window"], scorers: [] } },
+    },
+    "*": { filters: ["x"], scorers: [], namespaces: {} },
+  });
+  assert.deepEqual(
+    await problems([await file("wrong-rules.hcl", 'scheduler "service" {\n  scorrers = ["carbon"]\n}\n')]),
+    ['wrong-rules.hcl:2: scheduler.service.scorrers: unknown key; did you mean "scorers"?'],
+  );
+});
+
 test("files merge in order as Nomad documents: values replace, empty ones don't, lists append, maps merge", async () => {
   const conf = join(folder, "conf.d");
   await mkdir(conf);

@@ -15,10 +15,13 @@ import type {
   Logger,
   Metrics,
   Node,
+  SchedulerRules,
   ServerConfiguration,
 } from "@drover/plugin-sdk";
 import { DEFAULT_SCHEDULER_SETTINGS } from "@drover/plugin-sdk";
 import { makeNode, quietLogger, quietMetrics } from "@drover/plugin-sdk/testing";
+import type { CheckedScheduler } from "../../../core/kernel/index.js";
+import { SchedulerCatalog } from "../../../core/server/scheduler-catalog.js";
 import { Server } from "../../../core/server/server.js";
 import { StateStore } from "../../../core/state/index.js";
 import { SingleConsensus } from "./single-consensus.js";
@@ -76,6 +79,28 @@ export interface BenchServerParts<C extends Consensus> {
   readonly settings: Partial<ServerConfiguration>;
 }
 
+/** How a server differs from that of most tests. */
+export interface BenchServerOptions {
+  /** Scheduler plugins beside the built-in ones. */
+  readonly plugins?: readonly CheckedScheduler[];
+  readonly rules?: SchedulerRules;
+  /** In place of the usual class. */
+  readonly catalog?: typeof SchedulerCatalog;
+  /** Of the agent's `server` block. */
+  readonly server?: Partial<ServerConfiguration>;
+}
+
+function builtIn(type: string): CheckedScheduler {
+  const module = new URL(`../../../plugins/scheduler-${type}/plugin.js`, import.meta.url).href;
+  return {
+    plugin: `scheduler-${type}`,
+    module: { module, config: {} },
+    types: [type],
+    filters: [],
+    scorers: [],
+  };
+}
+
 export class BenchServer<C extends Consensus = SingleConsensus> {
   readonly folder: string;
   readonly consensus: C;
@@ -87,6 +112,7 @@ export class BenchServer<C extends Consensus = SingleConsensus> {
     hooks: readonly AdmissionHook[] = [],
     sinks: readonly EventSink[] = [],
     parts?: Partial<BenchServerParts<C>>,
+    options: BenchServerOptions = {},
   ) {
     this.folder = parts?.folder ?? mkdtempSync(join(tmpdir(), "drover-server-"));
     this.consensus = parts?.consensus ?? (new SingleConsensus() as unknown as C);
@@ -113,14 +139,11 @@ export class BenchServer<C extends Consensus = SingleConsensus> {
           job_gc_interval: 300_000,
           default_scheduler_config: DEFAULT_SCHEDULER_SETTINGS,
           ...parts?.settings,
+          ...options.server,
         },
       },
     } as unknown as AgentInfo;
-    const types = ["service", "batch", "system", "sysbatch"];
-    const plugin = (name: string): { module: string; config: unknown } => ({
-      module: new URL(`../../../plugins/${name}/plugin.js`, import.meta.url).href,
-      config: {},
-    });
+    const plugins = [...["service", "batch", "system", "sysbatch"].map(builtIn), ...(options.plugins ?? [])];
     this.server = new Server({
       agent,
       consensus: this.consensus,
@@ -128,8 +151,8 @@ export class BenchServer<C extends Consensus = SingleConsensus> {
       state: this.state,
       hooks,
       sinks,
-      schedulers: types.map((type) => plugin(`scheduler-${type}`)),
-      types,
+      schedulers: new (options.catalog ?? SchedulerCatalog)(plugins, options.rules ?? {}),
+      types: plugins.flatMap(({ types }) => types),
       log: parts?.log ?? quietLogger,
       metrics: parts?.metrics ?? quietMetrics,
       fatal: (error) => {

@@ -185,6 +185,14 @@ describe("a job plan", () => {
     assert.deepEqual(nonZero(answer), { Place: 2 });
   });
 
+  test("of a system job counts every node", async (t) => {
+    const bench = await started(t);
+    for (let nodes = 0; nodes < 3; nodes++) await bench.register(paperNode());
+    const answer = await dryly(bench, paperJob("everywhere", 1, 100, { Type: "system" }));
+    assert.deepEqual(nonZero(answer), { Place: 3 });
+    assert.equal(answer.FailedTGAllocs, null);
+  });
+
   test("asks admission hooks as for a plan, and takes what they change", async (t) => {
     const operations: string[] = [];
     const bench = await started(t, [

@@ -86,6 +86,22 @@ describe("a system job in a cluster", () => {
     assert.ok(canceled.length > 0, "none of 30 evaluations was superseded");
   });
 
+  test("is planned before it is registered: where it would start, and where there is no room", async (t) => {
+    const bench = await started(t);
+    const [full, free] = [paperNode(), paperNode()];
+    await bench.register(full);
+    await bench.register(free);
+    const Constraints = [{ LTarget: "${node.unique.name}", RTarget: full.Name, Operand: "=" }];
+    await register(bench, "first", "system", 3_000, { Constraints });
+    await eventually("one node is full", () => bench.live("first").length === 1);
+    await bench.register(paperNode({ Attributes: { "kernel.name": "linux" } }));
+    const job = paperJob("second", 1, 2_000, { Type: "system" });
+    const plan = await bench.server.endpoints.jobs.plan({ job, namespace: "default", diff: false });
+    assert.equal(plan.FailedTGAllocs?.g?.NodesExhausted, 1);
+    assert.equal(plan.Annotations?.DesiredTGUpdates?.g?.Place, 2);
+    assert.equal(jobOf(bench, "second"), null);
+  });
+
   test("waits no more for a node that is purged", async (t) => {
     const bench = await started(t);
     const node = paperNode();

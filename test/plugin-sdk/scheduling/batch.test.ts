@@ -64,16 +64,16 @@ describe("a batch job", () => {
     assert.equal(leader.live(etl({})).length, 1);
   });
 
-  it("keeps what completed as done when it is updated in place", async () => {
+  it("lets what runs go on in a new version that replaces nothing, and runs again what has ended", async () => {
     const leader = cluster(1);
     await leader.register(batch, etl({ Count: 2 }));
-    const [done, running] = leader.live(etl({}));
+    const [done, going] = leader.live(etl({}));
     leader.report(done!.ID, { ClientStatus: "complete" });
     const run = await leader.register(batch, { ...etl({ Count: 2 }), Priority: 70 });
-    // A new version runs everything again that has ended; what runs goes on.
     assert.equal(run.placed.length, 1);
-    assert.equal(leader.state.allocation(running!.ID)!.JobVersion, 1);
-    leader.report(running!.ID, { ClientStatus: "complete" });
+    assert.equal(leader.state.allocation(done!.ID)!.JobVersion, 0, "what has ended is left as it ended");
+    assert.equal(leader.state.allocation(going!.ID)!.JobVersion, 1);
+    leader.report(going!.ID, { ClientStatus: "complete" });
     leader.report(run.placed[0]!.ID, { ClientStatus: "complete" });
     assert.deepEqual((await leader.run(batch, again(etl({})))).plans, []);
   });

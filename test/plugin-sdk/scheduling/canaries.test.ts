@@ -218,6 +218,16 @@ describe("canaries", () => {
     assert.deepEqual(running(leader), ["1:web.g[0]", "1:web.g[1]"]);
   });
 
+  it("let what is lost beside them come back in its own version", async () => {
+    const leader = await onTrial();
+    const canary = named(leader, "web.g[0]", 1);
+    const old = leader.live(web({})).find((one) => one.JobVersion === 0 && one.NodeID !== canary.NodeID);
+    const node = old ?? named(leader, "web.g[1]", 0);
+    leader.state.putNode({ ...leader.state.node(node.NodeID)!, Status: "down" });
+    await leader.run(service, again(web({}), { TriggeredBy: "node-update" }));
+    assert.deepEqual(running(leader), ["0:web.g[0]", "0:web.g[1]", "1:web.g[0]"]);
+  });
+
   it("are tried anew with the count that a newer version brings", async () => {
     const leader = await onTrial();
     const run = await leader.register(service, job("2", { count: 4 }));

@@ -277,6 +277,24 @@ describe("a rolling update", () => {
     assert.deepEqual(running(leader), ["2:web.g[0]", "2:web.g[1]", "2:web.g[2]"]);
   });
 
+  it("goes back to an earlier version, of which what still runs is kept", async () => {
+    const leader = cluster(3);
+    await leader.register(service, job("1"));
+    await rollOut(leader);
+    await leader.register(service, job("2"));
+    leader.reportHealth([named(leader, "web.g[0]").ID], false);
+    leader.setDeploymentStatus(web({}), "failed");
+    const kept = [named(leader, "web.g[1]").ID, named(leader, "web.g[2]").ID];
+    const run = await leader.register(service, job("1"));
+    assert.deepEqual(
+      placements(run).map(([name]) => name),
+      ["web.g[0]"],
+    );
+    assert.ok(kept.every((id) => leader.state.allocation(id)!.JobVersion === 2));
+    await rollOut(leader);
+    assert.deepEqual(running(leader), ["2:web.g[0]", "2:web.g[1]", "2:web.g[2]"]);
+  });
+
   it("reschedules what failed outside of a failed deployment", async () => {
     const leader = cluster(3);
     await leader.register(service, job("1"));

@@ -61,6 +61,25 @@ describe("allocations of a lost node", () => {
   });
 });
 
+describe("nodes of a job's allocations", () => {
+  it("are read once each, and not at all while they are ready", async () => {
+    const leader = cluster(3);
+    await leader.register(service, web({ Count: 9 }));
+    const reads: string[] = [];
+    const node = leader.state.node.bind(leader.state);
+    leader.state.node = (id) => {
+      reads.push(id);
+      return node(id);
+    };
+    assert.deepEqual((await nodeUpdate(leader)).plans, []);
+    assert.deepEqual(reads, []);
+    const [initializing] = leader.state.nodes();
+    leader.state.putNode({ ...initializing!, Status: "initializing" });
+    assert.deepEqual((await nodeUpdate(leader)).plans, []);
+    assert.deepEqual(reads, [initializing!.ID]);
+  });
+});
+
 describe("stop_after_client_disconnect", () => {
   const job = web({ Count: 1, StopAfterClientDisconnect: 2 * MINUTE * 1e6 });
 

@@ -260,4 +260,17 @@ describe("a service that fails", () => {
     assert.equal(later.placed[0]!.RescheduleTracker!.Events.length, 1);
     assert.deepEqual((await leader.run(service, again(web({})))).plans, []);
   });
+
+  it("has one follow-up though the plan that notes it is refused at first", async () => {
+    let refusals = 1;
+    let onNode = "";
+    const leader = new SchedulerHarness({ refuse: (node) => node === onNode && refusals-- > 0 });
+    for (let i = 0; i < 2; i++) leader.state.putNode(makeNode());
+    await leader.register(service, web({ Count: 1 }));
+    const [failed] = failAll(leader, [leader.now]);
+    onNode = failed!.NodeID;
+    const run = await leader.run(service, again(web({})));
+    assert.deepEqual([run.plans.length, run.created.length], [2, 1]);
+    assert.equal(leader.state.allocation(failed!.ID)!.FollowupEvalID, run.created[0]!.ID);
+  });
 });

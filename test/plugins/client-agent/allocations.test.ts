@@ -300,6 +300,38 @@ test("an allocation of a deployment becomes healthy after min_healthy_time, or u
   assert.equal((await reported(good.ID, "running")).DeploymentStatus?.Canary, false);
 });
 
+test("a service outside of a deployment is judged by its migrate block; with manual health nothing is judged", async () => {
+  const { link, reported } = await startAgent();
+  const Migrate = {
+    HealthCheck: "task_states" as const,
+    HealthyDeadline: 60e9,
+    MaxParallel: 1,
+    MinHealthyTime: 50e6,
+  };
+  const Update = {
+    AutoPromote: false,
+    AutoRevert: false,
+    Canary: 0,
+    HealthCheck: "manual" as const,
+    HealthyDeadline: 60e9,
+    MaxParallel: 1,
+    MinHealthyTime: 1e6,
+    ProgressDeadline: 60e9,
+    Stagger: 0,
+  };
+  const run = () => [shellTask("server", "exec sleep 600")];
+  const manual = makeAllocation(run(), {
+    group: { Update, Migrate },
+    allocation: { DeploymentID: "2b36078f-f65f-45c8-80a0-f6496aa6e829" },
+  });
+  await link.push(manual);
+  await reported(manual.ID, "running");
+  const moved = makeAllocation(run(), { group: { Update, Migrate } });
+  await link.push(moved);
+  await until("a verdict on the moved one", () => link.last(moved.ID)?.DeploymentStatus?.Healthy === true);
+  assert.equal(link.last(manual.ID)?.DeploymentStatus ?? null, null);
+});
+
 test("what the servers no longer know is stopped and removed", async () => {
   const { link, reported, dataDir } = await startAgent();
   const alloc = makeAllocation([shellTask("server", "exec sleep 600")]);

@@ -218,6 +218,7 @@ export function makeAgentInfo(
         publish_node_metrics: false,
         disable_hostname: false,
       },
+      schedulers: {},
       plugins: {},
       files: [],
     },

@@ -209,6 +209,13 @@ test("writes carry their index in the header and answer as the endpoint does", a
     exchange("jobs.http", "DELETE", "/v1/job/nope"),
     exchange("nodes.http", "POST", `/v1/node/${NODE}/eligibility`),
     exchange("nodes.http", "POST", `/v1/node/${NODE}/evaluate`),
+    exchange("nodes.http", "POST", `/v1/node/${NODE}/drain`),
+    exchange("nodes.http", "POST", `/v1/node/${NODE}/drain`, 1),
+    exchange("deployments.http", "POST", `/v1/deployment/pause/${DEPLOYMENT}`),
+    exchange("deployments.http", "POST", `/v1/deployment/pause/${DEPLOYMENT}`, 1),
+    exchange("deployments.http", "POST", `/v1/deployment/promote/${DEPLOYMENT}`),
+    exchange("jobs.http", "POST", "/v1/job/web/stable"),
+    exchange("jobs.http", "POST", "/v1/job/web/revert"),
     exchange("allocations.http", "POST", `/v1/allocation/${ALLOC}/stop`),
     exchange("cluster.http", "PUT", "/v1/operator/scheduler/configuration"),
     exchange("cluster.http", "PUT", "/v1/system/gc"),
@@ -220,6 +227,14 @@ test("writes carry their index in the header and answer as the endpoint does", a
     endpoints: {
       jobs: {
         register: async () => answerOf("jobs.http", "POST", "/v1/jobs"),
+        stable: async ({ version, stable }) => {
+          assert.deepEqual([version, stable], [1, true]);
+          return answerOf("jobs.http", "POST", "/v1/job/web/stable");
+        },
+        revert: async ({ version, enforcePriorVersion }) => {
+          assert.deepEqual([version, enforcePriorVersion], [0, null]);
+          return answerOf("jobs.http", "POST", "/v1/job/web/revert");
+        },
         evaluate: async () => answerOf("jobs.http", "POST", "/v1/job/web/evaluate"),
         plan: async ({ job }) => {
           const { ID } = job as Job;
@@ -236,7 +251,22 @@ test("writes carry their index in the header and answer as the endpoint does", a
         validate: async () => answerOf("jobs.http", "POST", "/v1/validate/job"),
         parse: async () => answerOf("jobs.http", "POST", "/v1/jobs/parse"),
       },
+      deployments: {
+        pause: async (id, paused) => {
+          assert.equal(id, DEPLOYMENT);
+          return answerOf("deployments.http", "POST", `/v1/deployment/pause/${DEPLOYMENT}`, paused ? 0 : 1);
+        },
+        promote: async ({ all }) => {
+          assert.equal(all, true);
+          return answerOf("deployments.http", "POST", `/v1/deployment/promote/${DEPLOYMENT}`);
+        },
+      },
       nodes: {
+        setDrain: async ({ spec, markEligible }) => {
+          if (spec !== null) assert.deepEqual(spec, { Deadline: 3600e9, IgnoreSystemJobs: false });
+          else assert.equal(markEligible, true);
+          return answerOf("nodes.http", "POST", `/v1/node/${NODE}/drain`, spec === null ? 1 : 0);
+        },
         setEligibility: async () => answerOf("nodes.http", "POST", `/v1/node/${NODE}/eligibility`),
         evaluate: async () => {
           const { EvalCreateIndex, EvalIDs, Index, NodeModifyIndex, NumNodes } = answerOf(
@@ -265,8 +295,12 @@ test("refused writes have the recorded codes and texts", async () => {
   const invalid = exchange("jobs.http", "POST", "/v1/jobs", 1);
   const eligibility = exchange("nodes.http", "POST", `/v1/node/${NODE}/eligibility`, 2);
   const algorithm = exchange("cluster.http", "PUT", "/v1/operator/scheduler/configuration", 1);
+  const fail = exchange("deployments.http", "POST", `/v1/deployment/fail/${DEPLOYMENT}`);
+  const noVersion = exchange("jobs.http", "POST", "/v1/job/web/revert", 1);
   await compareAll(
     [
+      fail,
+      noVersion,
       invalid,
       exchange("jobs.http", "POST", "/v1/jobs", 2),
       exchange("jobs.http", "POST", "/v1/jobs", 3),
@@ -277,7 +311,8 @@ test("refused writes have the recorded codes and texts", async () => {
     ],
     {
       endpoints: {
-        jobs: { register: refuse(invalid) },
+        deployments: { fail: refuse(fail) },
+        jobs: { register: refuse(invalid), revert: refuse(noVersion) },
         nodes: { setEligibility: refuse(eligibility) },
         operator: { setSchedulerConfiguration: refuse(algorithm) },
       },

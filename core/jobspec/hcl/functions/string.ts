@@ -1,5 +1,5 @@
-import { RegexpTimeout, replaceRe2 } from "../../regexp.js";
-import { FunctionError, type HclFunction, TooExpensive } from "../evaluate.js";
+import { replaceRe2 } from "../../regexp.js";
+import { FunctionError, type HclFunction } from "../evaluate.js";
 import { type Arguments, fn } from "./arguments.js";
 import { format } from "./format.js";
 
@@ -46,7 +46,6 @@ function regexReplace(args: Arguments): string {
   try {
     return replaceRe2(args.string(0), args.string(1), args.string(2));
   } catch (error) {
-    if (error instanceof RegexpTimeout) throw new TooExpensive(`${error.message}.`);
     throw new FunctionError(
       `cannot use the pattern: ${error instanceof Error ? error.message : String(error)}`,
     );

@@ -170,7 +170,7 @@ describe("mistakes in expressions have a place and a reason", () => {
     ["[for x in 5 : x]", /Iteration over non-iterable value/],
     ["{ for x in [1, 1] : x => x }", /Duplicate object key/],
     ['base64decode("?")', /not base64/],
-    ['regex_replace("a", "(?=a)", "b")', /look-around is not supported/],
+    ['regex_replace("a", "(?=a)", "b")', /invalid or unsupported Perl syntax/],
     ["foo", /Unknown variable; There is no variable named "foo"/],
   ];
   for (const [expression, expected] of cases) {
@@ -183,8 +183,6 @@ describe("mistakes in expressions have a place and a reason", () => {
     assert.match(await message(`try(${nested}, 1)`), /Evaluation too expensive/);
     const growing = `[for a in range(1000) : join("", [for b in range(50) : "${"x".repeat(1000)}"])]`;
     assert.match(await message(growing), /more than \d+ characters/);
-    const slow = `regex_replace("${"a".repeat(40)}!", "^(a+)+$", "b")`;
-    assert.match(await message(slow), /takes too long/);
   });
 
   test("nesting is bounded", async () => {

@@ -328,3 +328,18 @@ test("whatever the order of enqueue, dequeue, ack and nack: a job is held once a
     }),
   );
 });
+test("a delivery given back comes again at once and does not count", () => {
+  const queue = broker({ deliveryLimit: 1 });
+  const only = evaluation();
+  queue.enqueue(only);
+  for (let i = 0; i < 5; i++) {
+    const { token } = queue.dequeue(["service"])!;
+    queue.giveBack(only.ID, token);
+  }
+  const { token } = queue.dequeue(["service"])!;
+  assert.throws(() => queue.giveBack(only.ID, "old"), /token does not match/);
+  queue.nack(only.ID, token, "its own fault");
+  assert.equal(queue.dequeue(["service"]), undefined);
+  assert.equal(queue.dequeue([FAILED_QUEUE])?.evaluation.ID, only.ID);
+  assert.equal(queue.lastFailure(only.ID), "its own fault");
+});

@@ -22,6 +22,11 @@ async function runBatch(bench: BenchServer, id: string): Promise<void> {
   });
   await eventually("placed", () => bench.live(id).length === 2);
   for (const allocation of bench.live(id)) await bench.report(allocation, "complete");
+  await eventually("dead", () => {
+    using snapshot = bench.state.snapshot();
+    // It may be collected before it was seen dead.
+    return (snapshot.job("default", id)?.Status ?? "dead") === "dead";
+  });
 }
 
 const rows = (bench: BenchServer) => {

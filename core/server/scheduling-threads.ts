@@ -1,0 +1,167 @@
+/** A Piscina pool of scheduling threads, with a deadline for each evaluation in them. */
+import { MessageChannel } from "node:worker_threads";
+import type {
+  DryRunOutcome,
+  DryRunTask,
+  Logger,
+  SchedulingAnswer,
+  SchedulingOutcome,
+  SchedulingRequest,
+  SchedulingTask,
+  SchedulingWorkerData,
+} from "@drover/plugin-sdk";
+import { Piscina } from "piscina";
+import { WorkClock } from "./work-clock.js";
+
+/** Failures of threads in a row, none of which got as far as being loaded. */
+const FAILURES_IN_A_ROW = 2;
+/** Milliseconds from handing an evaluation to a thread until its scheduler begins: the thread may have to load first. */
+const START_DEADLINE = 30_000;
+
+export interface SchedulingThreadsOptions {
+  readonly threads: number;
+  /** Threads that are kept; others start when there is work for them and end when there was none for a minute. */
+  readonly kept: 0 | 1;
+  readonly tasksAThread: number;
+  /** MiB of heap a thread. */
+  readonly memory: number;
+  readonly workerData: SchedulingWorkerData;
+}
+
+/** An evaluation's thread ended under it; `message` says why, for people. */
+export class ThreadEnded extends Error {
+  override readonly name = "ThreadEnded";
+}
+
+export class SchedulingThreads {
+  readonly #pool: Piscina;
+  #running = 0;
+  /** Threads that failed since one was loaded. */
+  #failures = 0;
+  #stopped = false;
+
+  constructor(
+    private readonly options: SchedulingThreadsOptions,
+    private readonly log: Logger,
+    /** Told when threads end again and again before they can do anything. */
+    private readonly onFatal: (error: Error) => void,
+  ) {
+    this.#pool = new Piscina({
+      filename: new URL("../../workers/scheduling.js", import.meta.url).href,
+      workerData: options.workerData,
+      minThreads: options.kept,
+      maxThreads: options.threads,
+      idleTimeout: 60_000,
+      concurrentTasksPerWorker: options.tasksAThread,
+      resourceLimits: { maxOldGenerationSizeMb: options.memory },
+      // Piscina's own gives tasks that can be aborted a thread each.
+      loadBalancer: (_task, threads) =>
+        threads.reduce<(typeof threads)[number] | null>(
+          (best, thread) =>
+            thread.currentUsage < (best?.currentUsage ?? options.tasksAThread) ? thread : best,
+          null,
+        ),
+    });
+    this.#pool.on("message", (message: unknown) => {
+      if (message === "loaded") this.#failures = 0;
+    });
+    this.#pool.on("error", (error: Error) => this.#threadFailed(error));
+  }
+
+  /** Evaluations that can be taken now. */
+  get free(): number {
+    return this.options.threads * this.options.tasksAThread - this.#running;
+  }
+
+  /**
+   * Lets a thread work on an evaluation; `deadline` is in milliseconds, without the time that requests take to be answered.
+   * Rejects with `ThreadEnded` when the thread did: by its own doing, by another evaluation's, or for the deadline.
+   */
+  async run(
+    task: Omit<SchedulingTask, "port">,
+    deadline: number,
+    answer: (request: Exclude<SchedulingRequest, { kind: "started" }>) => Promise<SchedulingAnswer>,
+  ): Promise<SchedulingOutcome> {
+    const channel = new MessageChannel();
+    const abort = new AbortController();
+    const clock = new WorkClock(() => abort.abort());
+    const answers = new Set<Promise<void>>();
+    let allowed = START_DEADLINE;
+    channel.port1.on("message", (request: SchedulingRequest) => {
+      if (request.kind === "started") {
+        allowed = deadline;
+        clock.start(deadline);
+        return;
+      }
+      clock.pause();
+      const answered = answer(request).then((reply) => {
+        answers.delete(answered);
+        clock.resume();
+        channel.port1.postMessage(reply);
+      });
+      answers.add(answered);
+    });
+    this.#running++;
+    clock.start(allowed);
+    try {
+      return (await this.#pool.run(
+        { ...task, port: channel.port2 },
+        { transferList: [channel.port2], signal: abort.signal },
+      )) as SchedulingOutcome;
+    } catch (error) {
+      if (!abort.signal.aborted) throw new ThreadEnded(this.#reason(error as Error), { cause: error });
+      throw new ThreadEnded(
+        allowed === deadline
+          ? `not done within its deadline of ${deadline / 1000} s`
+          : `not begun within ${START_DEADLINE / 1000} s: the thread is stuck while it loads`,
+      );
+    } finally {
+      clock.stop();
+      // A plan under way is still applied: who gets the evaluation next must see it.
+      await Promise.all(answers);
+      this.#running--;
+      channel.port1.close();
+    }
+  }
+
+  /** A job that is not registered. Rejects with what its scheduler threw, or with `ThreadEnded`. */
+  async dryRun(task: DryRunTask): Promise<DryRunOutcome> {
+    const limit = START_DEADLINE + task.budget;
+    const abort = new AbortController();
+    const clock = new WorkClock(() => abort.abort());
+    this.#running++;
+    clock.start(limit);
+    try {
+      return (await this.#pool.run(task, { name: "dryRun", signal: abort.signal })) as DryRunOutcome;
+    } catch (error) {
+      if (abort.signal.aborted) throw new ThreadEnded(`not done within ${limit / 1000} s`, { cause: error });
+      throw error;
+    } finally {
+      clock.stop();
+      this.#running--;
+    }
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    await this.#pool.destroy();
+  }
+
+  #reason(error: Error): string {
+    if ((error as NodeJS.ErrnoException).code === "ERR_WORKER_OUT_OF_MEMORY")
+      return `its thread ran out of memory (${this.options.memory} MiB)`;
+    const exit = /^worker exited with code: (\d+)$/.exec(error.message);
+    if (exit !== null) return `it ended its thread (process.exit, code ${exit[1]})`;
+    return `its thread ended with an exception that nobody caught: ${error instanceof Error ? error.message : String(error)}`;
+  }
+
+  /** One thread is replaced; when each new one fails too (a plugin that can't load there), nothing would ever be placed. */
+  #threadFailed(error: Error): void {
+    if (this.#stopped) return;
+    this.#failures++;
+    this.log.error({ error: error.message, failures: this.#failures }, "scheduling thread failed");
+    if (this.#failures === FAILURES_IN_A_ROW) {
+      this.onFatal(new Error(`scheduling threads can't run: ${error.message}`, { cause: error }));
+    }
+  }
+}
