@@ -9,14 +9,14 @@ import type { GroupSpreads } from "./spreads.js";
 /** Scores of one row but for spreads and penalties. */
 interface Bucket {
   readonly heap: RowHeap;
-  /** Of its rows. */
-  readonly combination: number;
+  /** Of its rows, to spreads. */
+  readonly standing: number;
   /** Number of scores in the sums of its rows. */
   readonly parts: number;
 }
 
 const NO_BUCKET = -1;
-/** More parts than any row has, to number buckets by combination and parts. */
+/** More parts than any row has, to number buckets by standing and parts. */
 const PARTS_STEP = 256;
 
 export interface Ranked {
@@ -76,6 +76,11 @@ export class Ranking {
     this.#buckets[number]!.heap.push(row);
   }
 
+  /** The row has another standing to spreads: it moves, if it is in. */
+  restand(row: number): void {
+    if (this.#bucketOf[row] !== NO_BUCKET) this.put(row);
+  }
+
   /** Takes a row out, if it is in. */
   remove(row: number): void {
     const number = this.#bucketOf[row]!;
@@ -95,7 +100,7 @@ export class Ranking {
   spread(row: number): number {
     if (!this.#spreads.any) return 0;
     this.#spreads.refresh();
-    return this.#spreads.scores[this.#spreads.combinationOf[row]!]!;
+    return this.#spreads.scores[this.#spreads.standingOf[row]!]!;
   }
 
   /** Whether `a` goes before `b`. */
@@ -147,7 +152,7 @@ export class Ranking {
   }
 
   #scoreIn(bucket: Bucket, row: number): number {
-    const spread = this.#spreads.any ? this.#spreads.scores[bucket.combination]! : 0;
+    const spread = this.#spreads.any ? this.#spreads.scores[bucket.standing]! : 0;
     return (this.sums[row]! + spread) / (spread === 0 ? bucket.parts : bucket.parts + 1);
   }
 
@@ -172,13 +177,13 @@ export class Ranking {
   }
 
   #numberOf(row: number): number {
-    const combination = this.#spreads.any ? this.#spreads.combinationOf[row]! : 0;
+    const standing = this.#spreads.any ? this.#spreads.standingOf[row]! : 0;
     const parts = this.parts[row]!;
-    const key = combination * PARTS_STEP + parts;
+    const key = standing * PARTS_STEP + parts;
     let number = this.#numbers.get(key);
     if (number === undefined) {
       const heap = new RowHeap(this.sums, this.#tie, this.#position);
-      number = this.#buckets.push({ heap, combination, parts }) - 1;
+      number = this.#buckets.push({ heap, standing, parts }) - 1;
       this.#numbers.set(key, number);
     }
     return number;
