@@ -132,7 +132,6 @@ function penalty(
   return Math.max(0, before + 1 - candidate.maxParallel) * MAX_PARALLEL_PENALTY;
 }
 
-/** Whether two allocations are of the same group of the same job. */
-export function sameGroup(a: Allocation, b: Allocation): boolean {
+function sameGroup(a: Allocation, b: Allocation): boolean {
   return a.TaskGroup === b.TaskGroup && a.JobID === b.JobID && a.Namespace === b.Namespace;
 }

@@ -39,23 +39,36 @@ export class SpreadCounter {
     else this.#counts.delete(value);
   }
 
-  /** Between -1 and 1, higher is wanted more. A node without the attribute gets -1. */
-  score(value: string | undefined): number {
+  /** Allocations on a value. */
+  count(value: string | undefined): number {
+    return value === undefined ? 0 : (this.#counts.get(value) ?? 0);
+  }
+
+  /** How many are wanted on a value: its target's share, or the remainder; null where all values are wanted evenly. */
+  wanted(value: string | undefined): number | null {
+    if (this.#desired === null || value === undefined) return null;
+    return this.#desired.get(value) ?? this.#desired.get(REMAINDER) ?? 0;
+  }
+
+  /**
+   * Higher is wanted more. A node without the attribute gets -1. With targets: (wanted - (n + 1)) / wanted by the spread's
+   * share of the weights, -1 where none is wanted. Evenly: with the least and most allocations that a used value has,
+   * (least - n) / least where n isn't the least, -1 where all have the same, else (most - least) / least.
+   * `current` is n, the allocations on the value.
+   */
+  score(value: string | undefined, current = this.count(value)): number {
     if (value === undefined) return -1;
-    return this.#desired === null ? this.#even(value) : this.#targeted(value, this.#desired);
+    return this.#desired === null ? this.#even(current) : this.#targeted(this.wanted(value)!, current);
   }
 
-  #targeted(value: string, desired: ReadonlyMap<string, number>): number {
-    const wanted = desired.get(value) ?? desired.get(REMAINDER);
-    if (wanted === undefined || wanted === 0) return -1;
+  #targeted(wanted: number, current: number): number {
+    if (wanted === 0) return -1;
     // The allocation to be placed counts: a value that has all it wants scores below 0.
-    const after = (this.#counts.get(value) ?? 0) + 1;
-    return ((wanted - after) / wanted) * this.#share;
+    return ((wanted - (current + 1)) / wanted) * this.#share;
   }
 
-  #even(value: string): number {
+  #even(current: number): number {
     if (this.#counts.size === 0) return 0;
-    const current = this.#counts.get(value) ?? 0;
     this.#extremes ??= extremesOf(this.#counts.values());
     const { least, most } = this.#extremes;
     // Values without allocations aren't among the counts, so the least is never 0.

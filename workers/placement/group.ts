@@ -182,7 +182,8 @@ export class GroupPlacement {
   changed(row: number, allocation: Allocation, by: 1 | -1): void {
     if (this.#rows.owns(allocation)) {
       this.#distinct.changed(row, allocation, by);
-      if (allocation.TaskGroup === this.group.Name) this.#spreads.add(row, by);
+      if (allocation.TaskGroup === this.group.Name)
+        for (const other of this.#spreads.add(row, by)) this.#ranking.restand(other);
       // Rows that a distinct rule kept out may be open again; they are asked when their turn comes.
       if (by < 0) for (const other of this.#tally.letIn()) this.#enter(other);
     }

@@ -140,7 +140,7 @@ export class ColumnPlacer implements Placer {
     const { columns, state, plan, evaluation, filters, scorers } = this.#options;
     const length = columns.length;
     const seed = hashText(evaluation.ID);
-    const usage = new PlanUsage(columns, state);
+    const usage = new PlanUsage(columns, state, plan);
     this.#groups = new Map();
     this.#jobs = new Map();
     this.#holdings = new Map();

@@ -20,11 +20,15 @@ export class PlanUsage {
   readonly disk: Float64Array;
   readonly #columns: NodeColumns;
   readonly #state: StateSnapshot;
+  readonly #plan: Plan;
   readonly #stopped = new Map<string, Allocation>();
+  /** By group: allocations that the plan pushes aside. */
+  readonly #preempted = new Map<string, number>();
   /** By node: new allocations and new versions of old ones. */
   readonly #placed = new Map<string, Map<string, Allocation>>();
 
-  constructor(columns: NodeColumns, state: StateSnapshot) {
+  constructor(columns: NodeColumns, state: StateSnapshot, plan: Plan) {
+    this.#plan = plan;
     this.#columns = columns;
     this.#state = state;
     this.cpu = new Float64Array(columns.length);
@@ -36,6 +40,9 @@ export class PlanUsage {
     const { allocation } = change;
     if (change.kind === "stop") {
       this.#stopped.set(allocation.ID, allocation);
+      const preempted = this.#plan.NodePreemptions[allocation.NodeID];
+      if (preempted?.some((one) => one.ID === allocation.ID) === true)
+        this.#preempted.set(groupKey(allocation), this.preempted(allocation) + 1);
       if (!allocIsTerminal(allocation)) this.#count(allocation, -1, listener);
     } else if (change.kind === "unstop") {
       this.#stopped.delete(allocation.ID);
@@ -54,6 +61,11 @@ export class PlanUsage {
       if (before !== null && !allocIsTerminal(before)) this.#count(before, -1, listener);
       if (!allocIsTerminal(allocation)) this.#count(allocation, 1, listener);
     }
+  }
+
+  /** How many allocations of the same group of the same job the plan pushes aside. */
+  preempted(allocation: Allocation): number {
+    return this.#preempted.get(groupKey(allocation)) ?? 0;
   }
 
   /** The allocations that would run on the node: the state's, without those stopped, with those placed. */
@@ -75,6 +87,10 @@ export class PlanUsage {
     this.disk[row]! += by * use.disk;
     listener(row, allocation, by);
   }
+}
+
+function groupKey(allocation: Allocation): string {
+  return `${allocation.Namespace}\n${allocation.JobID}\n${allocation.TaskGroup}`;
 }
 
 /**

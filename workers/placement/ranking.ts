@@ -9,14 +9,14 @@ import type { GroupSpreads } from "./spreads.js";
 /** Scores of one row but for spreads and penalties. */
 interface Bucket {
   readonly heap: RowHeap;
-  /** Of its rows. */
-  readonly combination: number;
+  /** Of its rows, to spreads. */
+  readonly standing: number;
   /** Number of scores in the sums of its rows. */
   readonly parts: number;
 }
 
 const NO_BUCKET = -1;
-/** More parts than any row has, to number buckets by combination and parts. */
+/** More parts than any row has, to number buckets by standing and parts. */
 const PARTS_STEP = 256;
 
 export interface Ranked {
@@ -35,10 +35,12 @@ export class Ranking {
   readonly #numbers = new Map<number, number>();
   readonly #bucketOf: Int32Array;
   readonly #position: Int32Array;
-  /** Heads under consideration: bucket, place in its heap, score. */
-  readonly #heads: number[] = [];
-  readonly #places: number[] = [];
-  readonly #scores: number[] = [];
+  /** Entries of heaps under consideration for the best: how many, and of each its bucket, place, row and score. */
+  #heads = 0;
+  readonly #bucket: number[] = [];
+  readonly #place: number[] = [];
+  readonly #row: number[] = [];
+  readonly #score: number[] = [];
 
   /** `tie` decides between equal scores: the lower wins. */
   constructor(length: number, tie: Uint32Array, spreads: GroupSpreads) {
@@ -74,6 +76,11 @@ export class Ranking {
     this.#buckets[number]!.heap.push(row);
   }
 
+  /** The row has another standing to spreads: it moves, if it is in. */
+  restand(row: number): void {
+    if (this.#bucketOf[row] !== NO_BUCKET) this.put(row);
+  }
+
   /** Takes a row out, if it is in. */
   remove(row: number): void {
     const number = this.#bucketOf[row]!;
@@ -93,7 +100,7 @@ export class Ranking {
   spread(row: number): number {
     if (!this.#spreads.any) return 0;
     this.#spreads.refresh();
-    return this.#spreads.scores[this.#spreads.combinationOf[row]!]!;
+    return this.#spreads.scores[this.#spreads.standingOf[row]!]!;
   }
 
   /** Whether `a` goes before `b`. */
@@ -105,77 +112,78 @@ export class Ranking {
   best(count: number, except: ReadonlySet<number>): Ranked[] {
     const found: Ranked[] = [];
     this.#lookAtTops(count + except.size);
-    const [heads, places, scores] = [this.#heads, this.#places, this.#scores];
-    while (found.length < count && heads.length > 0) {
+    while (this.#heads > 0) {
       let top = 0;
-      for (let i = 1; i < heads.length; i++) if (this.#headBefore(i, top)) top = i;
-      const head = heads[top]!;
-      const place = places[top]!;
-      const score = scores[top]!;
-      const last = heads.length - 1;
-      heads[top] = heads[last]!;
-      places[top] = places[last]!;
-      scores[top] = scores[last]!;
-      heads.length = places.length = scores.length = last;
-      const { rows } = this.#buckets[head]!.heap;
+      for (let i = 1; i < this.#heads; i++) if (this.#headBefore(i, top)) top = i;
+      const bucket = this.#buckets[this.#bucket[top]!]!;
+      const place = this.#place[top]!;
+      const { rows } = bucket.heap;
       const row = rows[place]!;
-      if (except.size === 0 || !except.has(row)) found.push({ row, score });
+      if (except.size === 0 || !except.has(row)) found.push({ row, score: this.#score[top]! });
       if (found.length === count) break;
-      for (let child = 2 * place + 1; child <= 2 * place + 2 && child < rows.length; child++)
-        this.#look(head, child);
+      const number = this.#bucket[top]!;
+      this.#copy(--this.#heads, top);
+      for (let child = 2 * place + 1; child <= 2 * place + 2 && child < rows.length; child++) {
+        const next = rows[child]!;
+        this.#set(this.#heads++, number, child, next, this.#scoreIn(bucket, next));
+      }
     }
     return found;
   }
 
   /** Starts with the tops of the buckets: a bucket whose top isn't among the best `count` has nothing that is. */
   #lookAtTops(count: number): void {
-    const [heads, places, scores] = [this.#heads, this.#places, this.#scores];
-    heads.length = places.length = scores.length = 0;
     if (this.#spreads.any) this.#spreads.refresh();
+    this.#heads = 0;
     const buckets = this.#buckets;
     for (let number = 0; number < buckets.length; number++) {
-      if (buckets[number]!.heap.rows.length === 0) continue;
-      this.#look(number, 0);
-      // Kept in order while there are few; what falls off the end is out.
-      for (let i = heads.length - 1; i > 0 && this.#headBefore(i, i - 1); i--) this.#swap(i, i - 1);
-      if (heads.length > count) heads.length = places.length = scores.length = count;
+      const bucket = buckets[number]!;
+      const row = bucket.heap.rows[0];
+      if (row === undefined) continue;
+      const score = this.#scoreIn(bucket, row);
+      // Kept in order; what falls off the end is out.
+      let at = Math.min(this.#heads, count);
+      if (at === count && !this.#beats(score, row, count - 1)) continue;
+      if (at === count) at--;
+      else this.#heads++;
+      for (; at > 0 && this.#beats(score, row, at - 1); at--) this.#copy(at - 1, at);
+      this.#set(at, number, 0, row, score);
     }
   }
 
-  #look(number: number, place: number): void {
-    const { heap, combination, parts } = this.#buckets[number]!;
-    const spread = this.#spreads.any ? this.#spreads.scores[combination]! : 0;
-    this.#heads.push(number);
-    this.#places.push(place);
-    this.#scores.push((this.sums[heap.rows[place]!]! + spread) / (spread === 0 ? parts : parts + 1));
+  #scoreIn(bucket: Bucket, row: number): number {
+    const spread = this.#spreads.any ? this.#spreads.scores[bucket.standing]! : 0;
+    return (this.sums[row]! + spread) / (spread === 0 ? bucket.parts : bucket.parts + 1);
+  }
+
+  #beats(score: number, row: number, head: number): boolean {
+    const difference = score - this.#score[head]!;
+    return difference !== 0 ? difference > 0 : this.#tie[row]! < this.#tie[this.#row[head]!]!;
   }
 
   #headBefore(a: number, b: number): boolean {
-    const difference = this.#scores[a]! - this.#scores[b]!;
-    if (difference !== 0) return difference > 0;
-    return this.#tie[this.#rowOf(a)]! < this.#tie[this.#rowOf(b)]!;
+    return this.#beats(this.#score[a]!, this.#row[a]!, b);
   }
 
-  #rowOf(head: number): number {
-    return this.#buckets[this.#heads[head]!]!.heap.rows[this.#places[head]!]!;
+  #set(head: number, bucket: number, place: number, row: number, score: number): void {
+    this.#bucket[head] = bucket;
+    this.#place[head] = place;
+    this.#row[head] = row;
+    this.#score[head] = score;
   }
 
-  #swap(a: number, b: number): void {
-    for (const list of [this.#heads, this.#places, this.#scores]) {
-      const kept = list[a]!;
-      list[a] = list[b]!;
-      list[b] = kept;
-    }
+  #copy(from: number, to: number): void {
+    this.#set(to, this.#bucket[from]!, this.#place[from]!, this.#row[from]!, this.#score[from]!);
   }
 
   #numberOf(row: number): number {
-    const combination = this.#spreads.any ? this.#spreads.combinationOf[row]! : 0;
+    const standing = this.#spreads.any ? this.#spreads.standingOf[row]! : 0;
     const parts = this.parts[row]!;
-    const key = combination * PARTS_STEP + parts;
+    const key = standing * PARTS_STEP + parts;
     let number = this.#numbers.get(key);
     if (number === undefined) {
       const heap = new RowHeap(this.sums, this.#tie, this.#position);
-      number = this.#buckets.push({ heap, combination, parts }) - 1;
+      number = this.#buckets.push({ heap, standing, parts }) - 1;
       this.#numbers.set(key, number);
     }
     return number;

@@ -16,7 +16,6 @@ import {
   preemptionScore,
   type ResourceUse,
   type Shortage,
-  sameGroup,
 } from "@drover/plugin-sdk/scheduling";
 import { type Assigned, assignResources, NodeHoldings, needsHoldings } from "./assign.js";
 import type { PlacementScope } from "./scope.js";
@@ -103,10 +102,7 @@ export class Evictions {
       assigned = outcome;
       return null;
     };
-    const alreadyPreempted = ({ allocation }: PreemptionCandidate): number =>
-      Object.values(this.#scope.plan.NodePreemptions)
-        .flat()
-        .filter((one) => sameGroup(one, allocation)).length;
+    const alreadyPreempted = ({ allocation }: PreemptionCandidate): number => usage.preempted(allocation);
     const chosen = chooseVictims({ candidates, missingWithout, alreadyPreempted });
     if (chosen === null || chosen.length === 0) return null;
     // Once more with exactly those, so that what is assigned is what they leave.
