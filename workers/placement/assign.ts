@@ -8,6 +8,7 @@ import type {
   TaskGroup,
 } from "@drover/plugin-sdk";
 import {
+  allocationUse,
   coreMhz,
   deviceAffinity,
   deviceAffinityWeight,
@@ -106,6 +107,14 @@ export class NodeHoldings {
       (one) => one.ID,
     );
   }
+}
+
+/** MHz that a group takes at the peak of its phases where a core has `mhz`; reserved cores count in the phase of their task. */
+export function cpuWithCores(group: TaskGroup, plain: AllocatedResources, mhz: number): number {
+  const resources = structuredClone(plain);
+  for (const { Name, Resources: ask } of group.Tasks)
+    if (ask.Cores > 0) resources.Tasks[Name]!.Cpu.CpuShares = mhz * ask.Cores;
+  return allocationUse(resources).cpu;
 }
 
 /** Whether the group needs `NodeHoldings` at all; counting is enough for the others. */

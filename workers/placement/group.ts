@@ -34,7 +34,7 @@ import {
   type ResourceUse,
   resolveInRow,
 } from "@drover/plugin-sdk/scheduling";
-import { type Assigned, assignResources, needsHoldings, plainResources } from "./assign.js";
+import { type Assigned, assignResources, cpuWithCores, needsHoldings, plainResources } from "./assign.js";
 import { firstFailures, groupEscapes, type RowTest, readyRows, rowTests } from "./feasibility.js";
 import { DistinctRules, type JobRows } from "./job-rows.js";
 import { type Ranked, Ranking } from "./ranking.js";
@@ -102,6 +102,8 @@ export class GroupPlacement {
   #classes: Readonly<Record<string, boolean>> | null = null;
 
   // The last fit and what it came from: neighbours are often alike, and powers are dear.
+  /** MHz of the group at its peak by those of one core. */
+  readonly #cpuByCore = new Map<number, number>();
   #cpuShare = Number.NaN;
   #memoryShare = Number.NaN;
   #lastFit = 0;
@@ -521,7 +523,14 @@ export class GroupPlacement {
   }
 
   #cpuAsk(row: number): number {
-    return this.#cores === 0 ? this.#ask.cpu : this.#ask.cpu + this.#cores * this.#coreMhz(row);
+    if (this.#cores === 0) return this.#ask.cpu;
+    const mhz = this.#coreMhz(row);
+    let cpu = this.#cpuByCore.get(mhz);
+    if (cpu === undefined) {
+      cpu = cpuWithCores(this.group, this.#plain, mhz);
+      this.#cpuByCore.set(mhz, cpu);
+    }
+    return cpu;
   }
 
   #meta(row: number, penalised: boolean): NodeScoreMeta {
