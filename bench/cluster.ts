@@ -4,7 +4,7 @@ import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import type { AllocationUpdate, Consensus, Logger, Metrics, Node } from "@drover/plugin-sdk";
-import { quietMetrics } from "@drover/plugin-sdk/testing";
+import { eventually, quietMetrics } from "@drover/plugin-sdk/testing";
 import { SharedNodeColumns } from "../core/state/read/index.js";
 import { RaftConfig } from "../plugins/consensus-raft/config.js";
 import { RaftConsensus } from "../plugins/consensus-raft/consensus.js";
@@ -19,6 +19,8 @@ const TASK = { cpu: 100, memory: 64, disk: 150 } as const;
 /** Registrations under way at once. */
 const REGISTERING = 64;
 const SUBMITTING = 16;
+/** Of 100 allocations each, with and without a spread, before anything is measured. */
+const WARM_UP_JOBS = 20;
 /** Milliseconds without a placement after which the benchmark gives up. */
 const STALLED = 60_000;
 
@@ -283,9 +285,30 @@ export class ClusterUnderLoad {
     });
   }
 
-  /** Lets the threads start and the code become warm: a server that has been up for a while is what is measured. */
+  /**
+   * Lets the threads start and the code become warm: a server that has been up for a while is what is measured. What was
+   * placed for that is stopped again.
+   */
   async #warmUp(): Promise<void> {
-    await this.schedule({ jobs: 2 * availableParallelism(), count: 2, type: "service" });
+    const first = this.#serial;
+    for (const spread of [undefined, "rack"]) {
+      await this.schedule({
+        jobs: WARM_UP_JOBS,
+        count: 100,
+        type: "service",
+        ...(spread === undefined ? {} : { spread }),
+      });
+    }
+    const { jobs } = this.server.server.endpoints;
+    for (let i = first; i < this.#serial; i++)
+      await jobs.deregister({ namespace: "default", jobId: `bench-${i}`, purge: true });
+    await eventually("the server is at rest", () => {
+      const { broker } = this.server.server.endpoints.status.stats();
+      return (
+        this.#placed() === 0 && broker?.ready === "0" && broker.unacked === "0" && broker.pending === "0"
+      );
+    });
+    this.#placedBefore = 0;
   }
 
   async #submit(load: Load): Promise<void> {
