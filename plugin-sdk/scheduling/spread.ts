@@ -13,8 +13,11 @@ export class SpreadCounter {
   /** Wanted number by value; null: evenly. */
   readonly #desired: ReadonlyMap<string, number> | null;
   readonly #share: number;
-  /** Least and most of the counts; null after a change. */
-  #extremes: { readonly least: number; readonly most: number } | null = null;
+  /** By count: how many values have it; 0 isn't kept. */
+  readonly #values: number[] = [];
+  /** Least and most of the counts; valid while there are any. */
+  #least = Number.POSITIVE_INFINITY;
+  #most = 0;
 
   /** `weights` is the sum of the weights of all spreads of the group, `count` the group's. */
   constructor(spread: Spread, weights: number, count: number) {
@@ -33,10 +36,24 @@ export class SpreadCounter {
   /** Counts allocations on a value; `by` is negative for stopped ones. */
   add(value: string | undefined, by: number): void {
     if (value === undefined) return;
-    this.#extremes = null;
-    const count = (this.#counts.get(value) ?? 0) + by;
-    if (count > 0) this.#counts.set(value, count);
-    else this.#counts.delete(value);
+    const before = this.#counts.get(value) ?? 0;
+    const after = Math.max(0, before + by);
+    if (before > 0) this.#values[before]!--;
+    if (after > 0) {
+      this.#counts.set(value, after);
+      this.#values[after] = (this.#values[after] ?? 0) + 1;
+      this.#least = Math.min(this.#least, after);
+      this.#most = Math.max(this.#most, after);
+    } else {
+      this.#counts.delete(value);
+    }
+    if (this.#counts.size === 0) {
+      this.#least = Number.POSITIVE_INFINITY;
+      this.#most = 0;
+      return;
+    }
+    while ((this.#values[this.#least] ?? 0) === 0) this.#least++;
+    while ((this.#values[this.#most] ?? 0) === 0) this.#most--;
   }
 
   /** Allocations on a value. */
@@ -69,21 +86,10 @@ export class SpreadCounter {
 
   #even(current: number): number {
     if (this.#counts.size === 0) return 0;
-    this.#extremes ??= extremesOf(this.#counts.values());
-    const { least, most } = this.#extremes;
+    const [least, most] = [this.#least, this.#most];
     // Values without allocations aren't among the counts, so the least is never 0.
     if (current !== least) return (least - current) / least;
     if (least === most) return -1;
     return (most - least) / least;
   }
-}
-
-function extremesOf(counts: Iterable<number>): { least: number; most: number } {
-  let least = Number.POSITIVE_INFINITY;
-  let most = 0;
-  for (const count of counts) {
-    least = Math.min(least, count);
-    most = Math.max(most, count);
-  }
-  return { least, most };
 }

@@ -1,6 +1,6 @@
 /**
  * A placer that looks at every node anew for every allocation: slow, short, and so a measure for faster ones. It ranks by
- * free capacity and anti-affinity only, and knows constraints, drivers and ports.
+ * free capacity and anti-affinity only, knows constraints, drivers and ports, and pushes nobody aside.
  */
 import type { NodeColumns, Placement, PlacementRequest, Placer } from "../contracts/scheduler.js";
 import type { StateSnapshot } from "../contracts/state.js";
@@ -25,7 +25,9 @@ import {
   emptyMetric,
   freeShare,
   NetworkIndex,
+  NodeFact,
   nodeCapacity,
+  nodeFact,
   nodeFits,
   resolveOnNode,
   seededRandom,
@@ -154,7 +156,9 @@ export class ScanPlacer implements Placer {
 
 function infeasible(node: Node, job: Job, group: TaskGroup): string | null {
   for (const task of group.Tasks) {
-    if (!["1", "true"].includes(node.Attributes[`driver.${task.Driver}`] ?? "")) return "missing drivers";
+    const health = nodeFact(node, NodeFact.driver(task.Driver));
+    const detected = ["1", "true"].includes(node.Attributes[`driver.${task.Driver}`] ?? "");
+    if (health === "unhealthy" || (health === undefined && !detected)) return "missing drivers";
   }
   const constraints = [job.Constraints, group.Constraints, ...group.Tasks.map((task) => task.Constraints)];
   for (const constraint of constraints.flatMap((list) => list ?? [])) {

@@ -200,6 +200,20 @@ describe("preemption", () => {
     );
   });
 
+  it("counts as exhausted only the nodes where nobody may be pushed aside", async () => {
+    const leader = new SchedulerHarness({ placer: onColumns });
+    enable(leader);
+    leader.state.putNode(makeNode({ NodeClass: "busy" }));
+    await run(leader, "equal", 90, groupOf(1, { CPU: 4000 }));
+    leader.state.putNode(makeNode({ NodeClass: "idle" }));
+    await run(leader, "low", 20, groupOf(1, { CPU: 4000 }));
+    const job = makeJob({ ID: "high", Priority: 90, TaskGroups: [groupOf(1, { CPU: 1000 })] });
+    const { placement } = placeOne(leader, leader.state.putJob(job));
+    assert.ok(!("failed" in placement));
+    const { NodesExhausted, ClassExhausted, DimensionExhausted } = placement.metrics;
+    assert.deepEqual([NodesExhausted, ClassExhausted, DimensionExhausted], [1, { busy: 1 }, { cpu: 1 }]);
+  });
+
   it("makes room for system jobs on each node, by default", async () => {
     const leader = new SchedulerHarness({ placer: onColumns });
     for (let i = 0; i < 3; i++) leader.state.putNode(makeNode());

@@ -307,37 +307,31 @@ export class GroupPlacement {
 
   /** The best of the nodes where room can be made by pushing others aside; null when there is none. */
   #placeByEviction(penalised: ReadonlySet<number>, random: () => number, started: number): Choice | null {
-    let best: (Ranked & { readonly eviction: Eviction }) | null = null;
-    const found: (Ranked & { readonly eviction: Eviction })[] = [];
-    let exhausted = 0;
-    const dimensions: Record<string, number> = {};
+    const top: (Ranked & { readonly eviction: Eviction })[] = [];
+    const exhausted: number[] = [];
     for (let i = 0; i < this.#ready.length; i++) {
       const row = this.#ready[i]!;
       if (!this.#roomCanBeMade(row)) continue;
       const eviction = this.#evictions.on(row, random);
       if (eviction === null) {
-        exhausted++;
-        const dimension = this.#tally.lacks(row)!;
-        dimensions[dimension] = (dimensions[dimension] ?? 0) + 1;
+        exhausted.push(row);
         continue;
       }
       const ranked = { row, score: this.#meanWith(eviction, penalised.has(row)), eviction };
-      found.push(ranked);
-      if (best === null || this.#ranking.before(ranked, best)) best = ranked;
+      let at = top.length;
+      while (at > 0 && this.#ranking.before(ranked, top[at - 1]!)) at--;
+      if (at === TOP_NODES) continue;
+      top.splice(at, 0, ranked);
+      if (top.length > TOP_NODES) top.pop();
     }
-    if (best === null) return null;
-    const metrics = this.#tally.metric(started);
-    metrics.NodesExhausted = exhausted;
-    metrics.DimensionExhausted = exhausted > 0 ? dimensions : null;
-    metrics.ClassExhausted = exhausted > 0 ? metrics.ClassExhausted : null;
-    metrics.ScoreMetaData = found
-      .sort((a, b) => (this.#ranking.before(a, b) ? -1 : 1))
-      .slice(0, TOP_NODES)
-      .map(({ row, score, eviction }) => ({
-        NodeID: this.#scope.columns.nodeId(row) ?? "",
-        NormScore: score,
-        Scores: this.#scoresOf(row, penalised.has(row), eviction),
-      }));
+    const best = top[0];
+    if (best === undefined) return null;
+    const metrics = { ...this.#tally.metric(started), ...this.#tally.exhaustedAmong(exhausted) };
+    metrics.ScoreMetaData = top.map(({ row, score, eviction }) => ({
+      NodeID: this.#scope.columns.nodeId(row) ?? "",
+      NormScore: score,
+      Scores: this.#scoresOf(row, penalised.has(row), eviction),
+    }));
     const { row, eviction } = best;
     return { row, resources: eviction.resources, metrics, victims: eviction.victims };
   }

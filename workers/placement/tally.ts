@@ -161,6 +161,23 @@ export class Tally {
     return metric;
   }
 
+  /** The counts of the rows among `rows` that lack something: `NodesExhausted` and what goes with it. */
+  exhaustedAmong(
+    rows: readonly number[],
+  ): Pick<AllocMetric, "NodesExhausted" | "DimensionExhausted" | "ClassExhausted"> {
+    const dimensions = new Counter();
+    const classes = new Counter();
+    for (const row of rows) {
+      dimensions.add(this.lacks(row)!, 1);
+      this.#countClass(classes, row, 1);
+    }
+    return {
+      NodesExhausted: rows.length,
+      DimensionExhausted: dimensions.copy(),
+      ClassExhausted: classes.copy(),
+    };
+  }
+
   #countClass(counts: Counter, row: number, by: number): void {
     if (!this.#hasClasses) return;
     const name = this.#classes[this.#classCodes[row] ?? 0];
