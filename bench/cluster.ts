@@ -1,10 +1,11 @@
 /** A server with its durable log and scheduling threads, and nodes on paper: what the scheduling benchmarks measure. */
 import { mkdtemp, rm } from "node:fs/promises";
-import { availableParallelism, tmpdir } from "node:os";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import type { AllocationUpdate, Consensus, Logger, Metrics, Node } from "@drover/plugin-sdk";
 import { eventually, quietMetrics } from "@drover/plugin-sdk/testing";
+import { defaultSchedulers } from "../core/config/index.js";
 import { SharedNodeColumns } from "../core/state/read/index.js";
 import { RaftConfig } from "../plugins/consensus-raft/config.js";
 import { RaftConsensus } from "../plugins/consensus-raft/consensus.js";
@@ -99,7 +100,7 @@ export interface ClusterOptions {
   /** MHz of each. */
   readonly nodeCpu?: number;
   readonly algorithm?: string;
-  /** Scheduling threads; as many as processors, which is the product's default. */
+  /** Scheduling threads; else the product's default. */
   readonly threads?: number;
   /** How many heartbeats a second the server asks for; with many nodes it else waits minutes for a lost one. */
   readonly heartbeatsPerSecond?: number;
@@ -141,7 +142,7 @@ export class ClusterUnderLoad {
         log,
         metrics: times,
         settings: {
-          num_schedulers: options.threads ?? availableParallelism(),
+          num_schedulers: options.threads ?? defaultSchedulers(),
           ...(options.heartbeatsPerSecond === undefined
             ? {}
             : { max_heartbeats_per_second: options.heartbeatsPerSecond }),

@@ -5,3 +5,4 @@ export { ConfigError, type ConfigProblem } from "./errors.js";
 export type { AgentFlags } from "./flags.js";
 export { type LoadedConfig, type LoadOptions, loadConfig } from "./load.js";
 export { lockDataDir } from "./lock.js";
+export { defaultSchedulers } from "./resolve.js";

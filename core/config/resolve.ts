@@ -84,6 +84,11 @@ export function resolveSettings(settings: Settings, options: ResolveOptions): Ag
   };
 }
 
+/** One processor is left to the main thread: it applies plans and answers heartbeats while the others schedule. */
+export function defaultSchedulers(): number {
+  return Math.max(1, availableParallelism() - 1);
+}
+
 function resolveServer({ server = {} }: Settings, dataDir: string): AgentConfiguration["server"] {
   return {
     enabled: server.enabled ?? false,
@@ -92,7 +97,7 @@ function resolveServer({ server = {} }: Settings, dataDir: string): AgentConfigu
     heartbeat_grace: server.heartbeat_grace || 10_000,
     min_heartbeat_ttl: server.min_heartbeat_ttl || 10_000,
     max_heartbeats_per_second: server.max_heartbeats_per_second || 50,
-    num_schedulers: server.num_schedulers ?? availableParallelism(),
+    num_schedulers: server.num_schedulers ?? defaultSchedulers(),
     enabled_schedulers: server.enabled_schedulers ?? [],
     eval_nack_timeout: server.eval_nack_timeout || 60_000,
     eval_delivery_limit: server.eval_delivery_limit || 3,
