@@ -182,12 +182,6 @@ function taskWith(name: string, exact: boolean): fc.Arbitrary<Task> {
     });
 }
 
-/** Tasks of a group that reserves cores run side by side: how the cores of several phases count isn't settled. */
-function inOnePhase(tasks: Task[]): Task[] {
-  if (tasks.every((task) => task.Resources.Cores === 0)) return tasks;
-  return tasks.map((task) => ({ ...task, Lifecycle: null }));
-}
-
 function groupWith(name: string): fc.Arbitrary<TaskGroup> {
   return fc
     .record({
@@ -210,7 +204,7 @@ function groupWith(name: string): fc.Arbitrary<TaskGroup> {
         Spreads: one.spreads,
         EphemeralDisk: { Migrate: false, SizeMB: one.disk, Sticky: false },
         Networks: one.network === null ? null : [one.network],
-        Tasks: inOnePhase(one.second === null ? [one.first] : [one.first, one.second]),
+        Tasks: one.second === null ? [one.first] : [one.first, one.second],
         Volumes:
           one.volume === null
             ? null
