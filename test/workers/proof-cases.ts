@@ -1,7 +1,13 @@
 /** Random clusters and jobs, placed by the engine under the eyes of the reference. */
 import assert from "node:assert/strict";
 import type { Allocation, Job, Placement, PlacementRequest, Placer, Plan } from "@drover/plugin-sdk";
-import { createPlan, genericScheduler, placeAllocation, preemptFor } from "@drover/plugin-sdk/scheduling";
+import {
+  createPlan,
+  genericScheduler,
+  placeAllocation,
+  preemptFor,
+  stopAllocation,
+} from "@drover/plugin-sdk/scheduling";
 import {
   makeEvaluation,
   type PlacerScope,
@@ -11,7 +17,7 @@ import {
 import fc from "fast-check";
 import { ColumnPlacer } from "../../workers/placement/index.js";
 import { CheckedPlacer, checkWholePlan, type Outcome } from "./checked-placer.js";
-import { overcommitted } from "./reference/holdings.js";
+import { holdsResources, overcommitted } from "./reference/holdings.js";
 import { judge } from "./reference/judge.js";
 import { allocationId, allocationOf, type Case, cases } from "./reference/random-clusters.js";
 
@@ -141,11 +147,14 @@ function newScope({ state, job }: Case): PlacerScope {
   return { state, columns: state.columns(), plan, evaluation };
 }
 
-/** Places the job's groups; some of the requests avoid nodes, some would rather have a certain one. */
+/** Places the job's groups and stops old allocations between; some requests avoid nodes, some would rather have a certain one. */
 function fill(one: Case, plan: Plan, placer: Placer): void {
   const nodes = one.state.nodes();
   const ids = (numbers: readonly number[]): string[] => numbers.flatMap((number) => nodes[number]?.ID ?? []);
+  const old = one.state.allocationsByJob(one.job.Namespace, one.job.ID).filter(holdsResources);
   for (const [index, request] of requestsOf(one).entries()) {
+    const leaving = index % 3 === 2 ? old.pop() : undefined;
+    if (leaving !== undefined) stopAllocation(plan, leaving, { description: "replaced" });
     const [preferredNode] = index % 3 === 0 && one.preferred !== null ? ids([one.preferred]) : [];
     const placement = placer.place({
       ...request,
