@@ -23,7 +23,7 @@ import type { SchedulerCatalog } from "./scheduler-catalog.js";
 import { SchedulingThreads, ThreadEnded } from "./scheduling-threads.js";
 
 /** Evaluations that one thread has in hand: while a plan of one is applied, it works on the next. */
-const TASKS_A_THREAD = 4;
+const TASKS_A_THREAD = 2;
 /** Milliseconds for an evaluation of `_core`, which collects garbage for as long as there is some. */
 const CORE_DEADLINE = 3_600_000;
 /** MiB of heap of a thread. */

@@ -33,6 +33,25 @@ export class ThreadEnded extends Error {
   override readonly name = "ThreadEnded";
 }
 
+type PiscinaWorker = Parameters<
+  NonNullable<NonNullable<ConstructorParameters<typeof Piscina>[0]>["loadBalancer"]>
+>[1][number];
+
+/** Null when every thread has its fill. */
+function leastBusy(threads: readonly PiscinaWorker[], tasksAThread: number): PiscinaWorker | null {
+  let best: PiscinaWorker | null = null;
+  let least = tasksAThread;
+  for (const thread of threads) {
+    // The usage of a thread with one task that can be aborted reads as infinite.
+    const tasks = thread.isRunningAbortableTask ? 1 : thread.currentUsage;
+    if (tasks < least) {
+      best = thread;
+      least = tasks;
+    }
+  }
+  return best;
+}
+
 export class SchedulingThreads {
   readonly #pool: Piscina;
   #running = 0;
@@ -55,12 +74,7 @@ export class SchedulingThreads {
       concurrentTasksPerWorker: options.tasksAThread,
       resourceLimits: { maxOldGenerationSizeMb: options.memory },
       // Piscina's own gives tasks that can be aborted a thread each.
-      loadBalancer: (_task, threads) =>
-        threads.reduce<(typeof threads)[number] | null>(
-          (best, thread) =>
-            thread.currentUsage < (best?.currentUsage ?? options.tasksAThread) ? thread : best,
-          null,
-        ),
+      loadBalancer: (_task, threads) => leastBusy(threads, options.tasksAThread),
     });
     this.#pool.on("message", (message: unknown) => {
       if (message === "loaded") this.#failures = 0;
@@ -86,10 +100,10 @@ export class SchedulingThreads {
     const abort = new AbortController();
     const clock = new WorkClock(() => abort.abort());
     const answers = new Set<Promise<void>>();
-    let allowed = START_DEADLINE;
+    let started = false;
     channel.port1.on("message", (request: SchedulingRequest) => {
       if (request.kind === "started") {
-        allowed = deadline;
+        started = true;
         clock.start(deadline);
         return;
       }
@@ -102,7 +116,7 @@ export class SchedulingThreads {
       answers.add(answered);
     });
     this.#running++;
-    clock.start(allowed);
+    clock.start(START_DEADLINE);
     try {
       return (await this.#pool.run(
         { ...task, port: channel.port2 },
@@ -111,9 +125,9 @@ export class SchedulingThreads {
     } catch (error) {
       if (!abort.signal.aborted) throw new ThreadEnded(this.#reason(error as Error), { cause: error });
       throw new ThreadEnded(
-        allowed === deadline
+        started
           ? `not done within its deadline of ${deadline / 1000} s`
-          : `not begun within ${START_DEADLINE / 1000} s: the thread is stuck while it loads`,
+          : `not begun within ${START_DEADLINE / 1000} s: its thread is stuck, in loading or in another evaluation`,
       );
     } finally {
       clock.stop();
