@@ -4,6 +4,7 @@ import type {
   Allocation,
   AllocMetric,
   Job,
+  Node,
   NodeScoreMeta,
   Placement,
   PlacementRequest,
@@ -14,9 +15,11 @@ import type {
 } from "@drover/plugin-sdk";
 import type { PlacerScope } from "@drover/plugin-sdk/testing";
 import { ColumnPlacer } from "../../workers/placement/index.js";
+import { checkGranted } from "./reference/granted.js";
 import { holdsResources, overcommitted } from "./reference/holdings.js";
 import { judge, type Verdict, type World } from "./reference/judge.js";
-import { checkEviction, couldEvict } from "./reference/preemption.js";
+import { checkEviction, couldEvict, type EvictionCase } from "./reference/preemption.js";
+import { partsAlone } from "./reference/score.js";
 
 /** Largest difference of two scores that are the same. */
 const EPSILON = 1e-9;
@@ -32,10 +35,13 @@ export class CheckedPlacer implements Placer {
   readonly outcome: Outcome = { placed: 0, failed: 0, evicting: 0 };
   readonly #scope: PlacerScope;
   readonly #placer: ColumnPlacer;
+  /** Asked about one node after the other, as schedulers of system jobs ask. */
+  readonly #single: ColumnPlacer;
 
   constructor(scope: PlacerScope) {
     this.#scope = scope;
     this.#placer = new ColumnPlacer({ ...scope, filters: [], scorers: [] });
+    this.#single = new ColumnPlacer({ ...scope, filters: [], scorers: [] });
   }
 
   place(request: PlacementRequest): Placement | { readonly failed: AllocMetric } {
@@ -47,7 +53,15 @@ export class CheckedPlacer implements Placer {
       configuration: state.schedulerConfiguration(),
     };
     const verdicts = judge(world, job, group, request.penaltyNodes ?? new Set());
+    const evicted = new Set(
+      Object.values(plan.NodePreemptions)
+        .flat()
+        .map(({ ID }) => ID),
+    );
+    const situation = { world, state, job, group, verdicts, evicted };
+    for (const node of world.nodes) this.#checkAlone(situation, node, request);
     const placement = this.#placer.place(request);
+    if (!("failed" in placement)) checkGranted(world, group, placement);
     if ("failed" in placement) {
       this.outcome.failed++;
       checkFailure(verdicts, placement.failed);
@@ -57,17 +71,46 @@ export class CheckedPlacer implements Placer {
       this.outcome.evicting++;
       const open = verdicts.find((verdict) => verdict.open);
       assert.equal(open?.node.Name, undefined, `${name}: others are pushed aside although this has room`);
-      const evicted = new Set(
-        Object.values(plan.NodePreemptions)
-          .flat()
-          .map(({ ID }) => ID),
-      );
-      checkEviction({ world, state, job, group, verdicts, placement, evicted });
+      checkEviction({ ...situation, placement, alone: false });
     } else {
       this.outcome.placed++;
-      checkChoice(verdicts, placement, request.preferredNode, name);
+      checkChoice(verdicts, placement, request);
     }
     return placement;
+  }
+
+  /** A request for this node alone gets it exactly where it is open, or where room can be made. */
+  #checkAlone(
+    situation: Omit<EvictionCase, "placement" | "alone">,
+    node: Node,
+    asked: PlacementRequest,
+  ): void {
+    const { world, state, job, group, verdicts } = situation;
+    const name = `${asked.name} on ${node.Name} alone`;
+    const verdict = verdicts.find((one) => one.node === node);
+    const { preferredNode: _, ...request } = asked;
+    const placement = this.#single.place({ ...request, onlyNode: node.ID });
+    if ("failed" in placement) {
+      assert.ok(verdict?.open !== true, `${name}: it has room`);
+      const possible = verdict !== undefined && couldEvict(world, state, job, group, verdict);
+      assert.ok(!possible, `${name}: room could be made`);
+      return;
+    }
+    assert.equal(placement.nodeId, node.ID, name);
+    checkGranted(world, group, placement);
+    if ((placement.preempted?.length ?? 0) > 0) {
+      assert.ok(verdict?.open === false, `${name}: others are pushed aside although it has room`);
+      checkEviction({ ...situation, placement, alone: true });
+      return;
+    }
+    assert.ok(verdict?.open === true, `${name}: it has no room`);
+    const parts = partsAlone(verdict.score);
+    const [shown] = placement.metrics.ScoreMetaData ?? [];
+    assert.deepEqual(Object.keys(shown?.Scores ?? {}).sort(), Object.keys(parts).sort());
+    for (const [part, expected] of Object.entries(parts))
+      close(shown?.Scores[part], expected, `${name}: ${part}`);
+    const scores = Object.values(parts);
+    close(shown?.NormScore, scores.reduce((all, one) => all + one, 0) / scores.length, `${name}: NormScore`);
   }
 
   fitInPlace(allocation: Allocation, job: Job, group: TaskGroup): Placement | null {
@@ -101,8 +144,7 @@ function proposed(state: StateSnapshot, plan: Plan): Allocation[] {
 function checkChoice(
   verdicts: readonly Verdict[],
   placement: Placement,
-  preferredNode: string | undefined,
-  name: string,
+  { job, group, name, preferredNode }: PlacementRequest,
 ): void {
   const chosen = verdicts.find(({ node }) => node.ID === placement.nodeId);
   assert.ok(chosen !== undefined, `${name}: node ${placement.nodeName} isn't to be looked at`);
@@ -135,6 +177,14 @@ function checkChoice(
   );
   for (const [i, { NormScore }] of shown.slice(1).entries())
     assert.ok(NormScore <= shown[i]!.NormScore, `${name}: scores shown are in order`);
+  if (isCountedAlone(job, group)) {
+    assert.equal(shown.length, Math.min(5, open.length), `${name}: scores shown`);
+    for (const { NodeID } of shown)
+      assert.ok(
+        open.some(({ node }) => node.ID === NodeID),
+        `${name}: ${NodeID} is shown and closed`,
+      );
+  }
   assert.ok(shown.length === 5 || shown.length >= Math.min(5, open.length), `${name}: scores shown`);
   const last = shown.length < 5 ? Number.NEGATIVE_INFINITY : shown[4]!.NormScore;
   for (const { node, score } of open) {
@@ -142,6 +192,19 @@ function checkChoice(
     const isShown = shown.some(({ NodeID }) => NodeID === node.ID);
     assert.ok(isShown, `${name}: ${node.Name} is better than a node whose score is shown`);
   }
+}
+
+/** Whether all that the group asks for is amounts: then what is told of any node is all there is to tell. */
+function isCountedAlone(job: Job, group: TaskGroup): boolean {
+  const rules = [...(job.Constraints ?? []), ...(group.Constraints ?? [])];
+  return (
+    (group.Networks ?? []).length === 0 &&
+    !rules.some(({ Operand }) => Operand.startsWith("distinct_")) &&
+    group.Tasks.every(
+      ({ Resources: { Cores, Devices, Networks } }) =>
+        Cores === 0 && (Devices ?? []).length === 0 && (Networks ?? []).length === 0,
+    )
+  );
 }
 
 /**

@@ -67,11 +67,17 @@ export function coresHeld(allocations: readonly Allocation[]): number[] {
   return tasksOf(allocations).flatMap((task) => task.Cpu.ReservedCores ?? []);
 }
 
-/** `address:port` for each host port. */
+/** `address:port` for each host port, of groups and of tasks' own networks. */
 export function portsHeld(allocations: readonly Allocation[]): string[] {
-  return allocations.flatMap(({ AllocatedResources: { Shared } }) =>
-    (Shared.Ports ?? []).map((port) => `${port.HostIP}:${port.Value}`),
-  );
+  const ofGroups = allocations
+    .flatMap(({ AllocatedResources: { Shared } }) => Shared.Ports ?? [])
+    .map((port) => `${port.HostIP}:${port.Value}`);
+  const ofTasks = tasksOf(allocations)
+    .flatMap((task) => task.Networks ?? [])
+    .flatMap(({ IP, ReservedPorts, DynamicPorts }) =>
+      [...(ReservedPorts ?? []), ...(DynamicPorts ?? [])].map((port) => `${IP}:${port.Value}`),
+    );
+  return [...ofGroups, ...ofTasks];
 }
 
 /** `address:port` for each host port that the operator keeps back. */

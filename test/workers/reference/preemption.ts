@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import type { Allocation, Job, Placement, StateSnapshot, TaskGroup } from "@drover/plugin-sdk";
 import type { Verdict, World } from "./judge.js";
 import { hasRoom } from "./room.js";
-import { scoreOf } from "./score.js";
+import { partsAlone, scoreOf } from "./score.js";
 
 /** Victims are of a priority lower by at least this. */
 const GAP = 10;
@@ -20,6 +20,8 @@ export interface EvictionCase {
   readonly placement: Placement;
   /** Ids of those that the plan pushed aside before. */
   readonly evicted: ReadonlySet<string>;
+  /** The request named the node, as those of system jobs do: fit, devices and preemption alone are scored. */
+  readonly alone: boolean;
 }
 
 function mayBeEvicted(state: StateSnapshot, job: Job, allocation: Allocation): boolean {
@@ -47,7 +49,7 @@ export function couldEvict(
 
 /** The victims may be evicted, are all needed, make room, and are counted in the score. */
 export function checkEviction(one: EvictionCase): void {
-  const { world, state, job, group, verdicts, placement, evicted } = one;
+  const { world, state, job, group, verdicts, placement, evicted, alone } = one;
   const victims = placement.preempted!;
   const verdict = verdicts.find(({ node }) => node.ID === placement.nodeId);
   assert.ok(verdict?.hosts === true && verdict.distinct, "the node can't take the group at all");
@@ -73,7 +75,8 @@ export function checkEviction(one: EvictionCase): void {
   }
   const penalised = verdict.score.parts["node-reschedule-penalty"] === -1;
   const gone = world.allocations.filter(({ ID }) => !victims.some((victim) => victim.ID === ID));
-  const { parts } = scoreOf({ ...world, allocations: gone, node, job, group, penalised });
+  const score = scoreOf({ ...world, allocations: gone, node, job, group, penalised });
+  const parts = alone ? partsAlone(score) : score.parts;
   const priorities = victims.map((victim) => state.allocationJob(victim)!.Priority);
   const highest = Math.max(...priorities);
   const net = highest + priorities.reduce((sum, priority) => sum + priority, 0) / highest;

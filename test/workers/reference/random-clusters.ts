@@ -1,16 +1,30 @@
 /** Random clusters with a job to place: nodes, what runs there already, the settings of the schedulers. */
-import type { Allocation, Job, Node, SchedulerConfiguration } from "@drover/plugin-sdk";
+import type {
+  Allocation,
+  Job,
+  NetworkResource,
+  Node,
+  Port,
+  SchedulerConfiguration,
+  TaskGroup,
+} from "@drover/plugin-sdk";
 import { MemoryState, makeGroup, makeJob } from "@drover/plugin-sdk/testing";
 import fc from "fast-check";
 import { addresses, devicesOf, overcommitted } from "./holdings.js";
 import { jobs } from "./random-jobs.js";
 import { mostly, nodes, perhaps } from "./random-nodes.js";
 
-/** Jobs whose allocations run already, by priority. */
-export const RESIDENTS: readonly { readonly id: string; readonly priority: number }[] = [
-  { id: "cheap", priority: 10 },
-  { id: "middle", priority: 40 },
-  { id: "dear", priority: 75 },
+/** Jobs whose allocations run already, by priority; `migrating`: how many of them may move at once, 0 for any number. */
+const RESIDENTS: readonly {
+  readonly id: string;
+  readonly priority: number;
+  readonly migrating: number;
+}[] = [
+  { id: "cheap", priority: 10, migrating: 1 },
+  { id: "middle", priority: 40, migrating: 0 },
+  // One too important for jobs of 50.
+  { id: "near", priority: 41, migrating: 2 },
+  { id: "dear", priority: 75, migrating: 0 },
 ];
 
 export interface Case {
@@ -32,6 +46,8 @@ interface Resident {
   readonly memory: number;
   readonly disk: number;
   readonly port: number | null;
+  /** The port is of the task's own network. */
+  readonly ofTask: boolean;
   readonly core: number | null;
   readonly device: number | null;
   readonly ended: boolean;
@@ -46,6 +62,7 @@ const resident: fc.Arbitrary<Resident> = fc.record({
   memory: fc.constantFrom(16, 100, 250, 400),
   disk: fc.constantFrom(10, 100, 400),
   port: perhaps(fc.constantFrom(8080, 9090, 20_000, 20_001, 20_002)),
+  ofTask: mostly(false, true),
   core: perhaps(fc.nat({ max: 3 })),
   device: perhaps(fc.nat({ max: 3 })),
   ended: mostly(false, true),
@@ -90,10 +107,17 @@ export function allocationId(kind: string, number: number): string {
   return `${kind}0000000-0000-4000-8000-${String(number).padStart(12, "0")}`;
 }
 
+function networkOf(IP: string, port: Port): NetworkResource {
+  const empty = { CIDR: "", DNS: null, Device: "eth0", DynamicPorts: null, MBits: 10, Mode: "" };
+  return { ...empty, IP, ReservedPorts: [port] };
+}
+
 function residentAllocation(job: Job, group: string, node: Node, one: Resident, number: number): Allocation {
   const allocation = allocationOf(job, group, node, allocationId("a", number));
   const [address] = addresses(node);
   const device = one.device === null ? undefined : devicesOf(node)[one.device];
+  const port = { HostNetwork: "default", Label: "p", To: 0, Value: one.port ?? 0 };
+  const holdsPort = one.port !== null && address !== undefined;
   const [kind = "", id = ""] = device?.split("#") ?? [];
   const [Vendor = "", Type = "", Name = ""] = kind.split("/");
   allocation.AllocatedResources = {
@@ -101,9 +125,9 @@ function residentAllocation(job: Job, group: string, node: Node, one: Resident, 
       DiskMB: one.disk,
       Networks: null,
       Ports:
-        one.port === null || address === undefined
-          ? null
-          : [{ HostIP: address.Address, Label: "p", To: 0, Value: one.port }],
+        holdsPort && !one.ofTask
+          ? [{ HostIP: address.Address, Label: port.Label, To: port.To, Value: port.Value }]
+          : null,
     },
     TaskLifecycles: { t: null },
     Tasks: {
@@ -111,12 +135,25 @@ function residentAllocation(job: Job, group: string, node: Node, one: Resident, 
         Cpu: { CpuShares: one.cpu, ReservedCores: one.core === null ? null : [one.core] },
         Devices: device === undefined ? null : [{ Vendor, Type, Name, DeviceIDs: [id] }],
         Memory: { MemoryMB: one.memory, MemoryMaxMB: 0 },
-        Networks: null,
+        Networks: holdsPort && one.ofTask ? [networkOf(address.Address, port)] : null,
       },
     },
   };
   if (one.ended) allocation.ClientStatus = "complete";
   return allocation;
+}
+
+function residentGroup(migrating: number): TaskGroup {
+  const Migrate =
+    migrating === 0
+      ? null
+      : {
+          MaxParallel: migrating,
+          HealthCheck: "checks" as const,
+          MinHealthyTime: 0,
+          HealthyDeadline: 0,
+        };
+  return makeGroup({ Name: "r", Migrate });
 }
 
 export interface CaseOptions {
@@ -140,8 +177,8 @@ export function cases({ preemption }: CaseOptions): fc.Arbitrary<Case> {
       const load = (state: MemoryState): Job => {
         for (const node of one.nodes) state.putNode(node);
         const job = state.putJob(one.job);
-        const others = RESIDENTS.map(({ id, priority }) =>
-          state.putJob(makeJob({ ID: id, Priority: priority, TaskGroups: [makeGroup({ Name: "r" })] })),
+        const others = RESIDENTS.map(({ id, priority, migrating }) =>
+          state.putJob(makeJob({ ID: id, Priority: priority, TaskGroups: [residentGroup(migrating)] })),
         );
         state.putSchedulerConfiguration({
           SchedulerAlgorithm: one.algorithm,

@@ -74,13 +74,23 @@ const spreads: fc.Arbitrary<Spread[] | null> = perhaps(
           fc.constantFrom(20, 50, 100),
         )
         .map(([Attribute, Weight]): Spread => ({ Attribute, SpreadTarget: null, Weight })),
-      fc.tuple(fc.constantFrom([75, 25], [50, 20], [33, 33], [100, 0]), fc.constantFrom(20, 50, 100)).map(
-        ([percents, Weight]): Spread => ({
-          Attribute: "${node.datacenter}",
-          SpreadTarget: percents.map((Percent, i) => ({ Percent, Value: DATACENTERS[i]! })),
-          Weight,
+      fc
+        .record({
+          over: fc.constantFrom(
+            { Attribute: "${node.datacenter}", values: DATACENTERS },
+            { Attribute: "${meta.rack}", values: RACKS },
+          ),
+          percents: fc.constantFrom([70], [75, 25], [50, 20], [33, 33], [100, 0]),
+          // For all values that aren't named.
+          others: perhaps(fc.constantFrom(0, 10, 25)),
+          Weight: fc.constantFrom(20, 50, 100),
+        })
+        .map(({ over: { Attribute, values }, percents, others, Weight }): Spread => {
+          const named = percents.map((Percent, i) => ({ Percent, Value: values[i]! }));
+          const left = 100 - percents.reduce<number>((sum, percent) => sum + percent, 0);
+          const rest = others === null ? [] : [{ Percent: Math.min(left, others), Value: "*" }];
+          return { Attribute, SpreadTarget: [...named, ...rest], Weight };
         }),
-      ),
     ),
     { minLength: 1, maxLength: 2 },
   ),
@@ -137,6 +147,32 @@ const network: fc.Arbitrary<NetworkResource> = fc
           })),
   }));
 
+/**
+ * A task's own network. Its static ports are no dynamic ones: those are drawn by chance for whoever comes first, so that
+ * whether a later static port is free would be chance as well.
+ */
+const taskNetwork: fc.Arbitrary<NetworkResource> = fc
+  .record({
+    device: mostly("", "eth0", "eth1"),
+    fixed: fc.uniqueArray(fc.constantFrom(8080, 8081, 9090), { maxLength: 1 }),
+    dynamic: fc.integer({ min: 0, max: 2 }),
+  })
+  .map(({ device, fixed, dynamic }) => ({
+    CIDR: "",
+    DNS: null,
+    Device: device,
+    IP: "",
+    MBits: 10,
+    Mode: "",
+    ReservedPorts: fixed.map((Value) => ({ HostNetwork: "default", Label: `t${Value}`, To: 0, Value })),
+    DynamicPorts: Array.from({ length: dynamic }, (_, i) => ({
+      HostNetwork: "default",
+      Label: `e${i}`,
+      To: 0,
+      Value: 0,
+    })),
+  }));
+
 const lifecycle: fc.Arbitrary<TaskLifecycle | null> = mostly<TaskLifecycle | null>(
   null,
   { Hook: "prestart", Sidecar: false },
@@ -153,6 +189,7 @@ function taskWith(name: string, exact: boolean): fc.Arbitrary<Task> {
       maximum: fc.constantFrom(0, 600),
       cores: exact ? mostly(0, 1, 2) : fc.constant(0),
       devices: exact ? fc.oneof({ weight: 3, arbitrary: fc.constant(null) }, deviceAsks) : fc.constant(null),
+      networks: rarely(fc.array(taskNetwork, { minLength: 1, maxLength: 1 })),
       lifecycle,
       constraints,
       affinities,
@@ -173,6 +210,7 @@ function taskWith(name: string, exact: boolean): fc.Arbitrary<Task> {
           MemoryMB: one.memory,
           MemoryMaxMB: one.maximum,
           Devices: one.devices,
+          Networks: one.networks,
         },
       };
     });

@@ -1,5 +1,5 @@
 /** Random nodes: every property that placement looks at, from few values, so that they meet those of random jobs. */
-import type { Node, NodeDeviceResource, NodeNetworkResource } from "@drover/plugin-sdk";
+import type { NetworkResource, Node, NodeDeviceResource, NodeNetworkResource } from "@drover/plugin-sdk";
 import { makeNode } from "@drover/plugin-sdk/testing";
 import fc from "fast-check";
 
@@ -83,6 +83,22 @@ function networksOf(
   return networks;
 }
 
+/** What agents of old report beside: one address an interface, for the tasks' own networks. */
+function plainNetworksOf(networks: readonly NodeNetworkResource[]): NetworkResource[] {
+  return networks.flatMap(({ Device, Addresses }) =>
+    (Addresses ?? []).slice(0, 1).map(({ Address }) => ({
+      CIDR: `${Address}/32`,
+      DNS: null,
+      Device,
+      DynamicPorts: null,
+      IP: Address,
+      MBits: 1000,
+      Mode: "host",
+      ReservedPorts: null,
+    })),
+  );
+}
+
 /** A node with the number `row`. */
 function nodeWith(row: number): fc.Arbitrary<Node> {
   return fc
@@ -119,6 +135,7 @@ function nodeWith(row: number): fc.Arbitrary<Node> {
         second: fc.boolean(),
         bridge: fc.boolean(),
         kept: mostly("", "8081"),
+        plain: mostly(true, false),
       }),
       lastPort: fc.constantFrom(20_002, 20_004, 32_000),
       devices: fc.oneof(fc.constant(null), devices, devices),
@@ -175,7 +192,7 @@ function nodeWith(row: number): fc.Arbitrary<Node> {
           Memory: { MemoryMB: one.memory },
           MinDynamicPort: 20_000,
           MaxDynamicPort: one.lastPort,
-          Networks: null,
+          Networks: one.networks.plain ? plainNetworksOf(networksOf(row, one.networks)) : null,
           NodeNetworks: networksOf(row, one.networks),
         },
         ReservedResources: {

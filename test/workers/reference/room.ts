@@ -1,5 +1,5 @@
 /** Whether a group has room beside what runs on a node. */
-import type { AllocatedResources, Allocation, Node, TaskGroup } from "@drover/plugin-sdk";
+import type { AllocatedResources, Allocation, NetworkResource, Node, TaskGroup } from "@drover/plugin-sdk";
 import { takeDevices } from "./devices.js";
 import {
   type Amounts,
@@ -63,7 +63,10 @@ function coresFit(node: Node, running: readonly Allocation[], group: TaskGroup):
   return reservableCores(node).filter((core) => !held.includes(core)).length >= wanted;
 }
 
-/** Static ports lie on the first address of their host network; dynamic ones on any of its addresses. */
+/**
+ * Static ports of the group lie on the first address of their host network; dynamic ones on any of its addresses. A task's
+ * own network comes after them and lies on one interface, the first that has all its ports.
+ */
 function portsFit(node: Node, running: readonly Allocation[], group: TaskGroup): boolean {
   const network = group.Networks?.[0];
   const taken = new Set([...portsKept(node), ...portsHeld(running)]);
@@ -76,18 +79,41 @@ function portsFit(node: Node, running: readonly Allocation[], group: TaskGroup):
     if (address === undefined || taken.has(`${address}:${port.Value}`)) return false;
     taken.add(`${address}:${port.Value}`);
   }
-  const { MinDynamicPort = 20_000, MaxDynamicPort = 32_000 } = node.NodeResources;
   for (const port of network?.DynamicPorts ?? []) {
     const free = on(port.HostNetwork)
-      .flatMap((address) =>
-        Array.from(
-          { length: MaxDynamicPort - MinDynamicPort + 1 },
-          (_, i) => `${address}:${MinDynamicPort + i}`,
-        ),
-      )
+      .flatMap((address) => dynamicPorts(node, address))
       .find((name) => !taken.has(name));
     if (free === undefined) return false;
     taken.add(free);
   }
-  return true;
+  return group.Tasks.flatMap((task) => task.Resources.Networks ?? []).every((ask) => {
+    const ports = (node.NodeResources.Networks ?? [])
+      .filter(({ Device }) => ask.Device === "" || ask.Device === Device)
+      .map(({ IP }) => portsOn(node, IP, ask, taken))
+      .find((found) => found !== null);
+    for (const port of ports ?? []) taken.add(port);
+    return ports !== undefined;
+  });
+}
+
+/** The ports of a task's network on one address; null when some are taken. */
+function portsOn(
+  node: Node,
+  address: string,
+  { ReservedPorts, DynamicPorts }: NetworkResource,
+  taken: ReadonlySet<string>,
+): string[] | null {
+  const fixed = (ReservedPorts ?? []).map((port) => `${address}:${port.Value}`);
+  const wanted = DynamicPorts?.length ?? 0;
+  const dynamic = dynamicPorts(node, address).filter((name) => !taken.has(name) && !fixed.includes(name));
+  if (fixed.some((name) => taken.has(name)) || dynamic.length < wanted) return null;
+  return [...fixed, ...dynamic.slice(0, wanted)];
+}
+
+function dynamicPorts(node: Node, address: string): string[] {
+  const { MinDynamicPort = 20_000, MaxDynamicPort = 32_000 } = node.NodeResources;
+  return Array.from(
+    { length: MaxDynamicPort - MinDynamicPort + 1 },
+    (_, i) => `${address}:${MinDynamicPort + i}`,
+  );
 }

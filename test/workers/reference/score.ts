@@ -59,6 +59,12 @@ export function scoreOf(question: ScoreQuestion): Score {
   return { mean: counted.reduce((sum, [, score]) => sum + score, 0) / counted.length, parts };
 }
 
+/** What counts where the request names the node: there is no other to prefer. */
+export function partsAlone({ parts }: Score): Record<string, number> {
+  const counted = ["binpack", "devices"];
+  return Object.fromEntries(Object.entries(parts).filter(([name]) => counted.includes(name)));
+}
+
 /** BestFit v3: 20 - (10^free cpu + 10^free memory) of 18, or its opposite for the algorithm "spread". */
 function fit({ node, group, configuration }: ScoreQuestion, onNode: readonly Allocation[]): number {
   const [ask, used, has] = [askOf(group, node), total(onNode), capacity(node)];
@@ -80,7 +86,7 @@ function affinity(node: Node, job: Job, group: TaskGroup): number {
 function spreadScore(
   { node, nodes, group }: ScoreQuestion,
   spread: Spread,
-  share: number,
+  weight: number,
   own: readonly Allocation[],
 ): number {
   const value = resolve(spread.Attribute, node);
@@ -95,9 +101,11 @@ function spreadScore(
   const targets = spread.SpreadTarget ?? [];
   if (targets.length > 0) {
     const percent = targets.reduce((sum, target) => sum + target.Percent, 0);
-    const named = targets.find((target) => target.Value === value)?.Percent;
-    const wanted = ((named ?? 100 - percent) / 100) * group.Count;
-    return wanted > 0 ? ((wanted - (here + 1)) / wanted) * share : -1;
+    const share = (name: string): number | undefined =>
+      targets.find((target) => target.Value === name)?.Percent;
+    // "*" is every value without a target of its own; unnamed, it has what the others leave.
+    const wanted = ((share(value) ?? share("*") ?? 100 - percent) / 100) * group.Count;
+    return wanted > 0 ? ((wanted - (here + 1)) / wanted) * weight : -1;
   }
   // Evenly over the values that are in use.
   if (counts.size === 0) return 0;
