@@ -117,6 +117,20 @@ describe("preemption", () => {
     assert.equal(victims(leader, wants(9090)), null);
   });
 
+  it("finds who may go on any interface that a task's own network may lie on", async () => {
+    const leader = new SchedulerHarness({ placer: onColumns });
+    enable(leader);
+    const node = makeNode();
+    const [first] = node.NodeResources.Networks!;
+    node.NodeResources.Networks = [first!, { ...first!, Device: "eth1", IP: "10.1.0.1" }];
+    leader.state.putNode(node);
+    const ask = { Networks: networkOf([{ label: "a", value: 8080 }]) };
+    await run(leader, "low", 20, groupOf(1, ask));
+    await run(leader, "dear", 85, groupOf(1, ask));
+    const high = makeJob({ ID: "high", Priority: 90, TaskGroups: [groupOf(1, ask)] });
+    assert.deepEqual(victims(leader, high), ["low"]);
+  });
+
   it("frees devices and reserved cores", async () => {
     const leader = cluster(1, [gpus("t4", 16, 1)]);
     const ask = { Affinities: null, Constraints: null, Count: 1, Name: "gpu" };

@@ -9,8 +9,8 @@ import type {
 } from "@drover/plugin-sdk";
 import {
   allocationUse,
+  chooseDevice,
   coreMhz,
-  deviceAffinity,
   deviceAffinityWeight,
   deviceMatches,
   NetworkIndex,
@@ -66,16 +66,10 @@ export class NodeHoldings {
   takeDevices(
     ask: RequestedDevice,
   ): { readonly taken: AllocatedDeviceResource; readonly liked: number } | null {
-    let best: NodeDevices | null = null;
-    let liked = Number.NEGATIVE_INFINITY;
-    for (const device of this.node.NodeResources.Devices ?? []) {
-      if (!deviceMatches(ask, device) || this.#freeInstances(device).length < ask.Count) continue;
-      const affinity = deviceAffinity(ask, device);
-      if (affinity <= liked) continue;
-      best = device;
-      liked = affinity;
-    }
-    if (best === null) return null;
+    const devices = this.node.NodeResources.Devices ?? [];
+    const { at, liked } = chooseDevice(ask, devices, (i) => this.#freeInstances(devices[i]!).length);
+    const best = devices[at];
+    if (best === undefined) return null;
     const ids = this.#freeInstances(best).slice(0, ask.Count);
     for (const id of ids) this.#devices.add(key(best, id));
     const { Vendor, Type, Name } = best;
@@ -208,14 +202,12 @@ export function assignResources(
   return { resources, deviceScore: weight === 0 ? 0 : liked / weight };
 }
 
-function portRefusal({ error, collision, full }: PortRefusal): Refusal {
+function portRefusal({ error, lacks }: PortRefusal): Refusal {
   return {
     error: `network: ${error}`,
-    missing: collision === undefined && full === undefined ? 0 : 1,
-    heldBy: (resources) => {
-      if (collision !== undefined) return portsHeld(resources, collision.address, collision.value);
-      return full === undefined ? 0 : portsHeld(resources, full);
-    },
+    missing: lacks.length === 0 ? 0 : 1,
+    heldBy: (resources) =>
+      Math.max(0, ...lacks.map(({ address, value }) => portsHeld(resources, address, value))),
   };
 }
 

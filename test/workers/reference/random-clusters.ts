@@ -55,7 +55,8 @@ interface Resident {
 
 /** `ofJob`: -1 for an allocation of the job at hand, else a resident job's number. */
 const resident: fc.Arbitrary<Resident> = fc.record({
-  owner: fc.integer({ min: -1, max: RESIDENTS.length - 1 }),
+  // Mostly such as may be pushed aside.
+  owner: fc.constantFrom(-1, 0, 0, 0, 1, 1, 2, 3),
   node: fc.nat({ max: 11 }),
   group: fc.nat({ max: 2 }),
   cpu: fc.constantFrom(50, 200, 400, 900),
