@@ -80,7 +80,7 @@ const spreads: fc.Arbitrary<Spread[] | null> = perhaps(
             { Attribute: "${node.datacenter}", values: DATACENTERS },
             { Attribute: "${meta.rack}", values: RACKS },
           ),
-          percents: fc.constantFrom([70], [75, 25], [50, 20], [33, 33], [100, 0]),
+          percents: fc.constantFrom([70], [70, 30], [75, 25], [50, 20], [33, 33], [100, 0]),
           // For all values that aren't named.
           others: perhaps(fc.constantFrom(0, 10, 25)),
           Weight: fc.constantFrom(20, 50, 100),
