@@ -143,6 +143,15 @@ describe("preemption", () => {
     assert.deepEqual(victims(leader, high({ Cores: 2, CPU: 0 })), ["cores"]);
   });
 
+  it("frees a device that an earlier ask can use, so that it leaves its own to a later one", async () => {
+    const leader = cluster(1, [gpus("t4", 16, 1), gpus("k80", 11, 1)]);
+    const ask = (Name: string) => ({ Affinities: null, Constraints: null, Count: 1, Name });
+    await run(leader, "low", 20, groupOf(1, { Devices: [ask("nvidia/gpu/t4")], CPU: 10 }));
+    // The first ask takes the k80, which is free; the second can use nothing else.
+    const high = groupOf(1, { Devices: [ask("gpu"), ask("nvidia/gpu/k80")], CPU: 10 });
+    assert.deepEqual(victims(leader, makeJob({ ID: "high", Priority: 90, TaskGroups: [high] })), ["low"]);
+  });
+
   it("prefers the node whose victims have the lower priority, and shows the score", async () => {
     const leader = cluster(2);
     await run(leader, "worse", 60, groupOf(1, { CPU: 4000 }));

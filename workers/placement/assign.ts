@@ -84,13 +84,14 @@ export class NodeHoldings {
     return most;
   }
 
-  /** How many instances that match the ask an allocation holds. */
-  devicesHeld(ask: RequestedDevice, resources: AllocatedResources): number {
+  /** How many instances that match one of the asks an allocation holds. */
+  devicesHeld(asks: readonly RequestedDevice[], resources: AllocatedResources): number {
     let count = 0;
     for (const task of Object.values(resources.Tasks)) {
       for (const held of task.Devices ?? []) {
         const device = (this.node.NodeResources.Devices ?? []).find((one) => sameKind(one, held));
-        if (device !== undefined && deviceMatches(ask, device)) count += held.DeviceIDs.length;
+        if (device !== undefined && asks.some((ask) => deviceMatches(ask, device)))
+          count += held.DeviceIDs.length;
       }
     }
     return count;
@@ -177,6 +178,7 @@ export function assignResources(
     resources.Shared.Ports = assigned.ports.length > 0 ? assigned.ports : null;
   }
   let liked = 0;
+  const asked: RequestedDevice[] = [];
   for (const task of group.Tasks) {
     const held = resources.Tasks[task.Name]!;
     for (const ask of task.Resources.Networks ?? []) {
@@ -186,7 +188,8 @@ export function assignResources(
     }
     for (const ask of task.Resources.Devices ?? []) {
       const assigned = holdings.takeDevices(ask);
-      if (assigned === null) return deviceRefusal(ask, holdings);
+      asked.push(ask);
+      if (assigned === null) return deviceRefusal(ask, asked, holdings);
       held.Devices = [...(held.Devices ?? []), assigned.taken];
       liked += assigned.liked;
     }
@@ -211,11 +214,16 @@ function portRefusal({ error, lacks }: PortRefusal): Refusal {
   };
 }
 
-function deviceRefusal(ask: RequestedDevice, holdings: NodeHoldings): Refusal {
+/** `asked` are the ask and those before it: with more to choose from, they may leave it what they took. */
+function deviceRefusal(
+  ask: RequestedDevice,
+  asked: readonly RequestedDevice[],
+  holdings: NodeHoldings,
+): Refusal {
   return {
     error: "devices: no devices match request",
     missing: Math.max(1, ask.Count - holdings.freeDevices(ask)),
-    heldBy: (resources) => holdings.devicesHeld(ask, resources),
+    heldBy: (resources) => holdings.devicesHeld(asked, resources),
   };
 }
 
