@@ -157,9 +157,7 @@ function checkChoice(
   const open = verdicts.filter((verdict) => verdict.open).sort((a, b) => b.score.mean - a.score.mean);
   const shown = placement.metrics.ScoreMetaData ?? [];
   assert.equal(shown[0]?.NodeID, chosen.node.ID, `${name}: the first score shown is that of the node chosen`);
-  // A preferred node isn't compared with others, so what its devices are liked may be shown as the bound.
-  const exact = placement.nodeId !== preferredNode;
-  for (const [i, meta] of shown.entries()) checkShown(meta, exact && i === 0, verdicts, name);
+  for (const [i, meta] of shown.entries()) checkShown(meta, i === 0, verdicts, name);
   const metric = placement.metrics;
   assert.equal(metric.NodesEvaluated, verdicts.length, `${name}: NodesEvaluated`);
   assert.ok(
