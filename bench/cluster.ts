@@ -3,7 +3,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { monitorEventLoopDelay } from "node:perf_hooks";
-import type { AllocationUpdate, Consensus, Logger, Metrics, Node } from "@drover/plugin-sdk";
+import type { Allocation, AllocationUpdate, Consensus, Logger, Metrics, Node } from "@drover/plugin-sdk";
 import { eventually, quietMetrics } from "@drover/plugin-sdk/testing";
 import { defaultSchedulers } from "../core/config/index.js";
 import { SharedNodeColumns } from "../core/state/read/index.js";
@@ -32,6 +32,15 @@ const RUNNING: Omit<AllocationUpdate, "ID" | "NodeID"> = {
   DeploymentStatus: null,
   NetworkStatus: null,
 };
+
+/** What became of the allocations of a node that died. */
+export interface NodeLoss {
+  readonly lost: number;
+  /** Jobs that they belonged to: an evaluation each. */
+  readonly jobs: number;
+  readonly replaced_ms: number;
+  readonly loop_delay_max_ms: number;
+}
 
 const ignore = (): void => undefined;
 const log: Logger = {
@@ -201,14 +210,15 @@ export class ClusterUnderLoad {
    * The node that holds the most is not heard of any more: milliseconds from the moment the server notices until what it ran
    * is placed elsewhere and committed.
    */
-  async loseFullestNode(): Promise<object> {
+  async loseFullestNode(): Promise<NodeLoss> {
     const { state } = this.server;
     const node = this.#fullestNode();
-    const running = (): number => {
+    const running = (): Allocation[] => {
       using snapshot = state.snapshot();
-      return snapshot.allocationsByNode(node).filter((one) => one.DesiredStatus === "run").length;
+      return snapshot.allocationsByNode(node).filter((one) => one.DesiredStatus === "run");
     };
     const lost = running();
+    const jobs = new Set(lost.map(({ JobID }) => JobID)).size;
     clearTimeout(this.#heartbeats.get(node));
     this.#heartbeats.delete(node);
     const delays = monitorEventLoopDelay({ resolution: 1 });
@@ -222,10 +232,15 @@ export class ClusterUnderLoad {
     delays.enable();
     const begin = performance.now();
     const total = this.#placed();
-    await this.#waitFor(() => this.#placed() >= total && running() === 0);
+    await this.#waitFor(() => this.#placed() >= total && running().length === 0);
     const milliseconds = round(performance.now() - begin, 1);
     delays.disable();
-    return { lost, replaced_ms: milliseconds, loss_loop_delay_max_ms: round(delays.max / 1e6, 1) };
+    return {
+      lost: lost.length,
+      jobs,
+      replaced_ms: milliseconds,
+      loop_delay_max_ms: round(delays.max / 1e6, 1),
+    };
   }
 
   #fullestNode(): string {

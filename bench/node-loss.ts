@@ -1,8 +1,11 @@
 /** A node with many allocations dies in a large cluster: how long until all of them are placed elsewhere and committed. */
 import { parseArgs } from "node:util";
-import { ClusterUnderLoad } from "./cluster.js";
+import { ClusterUnderLoad, type NodeLoss } from "./cluster.js";
 
-/** `--nodes N --jobs N --count N --node-cpu MHZ [--algorithm binpack|spread]`; tasks take 100 MHz each. */
+/**
+ * `--nodes N --jobs N --count N --node-cpu MHZ --losses N [--algorithm binpack|spread]`; tasks take 100 MHz each. One node
+ * after the other is lost; `replaced_ms` is the median.
+ */
 export async function run(args: string[]): Promise<object> {
   const { values } = parseArgs({
     args,
@@ -11,6 +14,7 @@ export async function run(args: string[]): Promise<object> {
       jobs: { type: "string", default: "100" },
       count: { type: "string", default: "1000" },
       "node-cpu": { type: "string", default: "20000" },
+      losses: { type: "string", default: "5" },
       algorithm: { type: "string", default: "binpack" },
     },
   });
@@ -25,7 +29,19 @@ export async function run(args: string[]): Promise<object> {
   try {
     await cluster.schedule({ jobs, count, type: "service" });
     await cluster.reportRunning();
-    return { nodes, jobs, count, algorithm, allocations: jobs * count, ...(await cluster.loseFullestNode()) };
+    const losses: NodeLoss[] = [];
+    for (let i = 0; i < Number(values.losses); i++) losses.push(await cluster.loseFullestNode());
+    const times = losses.map(({ replaced_ms }) => replaced_ms).sort((a, b) => a - b);
+    return {
+      nodes,
+      jobs,
+      count,
+      algorithm,
+      allocations: jobs * count,
+      replaced_ms: times[Math.floor(times.length / 2)],
+      loop_delay_max_ms: Math.max(...losses.map((loss) => loss.loop_delay_max_ms)),
+      losses,
+    };
   } finally {
     await cluster.stop();
   }

@@ -72,7 +72,7 @@ export class SchedulingThreads {
       maxThreads: options.threads,
       idleTimeout: 60_000,
       concurrentTasksPerWorker: options.tasksAThread,
-      resourceLimits: { maxOldGenerationSizeMb: options.memory },
+      resourceLimits: { maxOldGenerationSizeMb: options.memory, maxYoungGenerationSizeMb: 64 },
       // Piscina's own gives tasks that can be aborted a thread each.
       loadBalancer: (_task, threads) => leastBusy(threads, options.tasksAThread),
     });

@@ -112,8 +112,7 @@ export function allocationRowEncoder(packer: Packr, whole: RowEncoder): RowEncod
       const index = readVarint(bytes, 1);
       const position = readVarint(bytes, index.next);
       if (position.next >= end) return new PlacedRow(index.value, position.value);
-      // Copied, because these bytes are LMDB's and are written over by the next read.
-      const changes = packer.decode(Buffer.from(bytes.subarray(position.next, end))) as Changes;
+      const changes = packer.decode(bytes, { start: position.next, end }) as Changes;
       return new PlacedRow(index.value, position.value, changes);
     },
   };
