@@ -43,11 +43,32 @@ export function deviceAffinityWeight(group: TaskGroup): number {
   return sum;
 }
 
-/** Whether a node with these devices could give all asks what they want while nothing else runs there. */
+/**
+ * What an ask is given of these devices, of which so many instances each are `free`: those that match and suffice, that its
+ * affinities like best, the first of several; -1 when there are none.
+ */
+export function chooseDevice(
+  ask: RequestedDevice,
+  devices: readonly DeviceKind[],
+  free: (at: number) => number,
+): { readonly at: number; readonly liked: number } {
+  let at = -1;
+  let liked = Number.NEGATIVE_INFINITY;
+  for (const [i, device] of devices.entries()) {
+    if (free(i) < ask.Count || !deviceMatches(ask, device)) continue;
+    const affinity = deviceAffinity(ask, device);
+    if (affinity <= liked) continue;
+    at = i;
+    liked = affinity;
+  }
+  return { at, liked };
+}
+
+/** Whether a node with these devices gives all asks what they want, one after the other, while nothing else runs there. */
 export function devicesFeasible(asks: readonly RequestedDevice[], facts: readonly DeviceFact[]): boolean {
   const free = facts.map((fact) => fact.Healthy);
   return asks.every((ask) => {
-    const at = facts.findIndex((fact, i) => free[i]! >= ask.Count && deviceMatches(ask, fact));
+    const { at } = chooseDevice(ask, facts, (i) => free[i]!);
     if (at >= 0) free[at]! -= ask.Count;
     return at >= 0;
   });

@@ -24,10 +24,14 @@ export interface PortCollision {
 /** Why ports can't be given, in Nomad's words. */
 export interface PortRefusal {
   readonly error: string;
-  /** The host port that somebody else holds. */
-  readonly collision?: { readonly address: string; readonly value: number };
-  /** Address on which no dynamic port is free. */
-  readonly full?: string;
+  /** Ports that somebody else holds; one of them would help. Empty where nobody's leaving does. */
+  readonly lacks: readonly LackingPort[];
+}
+
+/** A host port; without a value any dynamic one of the address. */
+export interface LackingPort {
+  readonly address: string;
+  readonly value?: number;
 }
 
 /** What `assignPorts` gives: the group's network with every port filled in, and the mappings of `Shared.Ports`. */
@@ -109,7 +113,7 @@ export class NetworkIndex {
    * first address of their host network. Nothing is marked when it fails; the error has Nomad's wording.
    */
   assignPorts(ask: NetworkResource, random: () => number): AssignedNetwork | PortRefusal {
-    if (this.#refusal !== "") return { error: this.#refusal };
+    if (this.#refusal !== "") return { error: this.#refusal, lacks: [] };
     const taken: AllocatedPortMapping[] = [];
     const undo = (refusal: PortRefusal): PortRefusal => {
       for (const port of taken) this.#usedOn(port.HostIP).delete(port.Value);
@@ -118,7 +122,8 @@ export class NetworkIndex {
     const assign = (port: Port, dynamic: boolean): PortRefusal | null => {
       const alias = port.HostNetwork || DEFAULT_HOST_NETWORK;
       const addresses = this.#addresses.get(alias) ?? [];
-      if (addresses.length === 0) return { error: `no addresses available for "${alias}" network` };
+      if (addresses.length === 0)
+        return { error: `no addresses available for "${alias}" network`, lacks: [] };
       if (!dynamic) {
         const address = addresses[0]!;
         if (this.#usedOn(address).has(port.Value)) return collisionOf(port, address);
@@ -131,7 +136,7 @@ export class NetworkIndex {
         taken.push(this.#take(address, port, value));
         return null;
       }
-      return { error: NO_DYNAMIC_PORT, full: addresses[0]! };
+      return { error: NO_DYNAMIC_PORT, lacks: addresses.map((address) => ({ address })) };
     };
 
     const reserved: Port[] = [];
@@ -159,14 +164,17 @@ export class NetworkIndex {
 
   /** Chooses the ports of a task's own network (deprecated by group networks): all on one interface of the node. */
   assignTaskNetwork(ask: NetworkResource, random: () => number): NetworkResource | PortRefusal {
-    if (this.#refusal !== "") return { error: this.#refusal };
-    let refusal: PortRefusal = { error: "no networks available" };
+    if (this.#refusal !== "") return { error: this.#refusal, lacks: [] };
+    let error = "no networks available";
+    const lacks: LackingPort[] = [];
     for (const network of this.#node.NodeResources.Networks ?? []) {
       if (network.IP === "" || (ask.Device !== "" && ask.Device !== network.Device)) continue;
       const used = this.#usedOn(network.IP);
       const collision = (ask.ReservedPorts ?? []).find((port) => used.has(port.Value));
       if (collision !== undefined) {
-        refusal = collisionOf(collision, network.IP);
+        const refusal = collisionOf(collision, network.IP);
+        error = refusal.error;
+        lacks.push(...refusal.lacks);
         continue;
       }
       const taken: number[] = (ask.ReservedPorts ?? []).map((port) => port.Value);
@@ -188,9 +196,10 @@ export class NetworkIndex {
         };
       }
       for (const port of taken) used.delete(port);
-      refusal = { error: NO_DYNAMIC_PORT, full: network.IP };
+      error = NO_DYNAMIC_PORT;
+      lacks.push({ address: network.IP });
     }
-    return refusal;
+    return { error, lacks };
   }
 
   #reserved(text: string | undefined): number[] {
@@ -247,7 +256,7 @@ export function portsHeld(resources: AllocatedResources, address: string, value?
 function collisionOf(port: Port, address: string): PortRefusal {
   return {
     error: `reserved port collision ${port.Label}=${port.Value}`,
-    collision: { address, value: port.Value },
+    lacks: [{ address, value: port.Value }],
   };
 }
 

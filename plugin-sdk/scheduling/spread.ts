@@ -28,8 +28,9 @@ export class SpreadCounter {
       return;
     }
     const desired = new Map(targets.map((target) => [target.Value, (target.Percent / 100) * count]));
-    const named = [...desired.values()].reduce((sum, wanted) => sum + wanted, 0);
-    if (!desired.has(REMAINDER) && named < count) desired.set(REMAINDER, count - named);
+    // Of the percents: they are whole numbers, while the numbers wanted may sum to a hair less than the count.
+    const left = 100 - targets.reduce((sum, target) => sum + target.Percent, 0);
+    if (!desired.has(REMAINDER) && left > 0) desired.set(REMAINDER, (left / 100) * count);
     this.#desired = desired;
   }
 

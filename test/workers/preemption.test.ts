@@ -117,6 +117,20 @@ describe("preemption", () => {
     assert.equal(victims(leader, wants(9090)), null);
   });
 
+  it("finds who may go on any interface that a task's own network may lie on", async () => {
+    const leader = new SchedulerHarness({ placer: onColumns });
+    enable(leader);
+    const node = makeNode();
+    const [first] = node.NodeResources.Networks!;
+    node.NodeResources.Networks = [first!, { ...first!, Device: "eth1", IP: "10.1.0.1" }];
+    leader.state.putNode(node);
+    const ask = { Networks: networkOf([{ label: "a", value: 8080 }]) };
+    await run(leader, "low", 20, groupOf(1, ask));
+    await run(leader, "dear", 85, groupOf(1, ask));
+    const high = makeJob({ ID: "high", Priority: 90, TaskGroups: [groupOf(1, ask)] });
+    assert.deepEqual(victims(leader, high), ["low"]);
+  });
+
   it("frees devices and reserved cores", async () => {
     const leader = cluster(1, [gpus("t4", 16, 1)]);
     const ask = { Affinities: null, Constraints: null, Count: 1, Name: "gpu" };
@@ -127,6 +141,15 @@ describe("preemption", () => {
       makeJob({ ID: "high", Priority: 90, TaskGroups: [groupOf(1, resources)] });
     assert.deepEqual(victims(leader, high({ Devices: [ask], CPU: 10 })), ["gpu"]);
     assert.deepEqual(victims(leader, high({ Cores: 2, CPU: 0 })), ["cores"]);
+  });
+
+  it("frees a device that an earlier ask can use, so that it leaves its own to a later one", async () => {
+    const leader = cluster(1, [gpus("t4", 16, 1), gpus("k80", 11, 1)]);
+    const ask = (Name: string) => ({ Affinities: null, Constraints: null, Count: 1, Name });
+    await run(leader, "low", 20, groupOf(1, { Devices: [ask("nvidia/gpu/t4")], CPU: 10 }));
+    // The first ask takes the k80, which is free; the second can use nothing else.
+    const high = groupOf(1, { Devices: [ask("gpu"), ask("nvidia/gpu/k80")], CPU: 10 });
+    assert.deepEqual(victims(leader, makeJob({ ID: "high", Priority: 90, TaskGroups: [high] })), ["low"]);
   });
 
   it("prefers the node whose victims have the lower priority, and shows the score", async () => {

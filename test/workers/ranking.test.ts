@@ -99,6 +99,27 @@ describe("ranking", () => {
     assert.deepEqual([second.name, second.scores.devices], ["old", 0]);
   });
 
+  it("shows what the free devices of a preferred node are liked, not what all of them would be", async () => {
+    const leader = clusterOf({ only: {} });
+    const node = nodeNamed(leader, "only");
+    const Devices = [gpus("t4", 16, 1), gpus("k80", 2, 1)];
+    leader.state.putNode({ ...node, NodeResources: { ...node.NodeResources, Devices } });
+    const weighed = (Weight: number) => ({
+      Affinities: [{ LTarget: "${device.model}", Operand: "=", RTarget: "k80", Weight }],
+      Constraints: null,
+      Count: 1,
+      Name: "gpu",
+    });
+    const job = makeJob({ ID: "holder", TaskGroups: [groupOf(1, { Devices: [weighed(-60)] })] });
+    await leader.register(service, job);
+    const { placement } = placeOne(leader, { ...job, ID: "second" }, { preferredNode: node.ID });
+    assert.ok(!("failed" in placement));
+    const [shown] = placement.metrics.ScoreMetaData!;
+    const { binpack = Number.NaN, devices } = shown!.Scores;
+    assert.equal(devices, -1);
+    assert.ok(Math.abs(shown!.NormScore - (binpack - 1) / 2) < 1e-12, `${shown!.NormScore}`);
+  });
+
   it("follows percentages with an implicit remainder, and several spreads by their weights", async () => {
     const nodes: Record<string, Partial<Node>> = {};
     for (let i = 0; i < 12; i++)

@@ -9,8 +9,8 @@ import type {
 } from "@drover/plugin-sdk";
 import {
   allocationUse,
+  chooseDevice,
   coreMhz,
-  deviceAffinity,
   deviceAffinityWeight,
   deviceMatches,
   NetworkIndex,
@@ -66,16 +66,10 @@ export class NodeHoldings {
   takeDevices(
     ask: RequestedDevice,
   ): { readonly taken: AllocatedDeviceResource; readonly liked: number } | null {
-    let best: NodeDevices | null = null;
-    let liked = Number.NEGATIVE_INFINITY;
-    for (const device of this.node.NodeResources.Devices ?? []) {
-      if (!deviceMatches(ask, device) || this.#freeInstances(device).length < ask.Count) continue;
-      const affinity = deviceAffinity(ask, device);
-      if (affinity <= liked) continue;
-      best = device;
-      liked = affinity;
-    }
-    if (best === null) return null;
+    const devices = this.node.NodeResources.Devices ?? [];
+    const { at, liked } = chooseDevice(ask, devices, (i) => this.#freeInstances(devices[i]!).length);
+    const best = devices[at];
+    if (best === undefined) return null;
     const ids = this.#freeInstances(best).slice(0, ask.Count);
     for (const id of ids) this.#devices.add(key(best, id));
     const { Vendor, Type, Name } = best;
@@ -90,13 +84,14 @@ export class NodeHoldings {
     return most;
   }
 
-  /** How many instances that match the ask an allocation holds. */
-  devicesHeld(ask: RequestedDevice, resources: AllocatedResources): number {
+  /** How many instances that match one of the asks an allocation holds. */
+  devicesHeld(asks: readonly RequestedDevice[], resources: AllocatedResources): number {
     let count = 0;
     for (const task of Object.values(resources.Tasks)) {
       for (const held of task.Devices ?? []) {
         const device = (this.node.NodeResources.Devices ?? []).find((one) => sameKind(one, held));
-        if (device !== undefined && deviceMatches(ask, device)) count += held.DeviceIDs.length;
+        if (device !== undefined && asks.some((ask) => deviceMatches(ask, device)))
+          count += held.DeviceIDs.length;
       }
     }
     return count;
@@ -183,6 +178,7 @@ export function assignResources(
     resources.Shared.Ports = assigned.ports.length > 0 ? assigned.ports : null;
   }
   let liked = 0;
+  const asked: RequestedDevice[] = [];
   for (const task of group.Tasks) {
     const held = resources.Tasks[task.Name]!;
     for (const ask of task.Resources.Networks ?? []) {
@@ -192,7 +188,8 @@ export function assignResources(
     }
     for (const ask of task.Resources.Devices ?? []) {
       const assigned = holdings.takeDevices(ask);
-      if (assigned === null) return deviceRefusal(ask, holdings);
+      asked.push(ask);
+      if (assigned === null) return deviceRefusal(ask, asked, holdings);
       held.Devices = [...(held.Devices ?? []), assigned.taken];
       liked += assigned.liked;
     }
@@ -208,22 +205,25 @@ export function assignResources(
   return { resources, deviceScore: weight === 0 ? 0 : liked / weight };
 }
 
-function portRefusal({ error, collision, full }: PortRefusal): Refusal {
+function portRefusal({ error, lacks }: PortRefusal): Refusal {
   return {
     error: `network: ${error}`,
-    missing: collision === undefined && full === undefined ? 0 : 1,
-    heldBy: (resources) => {
-      if (collision !== undefined) return portsHeld(resources, collision.address, collision.value);
-      return full === undefined ? 0 : portsHeld(resources, full);
-    },
+    missing: lacks.length === 0 ? 0 : 1,
+    heldBy: (resources) =>
+      Math.max(0, ...lacks.map(({ address, value }) => portsHeld(resources, address, value))),
   };
 }
 
-function deviceRefusal(ask: RequestedDevice, holdings: NodeHoldings): Refusal {
+/** `asked` are the ask and those before it: with more to choose from, they may leave it what they took. */
+function deviceRefusal(
+  ask: RequestedDevice,
+  asked: readonly RequestedDevice[],
+  holdings: NodeHoldings,
+): Refusal {
   return {
     error: "devices: no devices match request",
     missing: Math.max(1, ask.Count - holdings.freeDevices(ask)),
-    heldBy: (resources) => holdings.devicesHeld(ask, resources),
+    heldBy: (resources) => holdings.devicesHeld(asked, resources),
   };
 }
 

@@ -209,6 +209,7 @@ export class GroupPlacement {
       if (row !== undefined && this.#open(row)) {
         const assigned = this.#accept(row, random);
         if (assigned !== null) {
+          this.#lowered(row, assigned.deviceScore);
           const metrics = this.#tally.metric(started);
           metrics.ScoreMetaData = [this.#meta(row, penalised.has(row))];
           return { row, resources: assigned.resources, metrics, victims: NOBODY };
@@ -222,7 +223,10 @@ export class GroupPlacement {
       const { row } = best;
       const assigned = this.#accept(row, random);
       if (assigned === null) continue;
-      if (this.#deviceBound !== null && this.#lowered(row, assigned.deviceScore)) continue;
+      if (this.#lowered(row, assigned.deviceScore)) {
+        this.#scope.forgetHoldings(row);
+        continue;
+      }
       const metrics = this.#tally.metric(started);
       const metas: NodeScoreMeta[] = [];
       for (const one of top) metas.push(this.#meta(one.row, penalised.has(one.row)));
@@ -376,10 +380,9 @@ export class GroupPlacement {
     return assigned;
   }
 
-  /** Whether the devices that are free are liked less than the row was ranked by; it is then ranked anew. */
+  /** Whether the devices that are free are liked less than the row was ranked by; it is then scored and ranked anew. */
   #lowered(row: number, score: number): boolean {
-    if (score === this.#deviceScore(row)) return false;
-    this.#scope.forgetHoldings(row);
+    if (this.#deviceBound === null || score === this.#deviceScore(row)) return false;
     this.#deviceScores.set(row, score);
     this.#enter(row);
     return true;

@@ -40,4 +40,16 @@ describe("spread over the values of an attribute", () => {
     assert.equal(counter.score("c"), 0.5 * 0.5);
     assert.equal(counter.score(undefined), -1);
   });
+
+  it("leaves nothing to other values where the targets make up the whole", () => {
+    const targets = [
+      { Value: "a", Percent: 70 },
+      { Value: "b", Percent: 30 },
+    ];
+    // 2.1 + 0.9, 4.2 + 1.8 and 8.4 + 3.6 are a little less than their sums as floating numbers.
+    for (const count of [3, 6, 12]) {
+      const counter = new SpreadCounter({ Attribute: "", SpreadTarget: targets, Weight: 50 }, 50, count);
+      assert.deepEqual([counter.wanted("c"), counter.score("c")], [0, -1], `${count} allocations`);
+    }
+  });
 });
