@@ -41,7 +41,7 @@ const RETAIN = 2;
 const APPLY_BYTES = 4 * 1024 * 1024;
 /** Entries and bytes given to the state machine at once; between two batches the event loop has its turn. */
 const APPLY_ENTRIES = 256;
-const APPLY_BATCH_BYTES = 24 * 1024;
+const APPLY_BATCH_BYTES = 12 * 1024;
 const NO_DATA = new Uint8Array(0);
 
 interface Waiter {

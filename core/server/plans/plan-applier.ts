@@ -131,14 +131,14 @@ export class PlanApplier {
     this.#inFlight.add(plan);
     try {
       const whole = plan.checks.includes(NodeCheck.Whole);
-      const payloads = whole || plan.preempts || refused.size > 0 ? plan.commands.map(payloadOf) : null;
+      const payloads = whole || plan.preempts || refused.size > 0 ? await payloadsOf(plan) : null;
       if (payloads !== null && whole) await this.#checkWhole(plan, payloads, refused);
       metrics.sample("nomad.plan.evaluate", performance.now() - begin);
       for (const [node, why] of refused) {
         metrics.increment("nomad.plan.node_rejected");
         log.debug({ evaluation: plan.evaluation, node, why }, "plan refused for node");
       }
-      const entries = payloads === null ? plan.commands : this.#entries(plan, payloads, refused);
+      const entries = payloads === null ? plan.commands : await this.#entries(plan, payloads, refused);
       const submitted = performance.now();
       const committed = await Promise.all(entries.map((entry) => commands.proposePlan(entry)));
       if (entries.length > 0) metrics.sample("nomad.plan.apply", performance.now() - submitted);
@@ -203,11 +203,11 @@ export class PlanApplier {
   }
 
   /** What is to be committed: without the refused nodes, and with evaluations of the jobs that lose allocations. */
-  #entries(
+  async #entries(
     plan: PackedPlan,
     payloads: readonly PlanCommand[],
     refused: ReadonlyMap<string, string>,
-  ): readonly Uint8Array[] {
+  ): Promise<readonly Uint8Array[]> {
     if (refused.size > 0 && plan.allAtOnce) return [];
     if (refused.size === 0 && !plan.preempts) return plan.commands;
     using snapshot = this.#parts.state.snapshot();
@@ -225,15 +225,22 @@ export class PlanApplier {
       };
       kept.Evaluations = preemptionEvaluations(snapshot, kept);
       if (!isEmpty(kept)) entries.push(encodePlanCommand(kept));
+      await nextTurn();
     }
     return entries;
   }
 }
 
-function payloadOf(command: Uint8Array): PlanCommand {
-  const decoded = decodeCommand(command);
-  if (decoded.type !== CommandType.PlanApply) throw new Error("a plan's command is of another kind");
-  return decoded.payload;
+/** A command a turn: each is some milliseconds of work. */
+async function payloadsOf({ commands }: PackedPlan): Promise<PlanCommand[]> {
+  const payloads: PlanCommand[] = [];
+  for (const command of commands) {
+    const decoded = decodeCommand(command);
+    if (decoded.type !== CommandType.PlanApply) throw new Error("a plan's command is of another kind");
+    payloads.push(decoded.payload);
+    await nextTurn();
+  }
+  return payloads;
 }
 
 function withoutNodes(
