@@ -22,7 +22,7 @@ const BENCHMARKS: Readonly<Record<string, { readonly module: string; readonly ab
   "node-loss": {
     module: "./node-loss.js",
     about:
-      "a node dies: until its allocations are placed elsewhere (--nodes 5000 --jobs 100 --count 1000 --node-cpu 20000 --algorithm binpack)",
+      "a node dies: until its allocations are placed elsewhere (--nodes 5000 --jobs 100 --count 1000 --node-cpu 20000 --losses 5 --algorithm binpack)",
   },
   reconcile: {
     module: "./reconcile.js",

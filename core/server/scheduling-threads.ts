@@ -1,4 +1,5 @@
 /** A Piscina pool of scheduling threads, with a deadline for each evaluation in them. */
+import { setFlagsFromString } from "node:v8";
 import { MessageChannel } from "node:worker_threads";
 import type {
   DryRunOutcome,
@@ -17,6 +18,9 @@ import { WorkClock } from "./work-clock.js";
 const FAILURES_IN_A_ROW = 2;
 /** Milliseconds from handing an evaluation to a thread until its scheduler begins: the thread may have to load first. */
 const START_DEADLINE = 30_000;
+
+/** MiB of a thread's heap where an evaluation's allocations fit: most of them live no longer than it. */
+const YOUNG_GENERATION = 96;
 
 export interface SchedulingThreadsOptions {
   readonly threads: number;
@@ -65,6 +69,8 @@ export class SchedulingThreads {
     /** Told when threads end again and again before they can do anything. */
     private readonly onFatal: (error: Error) => void,
   ) {
+    // The small young generation that the main thread was started with would count for these threads too.
+    setFlagsFromString("--max-semi-space-size=0");
     this.#pool = new Piscina({
       filename: new URL("../../workers/scheduling.js", import.meta.url).href,
       workerData: options.workerData,
@@ -72,7 +78,7 @@ export class SchedulingThreads {
       maxThreads: options.threads,
       idleTimeout: 60_000,
       concurrentTasksPerWorker: options.tasksAThread,
-      resourceLimits: { maxOldGenerationSizeMb: options.memory, maxYoungGenerationSizeMb: 64 },
+      resourceLimits: { maxOldGenerationSizeMb: options.memory, maxYoungGenerationSizeMb: YOUNG_GENERATION },
       // Piscina's own gives tasks that can be aborted a thread each.
       loadBalancer: (_task, threads) => leastBusy(threads, options.tasksAThread),
     });
