@@ -22,8 +22,11 @@ import { Heap } from "./heap.js";
 import type { SchedulerCatalog } from "./scheduler-catalog.js";
 import { SchedulingThreads, ThreadEnded } from "./scheduling-threads.js";
 
-/** Evaluations that one thread has in hand: while a plan of one is applied, it works on the next. */
-const TASKS_A_THREAD = 4;
+/**
+ * Evaluations that one thread has in hand. With more than one, each is decided without what the others have under way, they
+ * refuse each other's plans on the nodes that all of them like best, and one that always comes second gives up.
+ */
+const TASKS_A_THREAD = 1;
 /** Milliseconds for an evaluation of `_core`, which collects garbage for as long as there is some. */
 const CORE_DEADLINE = 3_600_000;
 /** MiB of heap of a thread. */
