@@ -22,11 +22,6 @@ import { Heap } from "./heap.js";
 import type { SchedulerCatalog } from "./scheduler-catalog.js";
 import { SchedulingThreads, ThreadEnded } from "./scheduling-threads.js";
 
-/**
- * Evaluations that one thread has in hand. With more than one, each is decided without what the others have under way, they
- * refuse each other's plans on the nodes that all of them like best, and one that always comes second gives up.
- */
-const TASKS_A_THREAD = 1;
 /** Milliseconds for an evaluation of `_core`, which collects garbage for as long as there is some. */
 const CORE_DEADLINE = 3_600_000;
 /** MiB of heap of a thread. */
@@ -61,10 +56,13 @@ export interface SchedulerPoolOptions {
 /**
  * Moves evaluations from the broker into scheduling threads and their requests back.
  *
- * Built-in schedulers share their threads, several evaluations each. Where code from elsewhere takes part, an evaluation has
- * a thread to itself for as long as it takes: whatever happens to that thread is its doing and hurts no other. An
- * evaluation under which a shared thread ended is delivered again to a thread of its own, without counting: there it shows
- * whether it was the one.
+ * Built-in schedulers share their threads. A thread decides one evaluation at a time: of several, each would be decided without
+ * what the others have under way, they would refuse each other's plans on the nodes that all of them like best, and one that
+ * always comes second would give up. The next one begins while the last word on one is committed.
+ *
+ * Where code from elsewhere takes part, an evaluation has a thread to itself for as long as it takes: whatever happens to that
+ * thread is its doing and hurts no other. An evaluation under which a shared thread ended is delivered again to a thread of its
+ * own, without counting: there it shows whether it was the one.
  */
 export class SchedulerPool {
   readonly #shared: SchedulingThreads;
@@ -89,9 +87,9 @@ export class SchedulerPool {
     const { catalog, types } = options;
     this.#guestTypes = types.filter((type) => catalog.guestType(type));
     this.#sharedTypes = types.filter((type) => !catalog.guestType(type));
-    this.#shared = this.#threads(catalog.builtIn, TASKS_A_THREAD, this.#sharedTypes.length > 0 ? 1 : 0);
+    this.#shared = this.#threads(catalog.builtIn, true, this.#sharedTypes.length > 0 ? 1 : 0);
     // Started now, so that a plugin that can't run in a thread shows at once.
-    if (catalog.hasGuests) this.#alone = this.#threads(catalog.plugins, 1, 1);
+    if (catalog.hasGuests) this.#alone = this.#threads(catalog.plugins, false, 1);
   }
 
   /** Takes what the broker has ready, up to what the threads can hold. */
@@ -163,11 +161,11 @@ export class SchedulerPool {
   }
 
   #aloneThreads(): SchedulingThreads {
-    this.#alone ??= this.#threads(this.options.catalog.plugins, 1, 0);
+    this.#alone ??= this.#threads(this.options.catalog.plugins, false, 0);
     return this.#alone;
   }
 
-  #threads(plugins: readonly CheckedScheduler[], tasksAThread: number, kept: 0 | 1): SchedulingThreads {
+  #threads(plugins: readonly CheckedScheduler[], overlap: boolean, kept: 0 | 1): SchedulingThreads {
     const { threads, statePath, columns, catalog } = this.options;
     const workerData: SchedulingWorkerData = {
       statePath,
@@ -176,9 +174,10 @@ export class SchedulerPool {
       rules: catalog.rules,
     };
     return new SchedulingThreads(
-      { threads, kept, tasksAThread, memory: THREAD_MEMORY, workerData },
+      { threads, kept, overlap, memory: THREAD_MEMORY, workerData },
       this.log,
       this.onFatal,
+      () => this.pump(),
     );
   }
 

@@ -22,11 +22,15 @@ const START_DEADLINE = 30_000;
 /** MiB of a thread's heap where an evaluation's allocations fit: most of them live no longer than it. */
 const YOUNG_GENERATION = 96;
 
+/** Evaluations that a thread holds where they overlap: one that it decides, and others whose last word is committed. */
+const HELD = 4;
+
 export interface SchedulingThreadsOptions {
   readonly threads: number;
   /** Threads that are kept; others start when there is work for them and end when there was none for a minute. */
   readonly kept: 0 | 1;
-  readonly tasksAThread: number;
+  /** Whether a thread takes its next evaluation while the last word on one is committed, or only when it is. */
+  readonly overlap: boolean;
   /** MiB of heap a thread. */
   readonly memory: number;
   readonly workerData: SchedulingWorkerData;
@@ -42,9 +46,9 @@ type PiscinaWorker = Parameters<
 >[1][number];
 
 /** Null when every thread has its fill. */
-function leastBusy(threads: readonly PiscinaWorker[], tasksAThread: number): PiscinaWorker | null {
+function leastBusy(threads: readonly PiscinaWorker[], held: number): PiscinaWorker | null {
   let best: PiscinaWorker | null = null;
-  let least = tasksAThread;
+  let least = held;
   for (const thread of threads) {
     // The usage of a thread with one task that can be aborted reads as infinite.
     const tasks = thread.isRunningAbortableTask ? 1 : thread.currentUsage;
@@ -58,6 +62,7 @@ function leastBusy(threads: readonly PiscinaWorker[], tasksAThread: number): Pis
 
 export class SchedulingThreads {
   readonly #pool: Piscina;
+  /** Evaluations that are being decided. */
   #running = 0;
   /** Threads that failed since one was loaded. */
   #failures = 0;
@@ -68,7 +73,10 @@ export class SchedulingThreads {
     private readonly log: Logger,
     /** Told when threads end again and again before they can do anything. */
     private readonly onFatal: (error: Error) => void,
+    /** Told when another evaluation can be taken before one is done. */
+    private readonly onFree: () => void,
   ) {
+    const held = options.overlap ? HELD : 1;
     // The small young generation that the main thread was started with would count for these threads too.
     setFlagsFromString("--max-semi-space-size=0");
     this.#pool = new Piscina({
@@ -77,10 +85,10 @@ export class SchedulingThreads {
       minThreads: options.kept,
       maxThreads: options.threads,
       idleTimeout: 60_000,
-      concurrentTasksPerWorker: options.tasksAThread,
+      concurrentTasksPerWorker: held,
       resourceLimits: { maxOldGenerationSizeMb: options.memory, maxYoungGenerationSizeMb: YOUNG_GENERATION },
       // Piscina's own gives tasks that can be aborted a thread each.
-      loadBalancer: (_task, threads) => leastBusy(threads, options.tasksAThread),
+      loadBalancer: (_task, threads) => leastBusy(threads, held),
     });
     this.#pool.on("message", (message: unknown) => {
       if (message === "loaded") this.#failures = 0;
@@ -90,7 +98,7 @@ export class SchedulingThreads {
 
   /** Evaluations that can be taken now. */
   get free(): number {
-    return this.options.threads * this.options.tasksAThread - this.#running;
+    return this.options.threads - this.#running;
   }
 
   /**
@@ -107,6 +115,11 @@ export class SchedulingThreads {
     const clock = new WorkClock(() => abort.abort());
     const answers = new Set<Promise<void>>();
     let started = false;
+    let deciding = true;
+    const decided = (): void => {
+      if (deciding) this.#running--;
+      deciding = false;
+    };
     channel.port1.on("message", (request: SchedulingRequest) => {
       if (request.kind === "started") {
         started = true;
@@ -114,6 +127,10 @@ export class SchedulingThreads {
         return;
       }
       clock.pause();
+      if (request.kind === "evaluation.update" && this.options.overlap && deciding) {
+        decided();
+        this.onFree();
+      }
       const answered = answer(request).then((reply) => {
         answers.delete(answered);
         clock.resume();
@@ -139,7 +156,7 @@ export class SchedulingThreads {
       clock.stop();
       // A plan under way is still applied: who gets the evaluation next must see it.
       await Promise.all(answers);
-      this.#running--;
+      decided();
       channel.port1.close();
     }
   }
