@@ -50,6 +50,31 @@ describe("the way of a job", () => {
     assert.equal(stored().Version, 0);
   });
 
+  test("evaluations end in about the order in which they came, while others keep coming", async (t) => {
+    const bench = await started(t);
+    await bench.register(paperNode());
+    const jobs = Array.from({ length: 60 }, (_, i) => `queued-${i}`);
+    const submit = async (next: () => string | undefined): Promise<void> => {
+      for (let id = next(); id !== undefined; id = next())
+        await bench.server.endpoints.jobs.register(registration(paperJob(id, 1, 1)));
+    };
+    const rest = jobs.values();
+    await Promise.all(Array.from({ length: 8 }, () => submit(() => rest.next().value)));
+    const ended = (): { CreateIndex: number; ModifyIndex: number }[] => {
+      using snapshot = bench.state.snapshot();
+      return jobs
+        .flatMap((id) => snapshot.evaluationsByJob("default", id))
+        .filter(({ Status }) => Status === "complete");
+    };
+    await eventually("all complete", () => ended().length === jobs.length);
+    const came = ended().sort((a, b) => a.CreateIndex - b.CreateIndex);
+    const went = [...came].sort((a, b) => a.ModifyIndex - b.ModifyIndex);
+    for (const [place, evaluation] of came.entries()) {
+      const moved = Math.abs(went.indexOf(evaluation) - place);
+      assert.ok(moved <= 8, `the evaluation that came as number ${place} ended ${moved} places away`);
+    }
+  });
+
   test("what does not fit waits blocked, and is placed when a node comes", async (t) => {
     const bench = await started(t);
     await bench.register(paperNode());
