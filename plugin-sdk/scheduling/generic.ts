@@ -15,6 +15,7 @@ import { EvalStatus } from "../domain/evaluation.js";
 import { jobStopped } from "../domain/job.js";
 import { nodeTerminal } from "../domain/node.js";
 import { type Plan, planIsNoOp } from "../domain/plan.js";
+import { type AttemptOutcome, attemptUntilDone, type EvaluationRun } from "./attempts.js";
 import { EvaluationWriter } from "./generic-evaluations.js";
 import { PlanFiller } from "./generic-placing.js";
 import { isFullCommit, placeAllocation, stopAllocation } from "./plan.js";
@@ -41,24 +42,12 @@ export function genericScheduler(options: GenericSchedulerOptions): Scheduler {
   const maxAttempts = options.maxAttempts ?? (options.batch ? BATCH_ATTEMPTS : SERVICE_ATTEMPTS);
   return {
     type: options.type,
-    async process(context) {
-      const run = new Run(context, options.batch);
-      let left = maxAttempts;
-      while (left > 0) {
-        const outcome = await run.attempt();
-        if (outcome === "done") return run.complete();
-        left = outcome === "progress" ? maxAttempts : left - 1;
-      }
-      return run.giveUp(maxAttempts);
-    },
+    process: (context) => attemptUntilDone(new Run(context, options.batch), maxAttempts),
   };
 }
 
-/** How an attempt ended: all committed, some of it, nothing. */
-type Outcome = "done" | "progress" | "refused";
-
 /** The work on one evaluation. */
-class Run {
+class Run implements EvaluationRun {
   readonly #context: SchedulerContext;
   readonly #batch: boolean;
   readonly #now: number;
@@ -76,7 +65,7 @@ class Run {
     this.#evaluations = new EvaluationWriter(context);
   }
 
-  async attempt(): Promise<Outcome> {
+  async attempt(): Promise<AttemptOutcome> {
     const { evaluation, state } = this.#context;
     this.#attempts++;
     const job = state.job(evaluation.Namespace, evaluation.JobID);

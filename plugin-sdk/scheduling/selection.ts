@@ -13,9 +13,11 @@ export const MAX_SCORER_WEIGHT = 10;
 export const ENGINE_SCORES: readonly string[] = [
   "allocation-spread",
   "binpack",
+  "devices",
   "job-anti-affinity",
   "node-affinity",
   "node-reschedule-penalty",
+  "preemption",
 ];
 
 export interface Selection {

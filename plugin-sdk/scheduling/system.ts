@@ -15,6 +15,7 @@ import {
 import { allocName } from "../domain/ids.js";
 import { type Job, jobStopped, type TaskGroup } from "../domain/job.js";
 import { type Plan, type PreemptedAllocStub, planIsNoOp } from "../domain/plan.js";
+import { type AttemptOutcome, attemptUntilDone, type EvaluationRun } from "./attempts.js";
 import { coalesceFailure } from "./metrics.js";
 import { cancelStop, isFullCommit, placeAllocation, preemptFor, stopAllocation } from "./plan.js";
 import { partsOf } from "./plan-parts.js";
@@ -46,24 +47,12 @@ export function systemScheduler(options: SystemSchedulerOptions): Scheduler {
   const maxAttempts = options.maxAttempts ?? (options.batch ? BATCH_ATTEMPTS : SYSTEM_ATTEMPTS);
   return {
     type: options.type,
-    async process(context) {
-      const run = new Run(context, options.batch);
-      let left = maxAttempts;
-      while (left > 0) {
-        const outcome = await run.attempt();
-        if (outcome === "done") return run.complete();
-        left = outcome === "progress" ? maxAttempts : left - 1;
-      }
-      return run.giveUp(maxAttempts);
-    },
+    process: (context) => attemptUntilDone(new Run(context, options.batch), maxAttempts),
   };
 }
 
-/** How an attempt ended: all committed, some of it, nothing. */
-type Outcome = "done" | "progress" | "refused";
-
 /** The work on one evaluation. */
-class Run {
+class Run implements EvaluationRun {
   readonly #context: SchedulerContext;
   readonly #batch: boolean;
   readonly #now: number;
@@ -91,7 +80,7 @@ class Run {
     this.#onlyNode = (evaluation.Status === EvalStatus.Blocked && evaluation.NodeID) || null;
   }
 
-  async attempt(): Promise<Outcome> {
+  async attempt(): Promise<AttemptOutcome> {
     const { evaluation, state } = this.#context;
     this.#attempts++;
     this.#decidedAt = state.index;
@@ -261,7 +250,7 @@ class Run {
   }
 
   /** Hands the plan in, in parts of some nodes each unless it is to be all or nothing. */
-  async #submit(plan: Plan): Promise<Outcome> {
+  async #submit(plan: Plan): Promise<AttemptOutcome> {
     let full = true;
     let progress = false;
     for (const part of partsOf(plan)) {
