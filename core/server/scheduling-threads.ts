@@ -19,6 +19,8 @@ const FAILURES_IN_A_ROW = 2;
 /** Milliseconds from handing an evaluation to a thread until its scheduler begins: the thread may have to load first. */
 const START_DEADLINE = 30_000;
 
+/** Milliseconds that evaluations have to end by themselves when the server stops. */
+const STOP_GRACE = 2_000;
 /** MiB of a thread's heap where an evaluation's allocations fit: most of them live no longer than it. */
 const YOUNG_GENERATION = 96;
 
@@ -67,6 +69,8 @@ export class SchedulingThreads {
   /** Threads that failed since one was loaded. */
   #failures = 0;
   #stopped = false;
+  /** What threads work on. */
+  readonly #inThreads = new Set<Promise<unknown>>();
 
   constructor(
     private readonly options: SchedulingThreadsOptions,
@@ -141,9 +145,11 @@ export class SchedulingThreads {
     this.#running++;
     clock.start(START_DEADLINE);
     try {
-      return (await this.#pool.run(
-        { ...task, port: channel.port2 },
-        { transferList: [channel.port2], signal: abort.signal },
+      return (await this.#inThread(
+        this.#pool.run(
+          { ...task, port: channel.port2 },
+          { transferList: [channel.port2], signal: abort.signal },
+        ),
       )) as SchedulingOutcome;
     } catch (error) {
       if (!abort.signal.aborted) throw new ThreadEnded(this.#reason(error as Error), { cause: error });
@@ -169,7 +175,9 @@ export class SchedulingThreads {
     this.#running++;
     clock.start(limit);
     try {
-      return (await this.#pool.run(task, { name: "dryRun", signal: abort.signal })) as DryRunOutcome;
+      return (await this.#inThread(
+        this.#pool.run(task, { name: "dryRun", signal: abort.signal }),
+      )) as DryRunOutcome;
     } catch (error) {
       if (abort.signal.aborted) throw new ThreadEnded(`not done within ${limit / 1000} s`, { cause: error });
       throw error;
@@ -179,9 +187,25 @@ export class SchedulingThreads {
     }
   }
 
+  /** Lets evaluations end first, for a while: a thread that is ended inside of a call of LMDB takes the process with it. */
   async stop(): Promise<void> {
     this.#stopped = true;
+    let timer: NodeJS.Timeout | undefined;
+    const passed = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, STOP_GRACE);
+    });
+    await Promise.race([Promise.allSettled(this.#inThreads), passed]);
+    clearTimeout(timer);
     await this.#pool.destroy();
+  }
+
+  async #inThread(work: Promise<unknown>): Promise<unknown> {
+    this.#inThreads.add(work);
+    try {
+      return await work;
+    } finally {
+      this.#inThreads.delete(work);
+    }
   }
 
   #reason(error: Error): string {
