@@ -18,12 +18,10 @@ import { WorkClock } from "./work-clock.js";
 const FAILURES_IN_A_ROW = 2;
 /** Milliseconds from handing an evaluation to a thread until its scheduler begins: the thread may have to load first. */
 const START_DEADLINE = 30_000;
-
 /** Milliseconds that evaluations have to end by themselves when the server stops. */
 const STOP_GRACE = 2_000;
 /** MiB of a thread's heap where an evaluation's allocations fit: most of them live no longer than it. */
 const YOUNG_GENERATION = 96;
-
 /** Evaluations that a thread holds where they overlap: one that it decides, and others whose last word is committed. */
 const HELD = 4;
 

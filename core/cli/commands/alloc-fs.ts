@@ -38,8 +38,9 @@ export function defineFs(alloc: Command): void {
 
 async function fs(session: Session, id: string, path: string, flags: FsFlags): Promise<void> {
   const { client, io } = session;
-  const stub = flags.job === true ? await allocationOfJob(session, id) : await findAllocation(session, id);
-  const at = (call: string) => `/v1/client/fs/${call}/${stub.ID}`;
+  const allocation =
+    flags.job === true ? await allocationOfJob(session, id) : await findAllocation(session, id);
+  const at = (call: string) => `/v1/client/fs/${call}/${allocation.ID}`;
   const { value: file } = await attempt(
     "Error reading path",
     client.get<AllocFileInfo>(at("stat"), { path }),

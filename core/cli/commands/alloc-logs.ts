@@ -36,9 +36,10 @@ export function defineLogs(alloc: Command): void {
 
 async function logs(session: Session, id: string, named: string | undefined, flags: LogFlags): Promise<void> {
   const { client, io } = session;
-  const stub = flags.job === true ? await allocationOfJob(session, id) : await findAllocation(session, id);
-  const task = named ?? flags.task ?? (await onlyTask(session, stub.ID));
-  const path = `/v1/client/fs/logs/${stub.ID}`;
+  const allocation =
+    flags.job === true ? await allocationOfJob(session, id) : await findAllocation(session, id);
+  const task = named ?? flags.task ?? (await onlyTask(session, allocation.ID));
+  const path = `/v1/client/fs/logs/${allocation.ID}`;
   const query = { task, type: flags.stderr === true ? "stderr" : "stdout" };
   const tail = tailOf(flags);
   await attempt("Error reading logs", copy());

@@ -56,10 +56,10 @@ export async function allocStatus(
     io.out(printJson(all.value));
     return;
   }
-  const stub = await findAllocation(session, id);
+  const found = await findAllocation(session, id);
   const answer = await attempt(
     "Error querying allocation",
-    client.get<Allocation>(`/v1/allocation/${stub.ID}`),
+    client.get<Allocation>(`/v1/allocation/${found.ID}`),
   );
   if (flags.json === true) {
     io.out(printJson(answer.value));

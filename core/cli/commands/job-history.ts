@@ -38,11 +38,11 @@ async function history(session: Session, id: string, flags: HistoryFlags): Promi
   if (flags.json === true && (flags.p === true || flags.full === true)) {
     throw new ExitError(1, "-json is the whole answer: -p and -full don't go with it");
   }
-  const stub = await findJob(session, id);
-  const path = `/v1/job/${encodeURIComponent(stub.ID)}/versions`;
+  const found = await findJob(session, id);
+  const path = `/v1/job/${encodeURIComponent(found.ID)}/versions`;
   const { value } = await attempt(
     "Error retrieving job versions",
-    client.get<JobVersionsResponse>(path, { namespace: stub.Namespace, diffs: flags.p === true }),
+    client.get<JobVersionsResponse>(path, { namespace: found.Namespace, diffs: flags.p === true }),
   );
   const versions = value.Versions.map((job, at) => ({ job, diff: value.Diffs?.[at] ?? null }));
   const wanted = flags.version;
@@ -50,7 +50,7 @@ async function history(session: Session, id: string, flags: HistoryFlags): Promi
     wanted === undefined ? versions : versions.filter(({ job }) => String(job.Version) === wanted);
   if (shown.length === 0) {
     const known = value.Versions.map((job) => job.Version).join(", ");
-    throw new ExitError(1, `Job "${stub.ID}" has no version ${wanted}; kept are ${known}`);
+    throw new ExitError(1, `Job "${found.ID}" has no version ${wanted}; kept are ${known}`);
   }
   if (flags.json === true) {
     io.out(printJson(wanted === undefined ? value.Versions : shown[0]!.job));

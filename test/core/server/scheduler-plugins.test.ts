@@ -319,7 +319,7 @@ describe("an impossible plan", () => {
     ],
     [
       "whose exception is caught",
-      "plan.EvalID = 1; try { await context.submitPlan(plan); } catch {} try { await done(); } catch {}",
+      "plan.EvalID = 1; const caught = () => undefined; await context.submitPlan(plan).catch(caught); await done().catch(caught);",
       /EvalID is 1, not the evaluation's/,
     ],
   ];
