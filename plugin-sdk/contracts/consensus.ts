@@ -24,8 +24,11 @@ export interface StateMachine {
   apply(entries: readonly LogEntry[]): readonly unknown[];
   /** Writes a consistent copy at the last applied index to `folder`; gives that index. */
   snapshot(folder: string): Promise<number>;
-  /** Replaces everything with the copy in `folder`. */
-  restore(folder: string): Promise<void>;
+  /**
+   * Replaces everything with the copy in `folder`. With `index`, the machine counts as having applied up to there: the copy
+   * was taken in another log, or earlier in this one, and is put in force at that position.
+   */
+  restore(folder: string, index?: number): Promise<void>;
 }
 
 export interface Proposed {
@@ -41,6 +44,47 @@ export interface Peer {
   readonly address: string;
   readonly voter: boolean;
   readonly leader: boolean;
+}
+
+/** What the leader knows of one server's log; autopilot judges health by it. */
+export interface PeerProgress {
+  readonly id: string;
+  /** Milliseconds since the leader last heard from it; 0 for the leader itself, null while it never did. */
+  readonly lastContact: number | null;
+  /** Last entry that the server is known to have. */
+  readonly lastIndex: number;
+  /** Term of that entry. */
+  readonly lastTerm: number;
+}
+
+/**
+ * Who takes part, where consensus keeps that itself (Raft dissertation, chapter 4: one server at a time). Every change is
+ * made on the leader, rejects with `NotLeaderError` elsewhere, and resolves with its index once it is committed. A change
+ * while another one is not committed yet waits for it.
+ */
+export interface Membership {
+  /** Whether the log names a cluster that this server belongs to, or belonged to. */
+  bootstrapped(): boolean;
+  /**
+   * Begins a cluster of these servers, all of them voters. To be called on one of them, once; the others learn of it
+   * through the log. Rejects on a server that is bootstrapped, and when `servers` does not name this one.
+   */
+  bootstrap(servers: readonly { readonly id: string; readonly address: string }[]): Promise<void>;
+  /** Adds a server without a vote, or gives one that is there another address. */
+  addNonvoter(id: string, address: string): Promise<number>;
+  /** Gives a server its vote. */
+  promote(id: string): Promise<number>;
+  /** Takes a server's vote. */
+  demote(id: string): Promise<number>;
+  /** Removes a server; the leader may remove itself, and steps down once that is committed. */
+  remove(id: string): Promise<number>;
+}
+
+/** A copy of the state, as it was written. */
+export interface SnapshotInfo {
+  readonly index: number;
+  readonly term: number;
+  readonly peers: readonly Pick<Peer, "id" | "address" | "voter">[];
 }
 
 export type LeadershipListener = (leader: boolean, term: number) => void;
@@ -62,7 +106,12 @@ export class NotLeaderError extends Error {
 export interface Consensus {
   /** This server's identity in the configuration. */
   readonly id: string;
-  /** Opens the log, delivers what is committed and not yet applied, and takes part in elections. */
+  /** Undefined where an engine outside keeps its own members, and servers take part by being connected to it. */
+  readonly membership: Membership | undefined;
+  /**
+   * Opens the log, delivers what is known to be committed and not yet applied, and takes part in elections. Resolves before
+   * anybody need lead.
+   */
   start(machine: StateMachine): Promise<void>;
   stop(): Promise<void>;
   /**
@@ -81,6 +130,20 @@ export interface Consensus {
   leader(): Peer | undefined;
   term(): number;
   peers(): readonly Peer[];
+  /** Empty on a server that does not lead. */
+  progress(): readonly PeerProgress[];
+  /**
+   * Hands leadership to the server `id`, or to the one whose log is longest (dissertation, section 3.10). Resolves when the
+   * other leads; rejects, still leading, when it does not within an election timeout, and with `NotLeaderError`.
+   */
+  transferLeadership(id?: string): Promise<void>;
+  /** Writes a copy of the state at its last applied index to `folder`. */
+  saveSnapshot(folder: string): Promise<SnapshotInfo>;
+  /**
+   * Puts the copy in `folder`, of whatever cluster, in the place of the state on every server; on the leader. Everything that
+   * was proposed before is settled first. Gives the index at which the copy is in force.
+   */
+  restoreSnapshot(folder: string): Promise<number>;
   /** Called on every change, and at once with the present state. Returns its removal. */
   onLeadership(listener: LeadershipListener): () => void;
   stats(): Readonly<Record<string, string | number>>;

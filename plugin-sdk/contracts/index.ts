@@ -9,5 +9,6 @@ export * from "./identity.js";
 export * from "./platform.js";
 export * from "./scheduler.js";
 export * from "./scheduler-rules.js";
+export * from "./server-network.js";
 export * from "./state.js";
 export * from "./task-driver.js";

@@ -2,6 +2,7 @@ export * from "./agent-transport.js";
 export * from "./consensus.js";
 export * from "./eventually.js";
 export * from "./fixtures.js";
+export * from "./memory-network.js";
 export * from "./memory-state.js";
 export * from "./placement-parts.js";
 export * from "./quiet.js";

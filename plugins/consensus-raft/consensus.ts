@@ -10,7 +10,9 @@ import {
   type Metrics,
   NotLeaderError,
   type Peer,
+  type PeerProgress,
   type Proposed,
+  type SnapshotInfo,
   type StateMachine,
 } from "@drover/plugin-sdk";
 import type { RaftConfig } from "./config.js";
@@ -63,6 +65,7 @@ interface Running {
  * names other servers is refused at start.
  */
 export class RaftConsensus implements Consensus {
+  readonly membership = undefined;
   #id: string | undefined;
   #fatal: (error: Error) => void = (error) => {
     throw error;
@@ -237,6 +240,32 @@ export class RaftConsensus implements Consensus {
       voter,
       leader: this.#leading && id === this.#id,
     }));
+  }
+
+  progress(): readonly PeerProgress[] {
+    const running = this.#running;
+    if (running === undefined || !this.#leading) return [];
+    const { core } = running;
+    const { lastIndex } = core;
+    return [{ id: this.id, lastContact: 0, lastIndex, lastTerm: core.entryTerm(lastIndex) ?? 0 }];
+  }
+
+  async transferLeadership(): Promise<void> {
+    this.#leaderCore();
+    throw new Error("there is no other voter to hand leadership to");
+  }
+
+  async saveSnapshot(folder: string): Promise<SnapshotInfo> {
+    const running = this.#running;
+    if (running === undefined || this.#stopping) throw new NotLeaderError(undefined);
+    const index = await running.machine.snapshot(folder);
+    const { term, configuration } = running.core.describe(index);
+    return { index, term, peers: configuration.servers };
+  }
+
+  async restoreSnapshot(): Promise<number> {
+    this.#leaderCore();
+    throw new Error("consensus-raft restores a snapshot at start only");
   }
 
   onLeadership(listener: LeadershipListener): () => void {

@@ -3,7 +3,9 @@ import type {
   LeadershipListener,
   LogEntry,
   Peer,
+  PeerProgress,
   Proposed,
+  SnapshotInfo,
   StateMachine,
 } from "@drover/plugin-sdk";
 
@@ -15,6 +17,7 @@ interface Waiting {
 
 /** Consensus of one server that remembers nothing: applies what is proposed in batches, and leads while it is told to. */
 export class SingleConsensus implements Consensus {
+  readonly membership = undefined;
   readonly id = "00000000-0000-4000-8000-000000000001";
   readonly #listeners = new Set<LeadershipListener>();
   #machine: StateMachine | undefined;
@@ -65,6 +68,22 @@ export class SingleConsensus implements Consensus {
 
   peers(): readonly Peer[] {
     return [this.leader()!];
+  }
+
+  progress(): readonly PeerProgress[] {
+    return [{ id: this.id, lastContact: 0, lastIndex: this.#index, lastTerm: this.#term }];
+  }
+
+  transferLeadership(): Promise<void> {
+    return Promise.reject(new Error("this consensus is alone"));
+  }
+
+  saveSnapshot(): Promise<SnapshotInfo> {
+    return Promise.reject(new Error("this consensus takes no snapshots"));
+  }
+
+  restoreSnapshot(): Promise<number> {
+    return Promise.reject(new Error("this consensus restores no snapshots"));
   }
 
   onLeadership(listener: LeadershipListener): () => void {
