@@ -16,6 +16,10 @@ interface Bucket {
 }
 
 const NO_BUCKET = -1;
+/** Of rows that are in while there are no buckets yet. */
+const UNSORTED = -2;
+/** Looks over all rows before they are sorted into buckets: few placements are found sooner so. */
+const LOOKS = 4;
 /** More parts than any row has, to number buckets by standing and parts. */
 const PARTS_STEP = 256;
 
@@ -35,6 +39,9 @@ export class Ranking {
   readonly #numbers = new Map<number, number>();
   readonly #bucketOf: Int32Array;
   readonly #position: Int32Array;
+  /** Rows that are, or were, in while there are no buckets; null once there are. */
+  #unsorted: number[] | null = [];
+  #looks = 0;
   /** Entries of heaps under consideration for the best: how many, and of each its bucket, place, row and score. */
   #heads = 0;
   readonly #bucket: number[] = [];
@@ -52,10 +59,16 @@ export class Ranking {
     this.#position = new Int32Array(length);
   }
 
-  /** Puts in rows that were scored, none of which is in yet. */
+  /** Puts in rows that were scored, to begin with. */
   fill(rows: Int32Array): void {
-    for (let i = 0; i < rows.length; i++) {
-      const row = rows[i]!;
+    this.#unsorted = Array.from(rows);
+    for (let i = 0; i < rows.length; i++) this.#bucketOf[rows[i]!] = UNSORTED;
+  }
+
+  #sort(unsorted: readonly number[]): void {
+    this.#unsorted = null;
+    for (const row of unsorted) {
+      if (this.#bucketOf[row] !== UNSORTED) continue;
       const number = this.#numberOf(row);
       this.#bucketOf[row] = number;
       this.#buckets[number]!.heap.append(row);
@@ -66,6 +79,12 @@ export class Ranking {
   /** Puts a row where its new scores belong. */
   put(row: number): void {
     const before = this.#bucketOf[row]!;
+    if (this.#unsorted !== null) {
+      // One that left and comes back may be there twice; it is met once.
+      if (before === NO_BUCKET) this.#unsorted.push(row);
+      this.#bucketOf[row] = UNSORTED;
+      return;
+    }
     const number = this.#numberOf(row);
     if (before === number) {
       this.#buckets[number]!.heap.moved(row);
@@ -86,7 +105,7 @@ export class Ranking {
     const number = this.#bucketOf[row]!;
     if (number === NO_BUCKET) return;
     this.#bucketOf[row] = NO_BUCKET;
-    this.#buckets[number]!.heap.remove(row);
+    if (number !== UNSORTED) this.#buckets[number]!.heap.remove(row);
   }
 
   /** Mean score of a row, in or not, with `extra` as one more score. */
@@ -110,6 +129,10 @@ export class Ranking {
 
   /** The best `count` rows that are in and not among `except`, best first. */
   best(count: number, except: ReadonlySet<number>): Ranked[] {
+    if (this.#unsorted !== null) {
+      if (this.#looks++ < LOOKS) return this.#bestUnsorted(this.#unsorted, count, except);
+      this.#sort(this.#unsorted);
+    }
     const found: Ranked[] = [];
     this.#lookAtTops(count + except.size);
     while (this.#heads > 0) {
@@ -127,6 +150,26 @@ export class Ranking {
         const next = rows[child]!;
         this.#set(this.#heads++, number, child, next, this.#scoreIn(bucket, next));
       }
+    }
+    return found;
+  }
+
+  #bestUnsorted(rows: readonly number[], count: number, except: ReadonlySet<number>): Ranked[] {
+    const found: Ranked[] = [];
+    const { any } = this.#spreads;
+    let least = Number.NEGATIVE_INFINITY;
+    for (let i = 0; i < rows.length; i++) {
+      const row = rows[i]!;
+      const score = any ? this.mean(row, null) : this.sums[row]! / this.parts[row]!;
+      if (score < least || this.#bucketOf[row] !== UNSORTED || except.has(row)) continue;
+      const ranked = { row, score };
+      if (found.length === count && !this.before(ranked, found[count - 1]!)) continue;
+      let at = found.length;
+      while (at > 0 && this.before(ranked, found[at - 1]!)) at--;
+      if (found[at - 1]?.row === row) continue;
+      found.splice(at, 0, ranked);
+      if (found.length > count) found.pop();
+      if (found.length === count) least = found[count - 1]!.score;
     }
     return found;
   }
