@@ -18,6 +18,7 @@ interface Bucket {
 const NO_BUCKET = -1;
 /** Of rows that are in while there are no buckets yet. */
 const UNSORTED = -2;
+const NO_ROWS = new Int32Array(0);
 /** Looks over all rows before they are sorted into buckets: few placements are found sooner so. */
 const LOOKS = 4;
 /** More parts than any row has, to number buckets by standing and parts. */
@@ -40,7 +41,9 @@ export class Ranking {
   readonly #bucketOf: Int32Array;
   readonly #position: Int32Array;
   /** Rows that are, or were, in while there are no buckets; null once there are. */
-  #unsorted: number[] | null = [];
+  #unsorted: Int32Array | null = NO_ROWS;
+  /** More of them, put in since. */
+  readonly #more: number[] = [];
   #looks = 0;
   /** Entries of heaps under consideration for the best: how many, and of each its bucket, place, row and score. */
   #heads = 0;
@@ -61,17 +64,20 @@ export class Ranking {
 
   /** Puts in rows that were scored, to begin with. */
   fill(rows: Int32Array): void {
-    this.#unsorted = Array.from(rows);
+    this.#unsorted = rows;
     for (let i = 0; i < rows.length; i++) this.#bucketOf[rows[i]!] = UNSORTED;
   }
 
-  #sort(unsorted: readonly number[]): void {
+  #sort(unsorted: Int32Array): void {
     this.#unsorted = null;
-    for (const row of unsorted) {
-      if (this.#bucketOf[row] !== UNSORTED) continue;
-      const number = this.#numberOf(row);
-      this.#bucketOf[row] = number;
-      this.#buckets[number]!.heap.append(row);
+    for (const rows of [unsorted, this.#more]) {
+      for (let i = 0; i < rows.length; i++) {
+        const row = rows[i]!;
+        if (this.#bucketOf[row] !== UNSORTED) continue;
+        const number = this.#numberOf(row);
+        this.#bucketOf[row] = number;
+        this.#buckets[number]!.heap.append(row);
+      }
     }
     for (const { heap } of this.#buckets) heap.build();
   }
@@ -81,7 +87,7 @@ export class Ranking {
     const before = this.#bucketOf[row]!;
     if (this.#unsorted !== null) {
       // One that left and comes back may be there twice; it is met once.
-      if (before === NO_BUCKET) this.#unsorted.push(row);
+      if (before === NO_BUCKET) this.#more.push(row);
       this.#bucketOf[row] = UNSORTED;
       return;
     }
@@ -154,14 +160,25 @@ export class Ranking {
     return found;
   }
 
-  #bestUnsorted(rows: readonly number[], count: number, except: ReadonlySet<number>): Ranked[] {
+  #bestUnsorted(unsorted: Int32Array, count: number, except: ReadonlySet<number>): Ranked[] {
     const found: Ranked[] = [];
+    this.#lookOver(unsorted, count, except, found);
+    if (this.#more.length > 0) this.#lookOver(this.#more, count, except, found);
+    return found;
+  }
+
+  #lookOver(
+    rows: Int32Array | readonly number[],
+    count: number,
+    except: ReadonlySet<number>,
+    found: Ranked[],
+  ): void {
     const { any } = this.#spreads;
-    let least = Number.NEGATIVE_INFINITY;
+    let least = found.length === count ? found[count - 1]!.score : Number.NEGATIVE_INFINITY;
     for (let i = 0; i < rows.length; i++) {
       const row = rows[i]!;
       const score = any ? this.mean(row, null) : this.sums[row]! / this.parts[row]!;
-      if (score < least || this.#bucketOf[row] !== UNSORTED || except.has(row)) continue;
+      if (score < least || this.#bucketOf[row] !== UNSORTED || (except.size > 0 && except.has(row))) continue;
       const ranked = { row, score };
       if (found.length === count && !this.before(ranked, found[count - 1]!)) continue;
       let at = found.length;
@@ -171,7 +188,6 @@ export class Ranking {
       if (found.length > count) found.pop();
       if (found.length === count) least = found[count - 1]!.score;
     }
-    return found;
   }
 
   /** Starts with the tops of the buckets: a bucket whose top isn't among the best `count` has nothing that is. */

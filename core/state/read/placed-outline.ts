@@ -11,7 +11,7 @@ import {
   type StoredOutline,
 } from "@drover/plugin-sdk";
 import { CHANGED, clientStatusOf, desiredStatusOf } from "./block-states.js";
-import type { PlanBlock } from "./plan-block.js";
+import type { PlanBlock, Template } from "./plan-block.js";
 
 /** What the outlines of one block in one snapshot share. */
 export class OutlineSource {
@@ -40,13 +40,16 @@ export class OutlineSource {
 const NO_ROWS = new Int32Array(0);
 
 export class PlacedOutline implements AllocationOutline, StoredOutline {
+  private readonly template: Template;
   #whole: Allocation | undefined;
 
   constructor(
     private readonly source: OutlineSource,
     private readonly position: number,
     private readonly state: number,
-  ) {}
+  ) {
+    this.template = source.block.templateAt(position);
+  }
 
   get [STORED_OUTLINE](): StoredOutline {
     return this;
@@ -85,15 +88,15 @@ export class PlacedOutline implements AllocationOutline, StoredOutline {
   }
 
   get Namespace(): string {
-    return this.#template.Namespace;
+    return this.template.Namespace;
   }
 
   get JobID(): string {
-    return this.#template.JobID;
+    return this.template.JobID;
   }
 
   get TaskGroup(): string {
-    return this.#template.TaskGroup;
+    return this.template.TaskGroup;
   }
 
   get ClientStatus(): AllocClientStatus {
@@ -105,34 +108,29 @@ export class PlacedOutline implements AllocationOutline, StoredOutline {
   }
 
   get JobVersion(): number {
-    return (this.#changed ?? this.#template).JobVersion;
+    return (this.#changed ?? this.template).JobVersion;
   }
 
   get JobCreateIndex(): number | undefined {
-    return (this.#changed ?? this.#template).JobCreateIndex;
+    return (this.#changed ?? this.template).JobCreateIndex;
   }
 
   get DeploymentID(): string {
-    return (this.#changed ?? this.#template).DeploymentID;
+    return (this.#changed ?? this.template).DeploymentID;
   }
 
   get DesiredTransition(): DesiredTransition | undefined {
-    return (this.#changed ?? this.#template).DesiredTransition;
+    return (this.#changed ?? this.template).DesiredTransition;
   }
 
   get NextAllocation(): string | undefined {
-    return (this.#changed ?? this.#template).NextAllocation;
+    return (this.#changed ?? this.template).NextAllocation;
   }
 
   get CreateIndex(): number {
     const { block, index } = this.source;
     // What was updated in place had been created before.
     return block.isUpdate(this.position) ? this.whole().CreateIndex : index;
-  }
-
-  get #template(): PlanBlock["templates"][number] {
-    const { block } = this.source;
-    return block.templates[block.template(this.position)]!;
   }
 
   /** The row, where it says other than the block. */

@@ -270,6 +270,10 @@ export class PlanBlock implements Iterable<Allocation> {
     return this.#template[at]!;
   }
 
+  templateAt(at: number): Template {
+    return element(this.#packed.templates, this.#template[at]);
+  }
+
   /** Number of the resources in `resources`. */
   resource(at: number): number {
     return this.#resource[at]!;
@@ -297,7 +301,7 @@ export class PlanBlock implements Iterable<Allocation> {
   name(at: number): string {
     const number = this.#number[at]!;
     if (number === 0) return this.#names.get(at) ?? "";
-    const { JobID, TaskGroup } = element(this.#packed.templates, this.#template[at]);
+    const { JobID, TaskGroup } = this.templateAt(at);
     return allocName(JobID, TaskGroup, number - 1);
   }
 
@@ -311,7 +315,7 @@ export class PlanBlock implements Iterable<Allocation> {
 
   /** The allocation as it was planned, or as the entry that committed it left it. */
   allocation(at: number, commit?: Commit): Allocation {
-    const template = element(this.#packed.templates, this.#template[at]);
+    const template = this.templateAt(at);
     const node = this.#node[at]!;
     const metric = this.#metric[at]!;
     const metrics = (): Allocation["Metrics"] =>
