@@ -19,7 +19,7 @@ import { DeploymentAccounts } from "./deployment-accounts.js";
 import { JobAccounts } from "./job-accounts.js";
 import { outlineChanged, PlacedRow, placedRow } from "./read/allocation-rows.js";
 import { stateByte } from "./read/block-states.js";
-import { encodeId, indexKey, jobKey, jobVersionKey } from "./read/keys.js";
+import { encodeId, indexKey, jobKey, jobVersionKey, UUID_BYTES } from "./read/keys.js";
 import type { Commit, PlanBlock } from "./read/plan-block.js";
 import { pluginRowKey, RowReader, SINGLETON } from "./read/row-reader.js";
 import {
@@ -45,7 +45,6 @@ export interface Effects {
   readonly joinTokens: Map<string, JoinTokenRow | null>;
 }
 
-const UUID_BYTES = 16;
 const NEW_ONLY = { noOverwrite: true };
 
 /** Job types that have an own index, because every node that joins needs their jobs evaluated. */
