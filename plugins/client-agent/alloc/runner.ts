@@ -2,8 +2,8 @@
 import { mkdir, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import {
-  AllocClientStatus,
   type AllocationUpdate,
+  AllocClientStatus,
   type AllocDeploymentStatus,
   AllocDesiredStatus,
   type AssignedAllocation,
