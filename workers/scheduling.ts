@@ -21,6 +21,7 @@ import { openReader, SharedNodeColumns, ThreadFence } from "../core/state/read/i
 import { runDry } from "./dry-run.js";
 import { collectGarbage } from "./garbage/collect.js";
 import { MainPort } from "./main-port.js";
+import { FeasibleRowsCache } from "./placement/index.js";
 import { failureOf, PluginFault } from "./plugin-fault.js";
 import { loadSchedulers, type PluggedScheduler } from "./scheduler-modules.js";
 import { partSelector } from "./selector.js";
@@ -28,6 +29,7 @@ import { StrictContext } from "./strict-context.js";
 import { snapshotAt, TaskContext, type ThreadParts } from "./task-context.js";
 import { threadLogger } from "./thread-logger.js";
 import { yieldToMainThread } from "./thread-priority.js";
+import { UnderwayPlans } from "./underway.js";
 
 yieldToMainThread();
 const data = workerData as SchedulingWorkerData;
@@ -38,9 +40,12 @@ const fence = new ThreadFence();
 const reader = openReader(data.statePath, fence);
 tell({ kind: "opened", thread: threadId, fence: fence.memory });
 const loaded = await loadSchedulers(data.modules, log);
+const columns = new SharedNodeColumns(data.columns);
 const parts: ThreadParts = {
   snapshot: () => reader.snapshot(),
-  columns: new SharedNodeColumns(data.columns),
+  columns,
+  underway: new UnderwayPlans(columns),
+  feasible: new FeasibleRowsCache(),
   select: partSelector(loaded, data.rules),
   log,
 };

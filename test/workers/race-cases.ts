@@ -16,7 +16,9 @@ import { PlanApplier } from "../../core/server/plans/plan-applier.js";
 import { type Command, CommandRefused, CommandType } from "../../core/state/index.js";
 import { SharedNodeColumns } from "../../core/state/read/index.js";
 import type { MainPort } from "../../workers/main-port.js";
+import { FeasibleRowsCache } from "../../workers/placement/index.js";
 import { TaskContext } from "../../workers/task-context.js";
+import { UnderwayPlans } from "../../workers/underway.js";
 import { type Machine, nodeRegistration, openMachine, registration, TIME } from "../core/state/support.js";
 import {
   checkComplete,
@@ -189,13 +191,16 @@ class RaceRun {
     const open = closedNodes(snapshot);
     await this.#gates?.pass(worker);
     const main = {
-      request: async ({ plan }: { kind: string; plan?: PackedPlan }) => {
+      decided: () => undefined,
+      poll: () => undefined,
+      request: async ({ plan }: { kind: string; plan?: PackedPlan }, _: unknown, settled?: () => void) => {
         if (plan === undefined) return null;
         await this.#gates?.pass(worker);
         this.outcome.plans++;
         const closed = this.#look(closedNodes);
         if (plan.nodes.some((node) => closed.has(node) && !open.has(node))) this.outcome.closedMeanwhile++;
         const result = await this.#applier.submit(plan);
+        settled?.();
         checkRefused(plan, result, closed, this.#look(closedNodes));
         if (result.refused.length > 0) this.outcome.refused++;
         if (result.refused.length > 0 && plan.preempts) this.outcome.refusedPreempting++;
@@ -203,9 +208,12 @@ class RaceRun {
         return result;
       },
     };
+    const columns = new SharedNodeColumns(this.#machine.store.columns);
     const parts = {
       snapshot: () => this.#machine.store.snapshot(),
-      columns: new SharedNodeColumns(this.#machine.store.columns),
+      columns,
+      underway: new UnderwayPlans(columns),
+      feasible: new FeasibleRowsCache(),
       select: () => ({ filters: [], scorers: [] }),
       log: quietLogger,
     };
