@@ -211,13 +211,12 @@ export class Jobs implements JobEndpoint {
     readonly job: unknown;
     readonly namespace: string;
   }): Promise<JobValidateResponse> {
-    const job = this.#canonical(request.job, request.namespace);
-    const { errors, warnings } = validateJob(job, { jobTypes: this.jobTypes });
+    const { errors, warnings } = await this.#judge(request, "validate");
     return {
       DriverConfigValidated: true,
       Error: errors.length === 0 ? "" : formatMultiError(errors),
       ValidationErrors: errors.length === 0 ? null : errors,
-      Warnings: formatWarnings([...warnings, ...notInForce(job)]),
+      Warnings: formatWarnings(warnings),
     };
   }
 
@@ -249,6 +248,19 @@ export class Jobs implements JobEndpoint {
     request: { readonly job: unknown; readonly namespace: string },
     operation: AdmissionRequest["operation"],
   ): Promise<{ job: Job; warnings: string }> {
+    const { job, errors, warnings } = await this.#judge(request, operation);
+    if (errors.length > 0) {
+      this.log.debug({ job: job.ID, errors: errors.length }, "job refused");
+      throw new EndpointError(500, formatMultiError(errors));
+    }
+    return { job, warnings: formatWarnings(warnings) };
+  }
+
+  /** The job as admission hooks leave it, and all that they and validation say of it. */
+  async #judge(
+    request: { readonly job: unknown; readonly namespace: string },
+    operation: AdmissionRequest["operation"],
+  ): Promise<{ job: Job; errors: string[]; warnings: string[] }> {
     let job = this.#canonical(request.job, request.namespace);
     const existing = this.#job(job.Namespace, job.ID);
     const errors: string[] = [];
@@ -264,11 +276,7 @@ export class Jobs implements JobEndpoint {
     const checked = validateJob(job, { jobTypes: this.jobTypes });
     errors.push(...checked.errors);
     warnings.push(...checked.warnings, ...notInForce(job));
-    if (errors.length > 0) {
-      this.log.debug({ job: job.ID, errors: errors.length }, "job refused");
-      throw new EndpointError(500, formatMultiError(errors));
-    }
-    return { job, warnings: formatWarnings(warnings) };
+    return { job, errors, warnings };
   }
 
   #canonical(input: unknown, namespace: string): Job {

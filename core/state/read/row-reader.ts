@@ -21,6 +21,7 @@ import { OutlineSource, PlacedOutline } from "./placed-outline.js";
 import { PlanBlock } from "./plan-block.js";
 import type { CommittedBlock } from "./plan-blocks.js";
 import type { AgentKeyRow, JobReferences, JoinTokenRow, OpenTables, TableIndexes } from "./schema.js";
+import type { ThreadFence } from "./thread-fence.js";
 
 /** Rows fetched at once: a scan holds no cursor while its consumer works, so it may be dropped or outlive a close. */
 const SCAN_CHUNK = 256;
@@ -37,10 +38,12 @@ interface Options {
 export class RowReader {
   protected readonly tables: OpenTables;
   private readonly options: Options;
+  private readonly fence: ThreadFence | null;
 
   /** Without a transaction it reads in the write transaction under way, or else the newest state. */
   constructor(tables: OpenTables, transaction?: Transaction) {
     this.tables = tables;
+    this.fence = tables.fence;
     this.options = transaction === undefined ? {} : { transaction };
   }
 
@@ -144,7 +147,8 @@ export class RowReader {
 
   nodeCount(): number {
     this.check();
-    return this.tables.nodes.getKeysCount({ start: FIRST_KEY as unknown as string, ...this.options });
+    const all = { start: FIRST_KEY as unknown as string, ...this.options };
+    return this.within(() => this.tables.nodes.getKeysCount(all));
   }
 
   allocation(id: string): Allocation | null {
@@ -186,9 +190,10 @@ export class RowReader {
       return allocation;
     };
     const outlines: AllocationOutline[] = [];
-    for (const key of Array.from(blocksByJob.getValues(job, { ...this.options }), (bytes) =>
-      Buffer.from(bytes).toString(),
-    )) {
+    const keys = this.within(() =>
+      Array.from(blocksByJob.getValues(job, { ...this.options }), (bytes) => Buffer.from(bytes).toString()),
+    );
+    for (const key of keys) {
       const states = this.get(blockStates, key);
       if (states === undefined || typeof states === "number") return null;
       const index = Number(key);
@@ -196,15 +201,17 @@ export class RowReader {
       for (const [position, state] of states.entries())
         if (state !== GONE) outlines.push(new PlacedOutline(source, position, state));
     }
-    const all = allocationsByJob.getValuesCount(job, { ...this.options });
+    const all = this.within(() => allocationsByJob.getValuesCount(job, { ...this.options }));
     return outlines.length === all ? outlines : null;
   }
 
   /** Ids alone: for who reads the rows bit by bit. */
   allocationIdsByJob(namespace: string, jobId: string): string[] {
     this.check();
-    const ids = this.tables.allocationsByJob.getValues(jobKey(namespace, jobId), { ...this.options });
-    return Array.from(ids, (id) => decodeId(id));
+    return this.within(() => {
+      const ids = this.tables.allocationsByJob.getValues(jobKey(namespace, jobId), { ...this.options });
+      return Array.from(ids, (id) => decodeId(id));
+    });
   }
 
   allocationsByNode(nodeId: string): Allocation[] {
@@ -323,9 +330,14 @@ export class RowReader {
     return this.byIndex(index, key, this.tables.allocations).map((stored) => this.whole(stored));
   }
 
+  /** Does something with LMDB: in a thread that may be ended at any moment, within its fence. */
+  protected within<T>(work: () => T): T {
+    return this.fence === null ? work() : this.fence.within(work);
+  }
+
   private get<Row>(table: Database<Row, string>, key: string): Row | undefined {
     this.check();
-    return table.get(key, this.options);
+    return this.within(() => table.get(key, this.options));
   }
 
   private byIndex<Row>(
@@ -334,14 +346,17 @@ export class RowReader {
     table: Database<Row, string>,
   ): Row[] {
     this.check();
-    const rows: Row[] = [];
-    for (const id of index.getValues(key, { ...this.options })) {
-      // The id was written by encodeId, which is also what the table's key is: no detour over text.
-      const row = table.get(id as unknown as string, this.options);
-      if (row === undefined) throw new Error(`index entry of ${key} names ${decodeId(id)}, which has no row`);
-      rows.push(row);
-    }
-    return rows;
+    return this.within(() => {
+      const rows: Row[] = [];
+      for (const id of index.getValues(key, { ...this.options })) {
+        // The id was written by encodeId, which is also what the table's key is: no detour over text.
+        const row = table.get(id as unknown as string, this.options);
+        if (row === undefined)
+          throw new Error(`index entry of ${key} names ${decodeId(id)}, which has no row`);
+        rows.push(row);
+      }
+      return rows;
+    });
   }
 
   /** Rows of a bounded key range, read at once. */
@@ -351,13 +366,13 @@ export class RowReader {
     end?: string,
   ): { key: string; value: Row }[] {
     this.check();
-    return [
+    return this.within(() => [
       ...table.getRange({
         start: start ?? (FIRST_KEY as unknown as string),
         ...(end === undefined ? {} : { end, inclusiveEnd: true }),
         ...this.options,
       }),
-    ];
+    ]);
   }
 
   /** All rows from `start` on. */
@@ -369,14 +384,8 @@ export class RowReader {
     let exclusiveStart = false;
     for (;;) {
       this.check();
-      const chunk = [
-        ...table.getRange({
-          start: from as string,
-          exclusiveStart,
-          limit: SCAN_CHUNK,
-          ...this.options,
-        }),
-      ];
+      const next = { start: from as string, exclusiveStart, limit: SCAN_CHUNK, ...this.options };
+      const chunk = this.within(() => [...table.getRange(next)]);
       yield* chunk;
       const last = chunk.at(-1);
       if (last === undefined || chunk.length < SCAN_CHUNK) return;

@@ -14,6 +14,7 @@ import { idKeys, type KeyEncoder, textKeys } from "./keys.js";
 import { PlanBlockCache } from "./plan-blocks.js";
 import type { RowEncoder } from "./row-encoder.js";
 import { createRowEncoders } from "./rows.js";
+import type { ThreadFence } from "./thread-fence.js";
 
 /**
  * Version of the layout below. A store of a newer version is refused; one of an older version is read as it is.
@@ -122,6 +123,8 @@ export interface Tables {
 /** The databases, and what this thread remembers of them. */
 export interface OpenTables extends Tables {
   readonly blocks: PlanBlockCache;
+  /** Within which snapshots are read; null where nobody ends the thread. */
+  readonly fence: ThreadFence | null;
 }
 
 /** How one database is opened. `ids` are sorted duplicates, `uuids` such of one length, `keys` has empty values. */
@@ -193,7 +196,7 @@ export function openTables(env: RootDatabase): OpenTables {
       throw new Error(`state at ${(env as { path?: string }).path ?? "?"}: no table ${name}`);
     tables[table as keyof Tables] = database;
   }
-  return { ...(tables as unknown as Tables), blocks: new PlanBlockCache() };
+  return { ...(tables as unknown as Tables), blocks: new PlanBlockCache(), fence: null };
 }
 
 function duplicates(value: Layout["value"]): { readonly dupSort: boolean; readonly dupFixed: boolean } {

@@ -334,3 +334,34 @@ test("agent/self has Nomad's names and no secret", async () => {
   assert.deepEqual(self.Ports, { HTTP: 4646, RPC: 4647, Serf: 4648 });
   assert.equal(self.Autopilot.LastContactThreshold, 200_000_000);
 });
+
+test("agent/self shows the scheduler blocks", async () => {
+  const { selfConfig } = await load([
+    await file(
+      "schedulers-self.hcl",
+      `scheduler "*" {
+  scorers = ["carbon=2"]
+}
+scheduler "batch" {
+  filters  = ["window"]
+  deadline = "3s"
+  namespace "night" {
+    scorers = ["quiet"]
+  }
+}
+`,
+    ),
+  ]);
+  assert.deepEqual((selfConfig as { Schedulers: unknown }).Schedulers, [
+    { Type: "*", Filters: null, Scorers: ["carbon=2"], Deadline: 0, Namespaces: null },
+    {
+      Type: "batch",
+      Filters: ["window"],
+      Scorers: null,
+      Deadline: 3_000_000_000,
+      Namespaces: [{ Name: "night", Filters: null, Scorers: ["quiet"] }],
+    },
+  ]);
+  const { selfConfig: without } = await load([await file("no-schedulers.hcl", "")]);
+  assert.equal((without as { Schedulers: unknown }).Schedulers, null);
+});

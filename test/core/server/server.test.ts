@@ -206,6 +206,37 @@ describe("refusals", () => {
     );
   });
 
+  test("validation asks the hooks as registration does, says all at once, and stores nothing", async (t) => {
+    const operations: string[] = [];
+    const bench = await started(t, [
+      { name: "mute", order: 500, admit: () => ({ errors: ["no"], warnings: ["hm"] }) },
+      {
+        name: "renames",
+        order: 1,
+        admit: ({ job, operation }) => {
+          operations.push(operation);
+          return { job: { ...job, Type: "nightly" }, warnings: ["renamed"] };
+        },
+      },
+    ]);
+    const before = bench.state.index();
+    const answer = await bench.server.endpoints.jobs.validate({
+      job: paperJob("web", 1, 100, { Meta: { "drover.filters": "nowhere", "drover.scorers": "nothing" } }),
+      namespace: "default",
+    });
+    assert.equal(bench.state.index(), before, "nothing is written to the log");
+    assert.deepEqual(operations, ["validate"]);
+    assert.deepEqual(answer.ValidationErrors?.slice(0, 3), [
+      "no",
+      'meta drover.filters: no plugin of this server brings a node filter "nowhere"; known: none',
+      'meta drover.scorers: no plugin of this server brings a node scorer "nothing"; known: none',
+    ]);
+    assert.match(answer.ValidationErrors?.[3] ?? "", /nightly/, "the job that the hooks leave is validated");
+    assert.match(answer.Error, /^4 errors occurred/);
+    assert.match(answer.Warnings, /renamed.*hm/s);
+    assert.equal(answer.DriverConfigValidated, true);
+  });
+
   test("a node can't report another node's allocation", async (t) => {
     const bench = await started(t);
     await bench.register(paperNode());
