@@ -202,7 +202,7 @@ export class StateStore implements StateReader {
     this.tableIndexes = { ...rows.tableIndexes() };
     this.keys = new Map([...rows.agentKeys()].map(({ key, value }) => [key, decodeKey(value.PublicKey)]));
     this.tokens = new Map([...rows.joinTokens()].map(({ key, value }) => [key, value]));
-    this.columnsWriter.rebuild(rows.nodes(), rows.allocations());
+    this.columnsWriter.rebuild(rows.nodes(), rows.liveInBlocks(), rows.allocationsElsewhere());
   }
 
   private takeOver(effects: Effects): void {

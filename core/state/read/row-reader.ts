@@ -15,7 +15,7 @@ import {
 } from "@drover/plugin-sdk";
 import type { Database, Transaction } from "lmdb";
 import { allocationOf, PlacedRow, type StoredAllocation } from "./allocation-rows.js";
-import { GONE } from "./block-states.js";
+import { GONE, isLive } from "./block-states.js";
 import { compositeKey, decodeId, idScanStarts, indexKey, jobKey, jobVersionKey } from "./keys.js";
 import { OutlineSource, PlacedOutline } from "./placed-outline.js";
 import { PlanBlock } from "./plan-block.js";
@@ -203,6 +203,35 @@ export class RowReader {
     }
     const all = this.within(() => allocationsByJob.getValuesCount(job, { ...this.options }));
     return outlines.length === all ? outlines : null;
+  }
+
+  /** Blocks that have states, each with the positions of its allocations that aren't terminal. */
+  *liveInBlocks(): Generator<{ readonly block: PlanBlock; readonly positions: readonly number[] }> {
+    for (const { key, value: states } of this.scan(this.tables.blockStates)) {
+      if (typeof states === "number") continue;
+      const positions: number[] = [];
+      for (let at = 0; at < states.length; at++) if (isLive(states[at]!)) positions.push(at);
+      if (positions.length === 0) continue;
+      // Not by the cache: who asks goes over all of them once.
+      const stored = this.get(this.tables.planBlocks, key);
+      if (stored === undefined) throw new Error(`block ${key} of a plan has states and is not stored`);
+      yield { block: new PlanBlock(stored.Block), positions };
+    }
+  }
+
+  /** Allocations that `liveInBlocks` doesn't tell of: rows of their own, and those in blocks of schema 2. */
+  *allocationsElsewhere(): Generator<Allocation> {
+    const inBlocks = new Set<number>();
+    let told = 0;
+    for (const { key, value: states } of this.scan(this.tables.blockStates)) {
+      if (typeof states === "number") continue;
+      inBlocks.add(Number(key));
+      for (const state of states) if (state !== GONE) told++;
+    }
+    const { entryCount } = this.within(() => this.tables.allocations.getStats() as { entryCount: number });
+    if (told === entryCount) return;
+    for (const row of this.scanIds(this.tables.allocations, ""))
+      if (!(row instanceof PlacedRow && inBlocks.has(row.index))) yield this.whole(row);
   }
 
   /** Ids alone: for who reads the rows bit by bit. */
