@@ -12,7 +12,9 @@ import {
   type Plugin,
   ReplicatedState,
   resolveAll,
+  resolveOptional,
   ServerEndpoints,
+  ServerNetwork,
   StateReader,
 } from "@drover/plugin-sdk";
 import { StateStore } from "../state/index.js";
@@ -41,7 +43,7 @@ export function serverComponent(options: ServerComponentOptions): Plugin {
     name: "server",
     description: "state, scheduling and the endpoints of a server",
     requires: [Consensus, AgentTransport, Logger, Metrics, AgentInfo],
-    optional: [AdmissionHook, EventSink],
+    optional: [ServerNetwork, AdmissionHook, EventSink],
     provides: [StateReader, ServerEndpoints, JoinTokens, ReplicatedState],
     startTimeout: 60_000,
     register(container) {
@@ -57,8 +59,10 @@ export function serverComponent(options: ServerComponentOptions): Plugin {
         region: agent.region,
         log,
       });
+      const network = resolveOptional(container, ServerNetwork);
       server = new Server({
         agent,
+        ...(network === undefined ? {} : { network }),
         consensus: container.resolve<Consensus>(Consensus),
         transport: container.resolve<AgentTransport>(AgentTransport),
         state,

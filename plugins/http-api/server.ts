@@ -10,6 +10,7 @@ import {
   Logger,
   Metrics,
   ServerEndpoints,
+  ServerNetwork,
   StateReader,
 } from "@drover/plugin-sdk";
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
@@ -20,6 +21,7 @@ import { acceptsGzip, encode } from "./encode.js";
 import { problemOf } from "./errors.js";
 import { pluginRoutes } from "./plugin-routes.js";
 import { ApiRequest } from "./request.js";
+import { Regions } from "./regions.js";
 import type { Route } from "./route.js";
 import { agentRoutes } from "./routes/agent.js";
 import { allocationRoutes } from "./routes/allocations.js";
@@ -50,6 +52,8 @@ const STOP_GRACE = 2_000;
 export class HttpApi {
   #app: FastifyInstance | undefined;
   #connections: Connections | undefined;
+  /** Ends the answering of other regions. */
+  #unserve: () => void = () => undefined;
   /** One controller a request that wants to know when its client is gone. */
   readonly #running = new Set<AbortController>();
   readonly #gone = new WeakMap<IncomingMessage, AbortController>();
@@ -63,6 +67,7 @@ export class HttpApi {
     @inject(ServerEndpoints, { isOptional: true }) private readonly endpoints: ServerEndpoints | undefined,
     @inject(Consensus, { isOptional: true }) private readonly consensus: Consensus | undefined,
     @inject(ClientStatus, { isOptional: true }) private readonly client: ClientStatus | undefined,
+    @inject(ServerNetwork, { isOptional: true }) private readonly network: ServerNetwork | undefined,
     @injectAll(HttpRoutes, { isOptional: true }) private readonly others: readonly HttpRoutes[],
   ) {}
 
@@ -108,7 +113,10 @@ export class HttpApi {
       ...operatorRoutes(services),
       ...searchRoutes(services),
     ];
-    for (const route of [...builtin, ...pluginRoutes(this.others, builtin)]) this.#mount(app, route);
+    const regions = new Regions(this.agent.region, this.endpoints, this.network);
+    for (const route of [...builtin, ...pluginRoutes(this.others, builtin)]) this.#mount(app, route, regions);
+    await app.ready();
+    this.#unserve = regions.serve(app.server);
 
     const host = config.addresses.http || config.bind_addr;
     const port = config.ports.http;
@@ -130,6 +138,7 @@ export class HttpApi {
   /** Lets blocking queries answer with what they have, ends streams, then closes what is left. */
   async stop(): Promise<void> {
     this.#stopping = true;
+    this.#unserve();
     const app = this.#app;
     if (app === undefined) return;
     for (const controller of this.#running) controller.abort();
@@ -182,13 +191,9 @@ export class HttpApi {
     return app;
   }
 
-  #mount(app: FastifyInstance, route: Route): void {
+  #mount(app: FastifyInstance, route: Route, regions: Regions): void {
     app.all(route.path, async (request, reply) => {
       const query = new URLSearchParams(request.raw.url?.split("?", 2)[1] ?? "");
-      const region = query.get("region");
-      if (region !== null && region !== "" && region !== this.agent.region) {
-        throw new HttpError(500, "No path to region");
-      }
       const apiRequest = new ApiRequest(
         request.method,
         pathOf(request),
@@ -198,7 +203,9 @@ export class HttpApi {
         request.body as Uint8Array | undefined,
         this.#signalOf(request.raw, reply.raw),
       );
-      const answer = await route.handle(apiRequest);
+      const answer = regions.isForeign(apiRequest)
+        ? await regions.forward(apiRequest, request.raw.url ?? "")
+        : await route.handle(apiRequest);
       await this.#send(request, reply, answer, query);
       return reply;
     });
@@ -225,9 +232,9 @@ export class HttpApi {
   ): Promise<void> {
     const pretty = query.has("pretty") && query.get("pretty") !== "false";
     const gzip = acceptsGzip(request.headers["accept-encoding"]);
-    const { payload, type, gzipped } = await encode(answer.body, { pretty, gzip });
+    const { payload, type = "", gzipped } = await encode(answer.body, { pretty, gzip });
     void reply.code(answer.status ?? 200).headers({ ...answer.headers });
-    if (type !== undefined) void reply.header("Content-Type", type).header("Vary", "Accept-Encoding");
+    if (type !== "") void reply.header("Content-Type", type).header("Vary", "Accept-Encoding");
     if (gzipped) void reply.header("Content-Encoding", "gzip");
     if (this.#stopping) void reply.header("Connection", "close");
     await reply.send(payload);

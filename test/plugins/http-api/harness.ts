@@ -5,6 +5,7 @@ import {
   type AgentConfiguration,
   AgentInfo,
   ClientStatus,
+  EndpointError,
   HttpRoutes,
   Logger,
   Metrics,
@@ -129,6 +130,10 @@ export async function startApi(options: ApiOptions = {}): Promise<Api> {
       ...options.endpoints,
       status: {
         leader: () => "127.0.0.1:4647",
+        lastContact: () => 0,
+        catchUp: async () => {
+          if (options.endpoints?.status?.leader?.() === "") throw new EndpointError(500, "No cluster leader");
+        },
         peers: () => ["127.0.0.1:4647"],
         members: () => [],
         health: () => ({ ok: true, message: "ok" }),
