@@ -2,7 +2,7 @@
  * Requests for other regions (`?region=`): the request is carried as HTTP over a stream to a server of that region, and its
  * HTTP API answers there. So reads, writes and endless answers cross in one way, with their back-pressure.
  */
-import { Agent, type IncomingMessage, request as httpRequest, type Server } from "node:http";
+import { Agent, request as httpRequest, type IncomingMessage, type Server } from "node:http";
 import type { Duplex } from "node:stream";
 import {
   type AgentMember,
@@ -77,7 +77,10 @@ export class Regions {
         throw new RpcError("ERR_RPC_REFUSED", `this server is of region "${this.region}", not "${wanted}"`);
       }
       if (this.#served >= MAX_SERVED) {
-        throw new RpcError("ERR_RPC_BUSY", `${MAX_SERVED} requests of other regions are being answered already`);
+        throw new RpcError(
+          "ERR_RPC_BUSY",
+          `${MAX_SERVED} requests of other regions are being answered already`,
+        );
       }
       this.#served++;
       stream.once("close", () => this.#served--);
@@ -124,7 +127,9 @@ function shuffled<T>(list: readonly T[]): T[] {
 /** One request and the head of its answer over the stream, which lives as long as the answer does. */
 function exchange(stream: Duplex, request: ApiRequest, url: string): Promise<IncomingMessage> {
   const headers = Object.fromEntries(
-    Object.entries(request.headers).filter(([name, value]) => value !== undefined && !OF_CONNECTION.has(name)),
+    Object.entries(request.headers).filter(
+      ([name, value]) => value !== undefined && !OF_CONNECTION.has(name),
+    ),
   );
   const body = request.rawBody ?? new Uint8Array();
   return new Promise((resolve, reject) => {

@@ -40,7 +40,10 @@ export class ClusterKeys {
   /** Keeps the pair in the place of the present one. Rejects where its halves don't belong together. */
   async adopt(pair: KeyPair): Promise<void> {
     if (!isKeyPair(pair)) throw new Error("the cluster's key that another server gave is damaged");
-    await this.keep({ publicKey: Uint8Array.from(pair.publicKey), secretKey: Uint8Array.from(pair.secretKey) });
+    await this.keep({
+      publicKey: Uint8Array.from(pair.publicKey),
+      secretKey: Uint8Array.from(pair.secretKey),
+    });
   }
 
   private async keep(pair: KeyPair): Promise<void> {

@@ -11,7 +11,7 @@ import {
 } from "@drover/plugin-sdk";
 import { z } from "zod";
 import { receiveFrames, sendFrames } from "./agent-frames.js";
-import { outcomeOf, pack, settle, unpack } from "./outcome.js";
+import { decode, pack, unpack } from "./codec.js";
 
 const LOCATE = "Agent.Locate";
 const CALL = "Agent.Call";
@@ -55,15 +55,13 @@ export class AgentCalls {
     this.#remove.push(
       network.handle(LOCATE, async (body, caller) => {
         checkServerCaller(caller, LOCATE, region);
-        return outcomeOf(async () => this.#age(unpack(LOCATE, LocateArguments, body)[0]));
+        return pack(this.#age(unpack(LOCATE, LocateArguments, body)[0]));
       }),
       network.handle(CALL, async (body, caller, signal) => {
         checkServerCaller(caller, CALL, region);
-        return outcomeOf(async () => {
-          const [nodeId, method, request] = unpack(CALL, CallArguments, body);
-          this.#mustBeHere(nodeId);
-          return transport.call(nodeId, method as keyof AgentMethods, request as never, { signal });
-        });
+        const [nodeId, method, request] = unpack(CALL, CallArguments, body);
+        this.#mustBeHere(nodeId);
+        return pack(await transport.call(nodeId, method as keyof AgentMethods, request as never, { signal }));
       }),
       network.handleStream(STREAM, async (stream, body, caller) => {
         checkServerCaller(caller, STREAM, region);
@@ -100,7 +98,7 @@ export class AgentCalls {
       try {
         const body = pack([nodeId, method, request]);
         const answer = await network.call(address, CALL, body, { deadline: AGENT_DEADLINE + HOP });
-        return settle(`the answer of ${address} to ${CALL}`, answer) as AgentMethods[M]["answer"];
+        return decode(`the answer of ${address} to ${CALL}`, answer) as AgentMethods[M]["answer"];
       } catch (error) {
         if (!this.#moved(nodeId, error) || last) throw asRemote(nodeId, error);
       }
@@ -146,7 +144,10 @@ export class AgentCalls {
     if (known !== undefined) return known;
     const found = await this.#ask(nodeId);
     if (found === undefined) {
-      throw new RemoteError("unreachable", `node ${nodeId} is not connected to any server that can be reached`);
+      throw new RemoteError(
+        "unreachable",
+        `node ${nodeId} is not connected to any server that can be reached`,
+      );
     }
     // The oldest makes room: maps keep the order in which keys came.
     if (this.#known.size >= MAX_KNOWN) this.#known.delete(this.#known.keys().next().value as string);
@@ -166,8 +167,8 @@ export class AgentCalls {
       others.map(async ({ address }): Promise<{ address: string; age: number } | undefined> => {
         try {
           const body = await network.call(address, LOCATE, pack([nodeId]), { deadline: LOCATE_DEADLINE });
-          const age = settle(`the answer of ${address} to ${LOCATE}`, body);
-          return typeof age === "number" ? { address, age } : undefined;
+          const age = unpack(`the answer of ${address} to ${LOCATE}`, z.number().nullable(), body);
+          return age === null ? undefined : { address, age };
         } catch {
           // It can't be asked, so it could not be called either.
           return undefined;
@@ -199,7 +200,8 @@ export class AgentCalls {
 }
 
 function asRemote(nodeId: string, error: unknown): unknown {
-  if (error instanceof RemoteError && error.code === NOT_HERE) return new RemoteError("unreachable", error.message);
+  if (error instanceof RemoteError && error.code === NOT_HERE)
+    return new RemoteError("unreachable", error.message);
   if (!(error instanceof RpcError)) return error;
   const code = error.code === "ERR_RPC_DEADLINE" ? "timeout" : "unreachable";
   return new RemoteError(code, `node ${nodeId} was not reached through its server: ${error.message}`);

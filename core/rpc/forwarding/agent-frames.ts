@@ -6,7 +6,7 @@ import { once } from "node:events";
 import type { Duplex } from "node:stream";
 import { type FileFrame, RemoteError } from "@drover/plugin-sdk";
 import { z } from "zod";
-import { pack, unpack } from "./outcome.js";
+import { pack, unpack } from "./codec.js";
 
 /** Largest record taken: a frame holds at most 64 KiB of a file. */
 const MAX_RECORD = 1024 * 1024;
@@ -61,7 +61,8 @@ export async function* receiveFrames(
       rest = rest.length === 0 ? (chunk as Buffer) : Buffer.concat([rest, chunk as Buffer]);
       for (;;) {
         const length = rest.length < LENGTH ? 0 : rest.readUInt32BE(0);
-        if (length > MAX_RECORD) throw new RemoteError("malformed", `a record of ${length} bytes in a stream`);
+        if (length > MAX_RECORD)
+          throw new RemoteError("malformed", `a record of ${length} bytes in a stream`);
         if (rest.length < LENGTH || rest.length < LENGTH + length) break;
         const taken = unpack("a record of a stream", Record, rest.subarray(LENGTH, LENGTH + length));
         rest = rest.subarray(LENGTH + length);

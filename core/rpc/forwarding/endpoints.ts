@@ -15,15 +15,16 @@ interface OnLeader<Args extends readonly unknown[]> {
   readonly schema: z.ZodType<Args>;
 }
 
-const onLeader = <Args extends readonly unknown[]>(method: string, schema: z.ZodType<Args>): OnLeader<Args> => ({
+const onLeader = <Args extends readonly unknown[]>(
+  method: string,
+  schema: z.ZodType<Args>,
+): OnLeader<Args> => ({
   method,
   schema,
 });
 
 type Placement<Method> = Method extends (...args: infer Args) => infer Answer
-  ?
-      | typeof ANYWHERE
-      | (Answer extends Promise<unknown> ? typeof CAUGHT_UP | OnLeader<Readonly<Args>> : never)
+  ? typeof ANYWHERE | (Answer extends Promise<unknown> ? typeof CAUGHT_UP | OnLeader<Readonly<Args>> : never)
   : never;
 
 /** Every method has its place: one that is added to the contract doesn't compile before it has one here. */
@@ -132,10 +133,12 @@ export function forwardedEndpoints(
 ): ServerEndpoints {
   const groups = Object.entries(PLACEMENTS).map(([group, placements]) => {
     const target = local[group as keyof ServerEndpoints] as unknown as Record<string, Method>;
-    const methods = Object.entries(placements as Record<string, Placement<Method>>).map(([name, placement]) => {
-      const run: Method = (...args) => target[name]!(...args);
-      return [name, placed(run, placement, calls, consistency)] as const;
-    });
+    const methods = Object.entries(placements as Record<string, Placement<Method>>).map(
+      ([name, placement]) => {
+        const run: Method = (...args) => target[name]!(...args);
+        return [name, placed(run, placement, calls, consistency)] as const;
+      },
+    );
     return [group, Object.fromEntries(methods)] as const;
   });
   return Object.fromEntries(groups) as unknown as ServerEndpoints;

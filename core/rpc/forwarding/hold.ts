@@ -37,7 +37,10 @@ export class Hold {
     const left = until - performance.now();
     if (left <= 0 || this.#stopped.signal.aborted) throw new EndpointError(500, NO_LEADER);
     if (this.#waiting >= this.limits.waiting) {
-      throw new EndpointError(429, `${this.#waiting} requests wait for a cluster leader already: try again later`);
+      throw new EndpointError(
+        429,
+        `${this.#waiting} requests wait for a cluster leader already: try again later`,
+      );
     }
     this.#waiting++;
     try {

@@ -10,8 +10,8 @@ import {
   type ServerNetwork,
 } from "@drover/plugin-sdk";
 import type { z } from "zod";
+import { decode, pack, unpack } from "./codec.js";
 import { type HeldRequest, Hold, within } from "./hold.js";
-import { outcomeOf, pack, settle, unpack } from "./outcome.js";
 import type { TermBarrier } from "./term-barrier.js";
 
 /** Milliseconds that the leader has for one call: admission hooks, the log, and the answer. */
@@ -54,13 +54,15 @@ export class LeaderCalls {
     if (network !== undefined) {
       const remove = network.handle(method, async (body, caller) => {
         checkServerCaller(caller, method, region);
-        return outcomeOf(async () => {
-          const args = argumentsOf(method, schema, body);
-          // One hop: a server that doesn't lead says who does.
-          if (!consensus.isLeader()) throw new NotLeaderError(consensus.leader());
-          await this.#pass(barrier);
-          return run(...args);
-        });
+        const args = argumentsOf(method, schema, body);
+        // One hop: a server that doesn't lead says who does.
+        if (!consensus.isLeader()) throw new NotLeaderError(consensus.leader());
+        await this.#pass(barrier);
+        try {
+          return pack(await run(...args));
+        } catch (error) {
+          throw told(method, error);
+        }
       });
       this.#remove.push(remove);
     }
@@ -116,7 +118,7 @@ export class LeaderCalls {
     }
     metrics.increment("drover.forward.calls");
     const body = await network.call(leader.address, method, pack(args), { deadline: CALL_DEADLINE });
-    return settle(`the answer of ${leader.address} to ${method}`, body) as Answer;
+    return decode(`the answer of ${leader.address} to ${method}`, body) as Answer;
   }
 
   /** Nothing was done where the barrier fails, whatever it fails with. */
@@ -150,8 +152,7 @@ function certainlyNotDone(error: unknown): error is Error {
 /** The error as callers are told it. */
 function told(method: string, error: unknown): unknown {
   const { code, message } = error as { code?: unknown; message?: string };
-  const isUnknown =
-    error instanceof RpcError ? error.outcomeUnknown : code === "ERR_OUTCOME_UNKNOWN";
+  const isUnknown = error instanceof RpcError ? error.outcomeUnknown : code === "ERR_OUTCOME_UNKNOWN";
   if (isUnknown) {
     return new EndpointError(
       500,

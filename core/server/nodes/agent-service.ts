@@ -71,7 +71,10 @@ export class AgentService {
     while (!this.#stopped) {
       this.#woken = false;
       const done = await this.#step().catch((error: unknown) => {
-        this.parts.log.warn({ error: error instanceof Error ? error.message : String(error) }, "agents can't be served yet; trying again");
+        this.parts.log.warn(
+          { error: error instanceof Error ? error.message : String(error) },
+          "agents can't be served yet; trying again",
+        );
         return false;
       });
       if (done) settled();

@@ -3,7 +3,9 @@ import { RemoteError } from "@drover/plugin-sdk";
 
 export type HeartbeatAnswer = ServerMethods["node.heartbeat"]["answer"];
 /** How one heartbeat of a batch ended: TTL and index, or an error's code and text. */
-export type HeartbeatOutcome = readonly [ttl: number, index: number] | readonly [code: string, message: string];
+export type HeartbeatOutcome =
+  | readonly [ttl: number, index: number]
+  | readonly [code: string, message: string];
 
 /** Milliseconds that heartbeats wait for others to go with them. */
 const GATHER = 100;
@@ -44,7 +46,8 @@ export class HeartbeatRelay {
     this.#timer = undefined;
     const waiting = [...this.#waiting];
     this.#waiting = new Map();
-    for (let at = 0; at < waiting.length; at += MAX_BATCH) void this.#sendBatch(waiting.slice(at, at + MAX_BATCH));
+    for (let at = 0; at < waiting.length; at += MAX_BATCH)
+      void this.#sendBatch(waiting.slice(at, at + MAX_BATCH));
   }
 
   async #sendBatch(batch: readonly (readonly [string, Waiting[]])[]): Promise<void> {
@@ -58,7 +61,8 @@ export class HeartbeatRelay {
     for (const [at, [nodeId, waiting]] of batch.entries()) {
       const outcome = outcomes[at];
       for (const { resolve, reject } of waiting) {
-        if (outcome === undefined) reject(new Error(`the leader's answer leaves out the heartbeat of node ${nodeId}`));
+        if (outcome === undefined)
+          reject(new Error(`the leader's answer leaves out the heartbeat of node ${nodeId}`));
         else if (typeof outcome[0] === "number")
           resolve({ heartbeatTTL: outcome[0], index: outcome[1] as number });
         else reject(new RemoteError(outcome[0], outcome[1] as string));

@@ -38,7 +38,10 @@ export class JoinTokenIssuer implements JoinTokens {
     }
     const pair = this.transport.clusterKeyPair();
     if (pair === undefined) {
-      throw new EndpointError(500, "this server does not have the cluster's key for agents yet: try again shortly");
+      throw new EndpointError(
+        500,
+        "this server does not have the cluster's key for agents yet: try again shortly",
+      );
     }
     const secret = randomBytes(32);
     await this.#record(createHash("sha256").update(secret).digest("hex"), ttl);

@@ -170,7 +170,10 @@ export class TestServer {
   }
 
   joinToken(): string {
-    return formatJoinToken({ clusterKey: this.gateway.clusterKeyPair()!.publicKey, secret: this.handler.issue() });
+    return formatJoinToken({
+      clusterKey: this.gateway.clusterKeyPair()!.publicKey,
+      secret: this.handler.issue(),
+    });
   }
 
   close(): Promise<void> {

@@ -65,7 +65,10 @@ describe("the mqtt plugin", () => {
     const joinTokens: JoinTokens = {
       issue: async () => {
         if (!ready) throw new Error("no leader");
-        return formatJoinToken({ clusterKey: transport!.clusterKeyPair()!.publicKey, secret: server.issue() });
+        return formatJoinToken({
+          clusterKey: transport!.clusterKeyPair()!.publicKey,
+          secret: server.issue(),
+        });
       },
     };
     const booted = await boot({ info: { devMode: true }, joinTokens });
@@ -117,7 +120,10 @@ describe("the mqtt plugin", () => {
     await eventually("the complaint", () =>
       log.lines.some((line) => line.message.includes(`${file}: not a join token`)),
     );
-    await writeFile(file, formatJoinToken({ clusterKey: transport.clusterKeyPair()!.publicKey, secret: server.issue() }));
+    await writeFile(
+      file,
+      formatJoinToken({ clusterKey: transport.clusterKeyPair()!.publicKey, secret: server.issue() }),
+    );
     await eventually("the link", () => handler.connected);
     await link.close();
   });
@@ -154,7 +160,10 @@ describe("the mqtt plugin", () => {
     const { port } = new URL(transport.brokerUrls()[0]!);
     const bytes: Buffer[] = [];
     const proxied = await wiretap(Number(port), bytes);
-    const token = formatJoinToken({ clusterKey: transport.clusterKeyPair()!.publicKey, secret: server.issue() });
+    const token = formatJoinToken({
+      clusterKey: transport.clusterKeyPair()!.publicKey,
+      secret: server.issue(),
+    });
     const file = join(await fixtures.folder(), "token");
     await writeFile(file, token);
     const config = { broker: { url: `mqtt://127.0.0.1:${proxied}` }, join_token_file: file };
