@@ -18,6 +18,7 @@ import type {
   Node,
   SchedulerRules,
   ServerConfiguration,
+  ServerNetwork,
 } from "@drover/plugin-sdk";
 import { DEFAULT_SCHEDULER_SETTINGS } from "@drover/plugin-sdk";
 import { makeNode, quietLogger, quietMetrics } from "@drover/plugin-sdk/testing";
@@ -28,8 +29,8 @@ import { StateStore } from "../../../core/state/index.js";
 import { SingleConsensus } from "./single-consensus.js";
 
 /** Agents that exist in name only: they are told their assignment and say what the test makes them say. */
-class PaperTransport implements AgentTransport {
-  readonly shared = false;
+export class PaperTransport implements AgentTransport {
+  shared = false;
   handler: AgentServerHandler | undefined;
   readonly assigned = new Map<string, Map<string, Allocation>>();
 
@@ -85,6 +86,9 @@ class PaperTransport implements AgentTransport {
 export interface BenchServerParts<C extends Consensus> {
   readonly folder: string;
   readonly consensus: C;
+  readonly network: ServerNetwork;
+  /** In the place of paper agents. */
+  readonly agents: AgentTransport;
   readonly log: Logger;
   readonly metrics: Metrics;
   /** Keys of the `server` block. */
@@ -159,7 +163,8 @@ export class BenchServer<C extends Consensus = SingleConsensus> {
     this.server = new Server({
       agent,
       consensus: this.consensus,
-      transport: this.transport,
+      transport: parts?.agents ?? this.transport,
+      ...(parts?.network === undefined ? {} : { network: parts.network }),
       state: this.state,
       hooks,
       sinks,
