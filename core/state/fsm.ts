@@ -3,9 +3,9 @@ import type { LogEntry, StateMachine } from "@drover/plugin-sdk";
 import { decodeCommand } from "./codec.js";
 import { enrollNode, issueJoinToken } from "./commands/agents.js";
 import { updateDesiredTransition, updateFromClient } from "./commands/allocations.js";
+import { initializeClusterMetadata, updateAutopilotConfiguration } from "./commands/cluster.js";
 import { promoteDeployment, updateDeployment, updateDeploymentHealth } from "./commands/deployments.js";
 import { updateNodeDrain } from "./commands/drains.js";
-import { initializeClusterMetadata, updateAutopilotConfiguration } from "./commands/cluster.js";
 import { updateEvaluations } from "./commands/evaluations.js";
 import {
   collectNodes,
