@@ -6,13 +6,17 @@ import {
   Consensus,
   definePlugin,
   EventSink,
+  Gossip,
   JoinTokens,
   Logger,
   Metrics,
   type Plugin,
   ReplicatedState,
   resolveAll,
+  resolveOptional,
+  ServerDiscovery,
   ServerEndpoints,
+  ServerNetwork,
   StateReader,
 } from "@drover/plugin-sdk";
 import { StateStore } from "../state/index.js";
@@ -40,8 +44,8 @@ export function serverComponent(options: ServerComponentOptions): Plugin {
   return definePlugin({
     name: "server",
     description: "state, scheduling and the endpoints of a server",
-    requires: [Consensus, AgentTransport, Logger, Metrics, AgentInfo],
-    optional: [AdmissionHook, EventSink],
+    requires: [Consensus, AgentTransport, ServerNetwork, Logger, Metrics, AgentInfo],
+    optional: [AdmissionHook, EventSink, Gossip, ServerDiscovery],
     provides: [StateReader, ServerEndpoints, JoinTokens, ReplicatedState],
     startTimeout: 60_000,
     register(container) {
@@ -61,6 +65,9 @@ export function serverComponent(options: ServerComponentOptions): Plugin {
         agent,
         consensus: container.resolve<Consensus>(Consensus),
         transport: container.resolve<AgentTransport>(AgentTransport),
+        network: container.resolve<ServerNetwork>(ServerNetwork),
+        gossip: resolveOptional<Gossip>(container, Gossip),
+        discoveries: resolveAll(container, ServerDiscovery),
         state,
         hooks: resolveAll(container, AdmissionHook),
         sinks: resolveAll(container, EventSink),

@@ -4,9 +4,12 @@ import type {
   AgentTransport,
   Consensus,
   EventSink,
+  Gossip,
   Logger,
   Metrics,
+  ServerDiscovery,
   ServerEndpoints,
+  ServerNetwork,
 } from "@drover/plugin-sdk";
 import { JobType } from "@drover/plugin-sdk";
 import { Allocations } from "../rpc/endpoints/allocations.js";
@@ -24,8 +27,10 @@ import { DryRuns } from "./dry-runs.js";
 import { BlockedEvals } from "./evaluations/blocked-evals.js";
 import { DEFAULT_BROKER_OPTIONS, EvalBroker } from "./evaluations/eval-broker.js";
 import { EventPublisher } from "./events.js";
+import { ClusterFounding } from "./founding.js";
 import { GarbageCollector } from "./garbage/garbage-collector.js";
 import { Leadership } from "./leader.js";
+import { ClusterServers, type ClusterServersParts } from "./members/cluster-servers.js";
 import { Agents } from "./nodes/agents.js";
 import { Assignments } from "./nodes/assignments.js";
 import { Heartbeats } from "./nodes/heartbeats.js";
@@ -37,11 +42,17 @@ import { SchedulerPool, type SchedulerRequests } from "./scheduler-pool.js";
 
 /** Milliseconds that nodes have to be heard again after a change of leader. */
 const FAILOVER_HEARTBEAT_TTL = 300_000;
+/** Milliseconds that a server which stops has to hand leadership on. */
+const HAND_OVER = 1_000;
 
 export interface ServerParts {
   readonly agent: AgentInfo;
   readonly consensus: Consensus;
   readonly transport: AgentTransport;
+  readonly network: ServerNetwork;
+  /** Keeps the list of servers in place of the server itself. */
+  readonly gossip?: Gossip | undefined;
+  readonly discoveries: readonly ServerDiscovery[];
   readonly state: StateStore;
   readonly hooks: readonly AdmissionHook[];
   readonly sinks: readonly EventSink[];
@@ -50,6 +61,10 @@ export interface ServerParts {
   readonly types: readonly string[];
   readonly log: Logger;
   readonly metrics: Metrics;
+  /** Times of the member list that differ from the defaults. */
+  readonly memberTimes?: ClusterServersParts["times"];
+  /** Milliseconds between two looks of autopilot; default 2,000. */
+  readonly autopilotInterval?: number;
   /** Ends the agent: the server can't do its work any more. */
   fatal(error: Error): void;
 }
@@ -62,6 +77,7 @@ export class Server {
   readonly #parts: ServerParts;
   readonly #agents: Agents;
   readonly #leadership: Leadership;
+  readonly #servers: ClusterServers;
   readonly #pool: SchedulerPool | undefined;
   readonly #uncollect: () => void;
 
@@ -128,8 +144,26 @@ export class Server {
       metrics,
     });
     const deployments = new DeploymentWatcher(state, commands, log, metrics);
-    const status = new Status(consensus, broker, blocked, agent);
-    const autopilot = new Autopilot({ consensus, state, members: () => status.members(), log, metrics });
+    const servers = new ClusterServers({
+      agent,
+      consensus,
+      network: parts.network,
+      state,
+      gossip: parts.gossip,
+      discoveries: parts.discoveries,
+      log,
+      ...(parts.memberTimes === undefined ? {} : { times: parts.memberTimes }),
+      fatal: parts.fatal,
+    });
+    this.#servers = servers;
+    const autopilot = new Autopilot({
+      consensus,
+      state,
+      members: () => servers.list.members().filter(({ Tags }) => Tags.region === agent.region),
+      log,
+      metrics,
+      ...(parts.autopilotInterval === undefined ? {} : { interval: parts.autopilotInterval }),
+    });
     const drainer = new NodeDrainer(state, commands, log, metrics);
     this.joinTokens = new JoinTokenIssuer(commands, transport);
     this.tables = new PluginTables(state, commands);
@@ -146,7 +180,14 @@ export class Server {
       garbage,
       deployments,
       drainer,
-      initialSettings: config.default_scheduler_config,
+      founding: new ClusterFounding({
+        state,
+        commands,
+        schedulers: config.default_scheduler_config,
+        autopilot: agent.config.autopilot,
+        log,
+      }),
+      duties: [servers.reconciler, autopilot],
       log,
       metrics,
     });
@@ -190,7 +231,7 @@ export class Server {
       allocations: new Allocations(state, commands),
       deployments: new Deployments(state, commands),
       operator: new Operator(state, commands, this.joinTokens, broker, garbage, autopilot),
-      status,
+      status: new Status(consensus, broker, blocked, agent, servers.list, () => servers.identity.cluster()),
     };
     this.#uncollect = metrics.onCollect(() => {
       const ready = broker.stats();
@@ -216,13 +257,29 @@ export class Server {
     const events = new EventPublisher(state, this.#parts.sinks, this.#parts.log);
     const listener = this.#parts.sinks.length > 0 ? events.applied.bind(events) : undefined;
     await consensus.start(new StateFsm(state, listener));
-    // A server that starts a cluster of its own leads at once; being asked before it could answer helps nobody.
-    await consensus.barrier();
+    await this.#servers.start();
+    // A server that is a cluster of its own leads at once; being asked before it could answer helps nobody. Others must not
+    // wait for a leader: it may need them.
+    if (this.#isAlone()) await this.#leadership.established;
     await transport.serve(this.#agents);
+  }
+
+  /** Leaves the cluster for good, before `stop`: bounded, and what failed is logged. */
+  leave(): Promise<void> {
+    return this.#servers.leaving.leave();
+  }
+
+  /** Whether this server alone is the cluster. */
+  #isAlone(): boolean {
+    const { consensus } = this.#parts;
+    const peers = consensus.peers();
+    return peers.length === 1 && peers[0]!.id === consensus.id;
   }
 
   async stop(): Promise<void> {
     this.#uncollect();
+    await this.#servers.leaving.handOver(HAND_OVER);
+    await this.#servers.stop();
     this.#leadership.stop();
     await this.#pool?.stop();
     await this.#parts.consensus.stop();
