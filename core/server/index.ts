@@ -32,8 +32,14 @@ export interface ServerComponentOptions {
   readonly types: readonly string[];
 }
 
-/** The core's server, in the shape of a plugin: ordered, started and stopped by the kernel between the plugins. */
-export function serverComponent(options: ServerComponentOptions): Plugin {
+export interface ServerComponent {
+  /** The core's server, in the shape of a plugin: ordered, started and stopped by the kernel between the plugins. */
+  readonly plugin: Plugin;
+  /** Has the server leave its cluster for good; before it stops, and only while it runs. */
+  leave(): Promise<void>;
+}
+
+export function serverComponent(options: ServerComponentOptions): ServerComponent {
   let server: Server | undefined;
   let state: StateStore | undefined;
   const started = <T>(value: T | undefined): T => {
@@ -41,7 +47,7 @@ export function serverComponent(options: ServerComponentOptions): Plugin {
       throw new Error("the server has not started: require its token to be started after it");
     return value;
   };
-  return definePlugin({
+  const plugin = definePlugin({
     name: "server",
     description: "state, scheduling and the endpoints of a server",
     requires: [Consensus, AgentTransport, ServerNetwork, Logger, Metrics, AgentInfo],
@@ -84,4 +90,5 @@ export function serverComponent(options: ServerComponentOptions): Plugin {
       else await state?.close();
     },
   }) as unknown as Plugin;
+  return { plugin, leave: () => started(server).leave() };
 }
