@@ -1,8 +1,9 @@
 /** The port of the servers: accepts connections, tells ours from others, bounds them. */
+
+import type { IncomingHttpHeaders } from "node:http2";
 import { performServerHandshake, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import type { IncomingHttpHeaders } from "node:http2";
 import type { Logger, Metrics } from "@drover/plugin-sdk";
 import type { Connection } from "./incoming.js";
 import { Repeated } from "./repeated.js";
@@ -61,7 +62,8 @@ export class Listener {
       });
     });
     this.#server.on("error", (error) => {
-      if (!this.#stopping) onFatal(new Error(`the servers' listener on ${host}:${port} failed: ${error.message}`));
+      if (!this.#stopping)
+        onFatal(new Error(`the servers' listener on ${host}:${port} failed: ${error.message}`));
     });
   }
 
@@ -107,7 +109,10 @@ export class Listener {
       clearTimeout(late);
       if (beginsLikeOurs) this.#serve(socket, { caller: { address: peer }, openStreams: 0 });
       else {
-        this.#dropped(peer, bytes[0] === TLS_HANDSHAKE ? "it speaks TLS" : "it is none of a server of Drover");
+        this.#dropped(
+          peer,
+          bytes[0] === TLS_HANDSHAKE ? "it speaks TLS" : "it is none of a server of Drover",
+        );
         socket.destroy();
       }
     };
@@ -157,11 +162,12 @@ function listenError(error: NodeJS.ErrnoException, host: string, port: number): 
         `${at}: the port is in use. Stop what uses it (another agent?), or set another ports.rpc in the agent's configuration.`,
       );
     case "EADDRNOTAVAIL":
-      return new Error(`${at}: this machine does not have that address. Set addresses.rpc or bind_addr to one it has.`);
+      return new Error(
+        `${at}: this machine does not have that address. Set addresses.rpc or bind_addr to one it has.`,
+      );
     case "EACCES":
       return new Error(`${at}: not permitted. Ports below 1024 need privileges; set another ports.rpc.`);
     default:
       return new Error(`${at}: ${error.message}`, { cause: error });
   }
 }
-
