@@ -116,8 +116,13 @@ async function assemble(
 
   const chosen = await choosePlugins(loaded);
   // First, so that among those that don't depend on each other the server is up before the client that calls it.
-  const component = config.server.enabled ? await server(chosen, loaded, log) : undefined;
-  if (component !== undefined) kernel.add(component.plugin);
+  let component: ServerComponent | undefined;
+  if (config.server.enabled) {
+    const { networkComponent } = await import("../rpc/network/index.js");
+    kernel.add(networkComponent());
+    component = await server(chosen, loaded, log);
+    kernel.add(component.plugin);
+  }
   for (const { loaded: one, config: block, locate } of chosen) {
     if (runsInMain(one.plugin)) kernel.add(one.plugin, block, locate);
   }

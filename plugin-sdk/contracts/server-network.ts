@@ -71,7 +71,10 @@ export type RpcHandler = (
   signal: AbortSignal,
 ) => Promise<Uint8Array>;
 
-/** Owns the stream: ends or destroys it. An error before the first byte reaches the caller as the error of `stream`. */
+/**
+ * Owns the stream: ends or destroys it. The caller's `stream` resolves with the first byte that the handler writes, with the
+ * stream's end, or when the handler's promise resolves; an error before that reaches the caller as the error of `stream`.
+ */
 export type RpcStreamHandler = (stream: Duplex, body: Uint8Array, caller: RpcCaller) => Promise<void>;
 
 /**
