@@ -135,7 +135,8 @@ export class ClusterUnderLoad {
     const folder = await mkdtemp(join(tmpdir(), "drover-bench-"));
     const advertise = { http: "", rpc: "127.0.0.1:4647", serf: "" };
     const consensus = new RaftConsensus({
-      agent: { dataDir: folder, devMode: false, advertise },
+      agent: { dataDir: folder, devMode: false, region: "global", advertise },
+      network: new MemoryNetwork().join(advertise.rpc),
       log,
       metrics: quietMetrics,
       config: RaftConfig.parse({}),

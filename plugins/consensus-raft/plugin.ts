@@ -1,4 +1,4 @@
-import { AgentInfo, Consensus, definePlugin, Logger, Metrics } from "@drover/plugin-sdk";
+import { AgentInfo, Consensus, definePlugin, Logger, Metrics, ServerNetwork } from "@drover/plugin-sdk";
 import { instanceCachingFactory } from "tsyringe";
 import { RaftConfig } from "./config.js";
 import { RaftConsensus } from "./consensus.js";
@@ -7,7 +7,7 @@ export default definePlugin({
   name: "consensus-raft",
   description: "The replicated log: Raft with a durable LMDB log, in memory for -dev.",
   config: RaftConfig,
-  requires: [Logger, Metrics, AgentInfo],
+  requires: [Logger, Metrics, AgentInfo, ServerNetwork],
   provides: [Consensus],
   register(container, config) {
     container.register(Consensus, {
@@ -18,6 +18,7 @@ export default definePlugin({
             log: inner.resolve<Logger>(Logger),
             metrics: inner.resolve<Metrics>(Metrics),
             config,
+            network: inner.resolve<ServerNetwork>(ServerNetwork),
           }),
       ),
     });

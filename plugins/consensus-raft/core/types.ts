@@ -19,6 +19,8 @@ export interface Server {
 }
 
 export interface Configuration {
+  /** Names the cluster, made at bootstrap and kept by every change: servers of two clusters must not mix. */
+  readonly cluster?: string;
   readonly servers: readonly Server[];
 }
 

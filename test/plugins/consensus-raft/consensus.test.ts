@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import type { Consensus } from "@drover/plugin-sdk";
 import { LmdbLogStore } from "../../../plugins/consensus-raft/lmdb-log-store.js";
-import { encode, ListMachine, server, temporaryFolder, until } from "./support.js";
+import { encode, ListMachine, server, startAlone, temporaryFolder, until } from "./support.js";
 
 describe("RaftConsensus", () => {
   let folder: string;
@@ -24,7 +24,7 @@ describe("RaftConsensus", () => {
     ...options: Parameters<typeof server> extends [string, ...infer R] ? R : never
   ) => {
     const made = await server(folder, ...options);
-    await made.consensus.start(machine);
+    await startAlone(made.consensus, machine);
     started.push(made.consensus);
     return made;
   };
@@ -94,7 +94,7 @@ describe("RaftConsensus", () => {
     await consensus.stop();
     // Make the log start after 1, so that an empty machine needs a snapshot.
     const store = new LmdbLogStore({ folder: join(folder, "server", "raft"), minFreeBytes: 0 });
-    const { base, entries } = await store.open({ index: 0, term: 0, configuration: { servers: [] } });
+    const { base, entries } = await store.open(consensus.id);
     await store.write({ hardState: null, entries: [], base: { ...base, index: 1, term: entries[0]!.term } });
     await store.close();
     const snapshots = join(folder, "server", "snapshots");
@@ -240,6 +240,7 @@ describe("RaftConsensus", () => {
     const agent = {
       dataDir: folder,
       devMode: true,
+      region: "global",
       advertise: { http: "", rpc: "127.0.0.1:4647", serf: "" },
     };
     const machine = new ListMachine();

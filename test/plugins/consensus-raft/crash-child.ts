@@ -8,7 +8,7 @@ const { consensus } = await server(dataDir, {
   snapshot_interval: 0,
   trailing_logs: 50,
 });
-await consensus.start(machine);
+await startAlone(consensus, machine);
 
 async function work(worker: number): Promise<never> {
   for (let number = 0; ; number++) {

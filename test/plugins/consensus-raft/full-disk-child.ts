@@ -6,7 +6,7 @@ process.on("SIGXFSZ", () => undefined);
 
 const machine = new ListMachine();
 const { consensus, failures } = await server(process.argv[2]!, { trailing_logs: 0 });
-await consensus.start(machine);
+await startAlone(consensus, machine);
 let acknowledged = 0;
 const refusals: string[] = [];
 while (refusals.length < 20 && acknowledged < 10_000) {

@@ -35,7 +35,7 @@ describe("plugin consensus-raft", () => {
       const consensus = scope.resolve<Consensus>(Consensus);
       assert.equal(scope.resolve<Consensus>(Consensus), consensus);
       assert.equal(`${consensus.id}\n`, await readFile(join(folder.path, "server", "node-id"), "utf8"));
-      await consensus.start(new ListMachine());
+      await startAlone(consensus, new ListMachine());
       assert.ok((await consensus.propose(encode("a"))).index > 0);
       await plugin.stop?.(context);
       assert.equal(consensus.isLeader(), false);
