@@ -134,6 +134,7 @@ export class RaftConsensus implements Consensus {
           heartbeatTicks: config.heartbeat_ticks,
           maxAppendBytes: 1024 * 1024,
           maxInflightAppends: 64,
+          maxInflightBytes: 16 * 1024 * 1024,
           maxApplyBytes: APPLY_BYTES,
           random: Math.random,
         },
