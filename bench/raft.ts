@@ -75,7 +75,7 @@ export async function run(args: string[]): Promise<object> {
   const advertise = { http: "", rpc: "127.0.0.1:4647", serf: "" };
   const consensus = new RaftConsensus({
     agent: { dataDir, devMode: false, region: "global", advertise },
-      network: new MemoryNetwork().join(advertise.rpc),
+    network: new MemoryNetwork().join(advertise.rpc),
     log,
     metrics: quietMetrics,
     config: RaftConfig.parse({}),

@@ -290,12 +290,14 @@ export function consensusClusterConformance(
       assert.ok(next > index);
       await start(away!.position, away!.machine);
       await agree();
-      for (const { machine } of members()) assert.deepEqual(sorted(machine.commands), sorted([...kept, "after"]));
+      for (const { machine } of members())
+        assert.deepEqual(sorted(machine.commands), sorted([...kept, "after"]));
       // It holds after a restart of all, with the machines' states lost.
       for (const member of members()) await stop(member);
       for (const position of CLUSTER) await start(position);
       await agree();
-      for (const { machine } of members()) assert.deepEqual(sorted(machine.commands), sorted([...kept, "after"]));
+      for (const { machine } of members())
+        assert.deepEqual(sorted(machine.commands), sorted([...kept, "after"]));
     });
 
     it("refuses a copy that is not whole, and goes on with the state it has", async () => {

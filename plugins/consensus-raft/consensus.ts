@@ -18,6 +18,7 @@ import type { RaftConfig } from "./config.js";
 import { voters } from "./core/configuration.js";
 import { RaftCore, type RaftOptions } from "./core/raft-core.js";
 import type { Leadership } from "./core/types.js";
+import { Handover } from "./handover.js";
 import { LmdbLogStore } from "./lmdb-log-store.js";
 import type { LogStore } from "./log-store.js";
 import { RaftMembership } from "./membership.js";
@@ -52,6 +53,7 @@ interface Running {
   readonly loop: RaftLoop;
   readonly peers: Peers;
   readonly snapshotter: Snapshotter;
+  readonly handover: Handover;
   readonly ticks: NodeJS.Timeout;
 }
 
@@ -76,7 +78,6 @@ export class RaftConsensus implements Consensus {
     this.#snapshots = new SnapshotStore(join(this.#folder, "snapshots"), RETAIN, deps.log);
     this.membership = new RaftMembership({
       self: () => this.id,
-      options: () => this.#options,
       running: () => this.#running,
       leading: () => this.#leading(),
       leader: () => this.leader(),
@@ -96,6 +97,7 @@ export class RaftConsensus implements Consensus {
       heartbeatTicks: config.heartbeat_ticks,
       maxAppendBytes: MAX_APPEND_BYTES,
       maxInflightAppends: 64,
+      maxInflightBytes: 16 * 1024 * 1024,
       maxApplyBytes: APPLY_BYTES,
       random: Math.random,
     };
@@ -124,6 +126,7 @@ export class RaftConsensus implements Consensus {
       const applied = machine.lastApplied();
       const core = new RaftCore(this.#options, { ...stored, snapshot, applied });
       const peers = this.#createPeers();
+      const handover = new Handover(config.election_ticks);
       const loop = new RaftLoop({
         machine,
         core,
@@ -133,7 +136,11 @@ export class RaftConsensus implements Consensus {
         log,
         send: (messages) => peers.send(messages),
         leader: () => this.leader(),
-        led: (leadership) => this.#led(leadership),
+        led: (leadership) => {
+          this.#led(leadership);
+          handover.led(leadership);
+        },
+        handoverAborted: (to) => handover.aborted(to),
         applied: (entry) => snapshotter.applied(entry),
         turned: () => {
           if (!this.#stopping) snapshotter.consider();
@@ -149,9 +156,9 @@ export class RaftConsensus implements Consensus {
         if (entry.index > (snapshot?.index ?? 0) && entry.index <= applied) snapshotter.applied(entry);
       }
       // Timers are monotonic: a clock that is set back changes nothing here.
-      const ticks = setInterval(() => this.#tick(loop), config.tick_interval);
+      const ticks = setInterval(() => this.#tick(), config.tick_interval);
       ticks.unref();
-      this.#running = { machine, store, loop, peers, snapshotter, ticks };
+      this.#running = { machine, store, loop, peers, snapshotter, handover, ticks };
       const all = voters(core.configuration);
       // Nobody else can lead, so there is no election timeout to wait for.
       if (all.length === 1 && all[0] === this.id) core.campaign();
@@ -175,6 +182,7 @@ export class RaftConsensus implements Consensus {
     clearInterval(running.ticks);
     running.peers.close();
     await running.loop.stop();
+    running.handover.stop(new NotLeaderError(undefined));
     await running.snapshotter.idle();
     this.#setLeads(null, running.loop.core.term);
     await running.store.close();
@@ -223,12 +231,21 @@ export class RaftConsensus implements Consensus {
     if (running === undefined || !this.isLeader()) return [];
     const { core } = running.loop;
     const { lastIndex } = core;
-    return [{ id: this.id, lastContact: 0, lastIndex, lastTerm: core.entryTerm(lastIndex) ?? 0 }];
+    const own = { id: this.id, lastContact: 0, lastIndex, lastTerm: core.entryTerm(lastIndex) ?? 0 };
+    const others = core.contacts().map(({ id, match, matchTerm }) => ({
+      id,
+      lastContact: running.peers.lastContact(id),
+      lastIndex: match,
+      lastTerm: matchTerm,
+    }));
+    return [own, ...others];
   }
 
-  async transferLeadership(): Promise<void> {
-    this.#leading();
-    throw new Error("there is no other voter to hand leadership to");
+  async transferLeadership(id?: string): Promise<void> {
+    const loop = this.#leading();
+    const done = this.#running!.handover.begin(loop.core, id, this.leader());
+    loop.wake();
+    await done;
   }
 
   async saveSnapshot(folder: string): Promise<SnapshotInfo> {
@@ -302,8 +319,9 @@ export class RaftConsensus implements Consensus {
     return loop;
   }
 
-  #tick(loop: RaftLoop): void {
-    loop.tick();
+  #tick(): void {
+    this.#running?.loop.tick();
+    this.#running?.handover.tick();
     this.#followConfiguration();
   }
 

@@ -1,16 +1,13 @@
 import { randomUUID } from "node:crypto";
 import { type Membership, NotLeaderError, type Peer } from "@drover/plugin-sdk";
-import { encodeConfiguration, isVoter } from "./core/configuration.js";
-import { RaftCore, type RaftOptions } from "./core/raft-core.js";
-import type { Configuration, ConfigurationChange, Entry, HardState, Refusal, Server } from "./core/types.js";
-import type { LogStore } from "./log-store.js";
+import { isVoter } from "./core/configuration.js";
+import type { Configuration, ConfigurationChange, Refusal, Server } from "./core/types.js";
 import type { RaftLoop } from "./raft-loop.js";
 
 export interface MembershipParts {
   self(): string;
-  options(): RaftOptions;
   /** What runs; undefined on a server that is not started. */
-  running(): { readonly loop: RaftLoop; readonly store: LogStore } | undefined;
+  running(): { readonly loop: RaftLoop } | undefined;
   /** The running loop on the leader; throws `NotLeaderError` elsewhere. */
   leading(): RaftLoop;
   leader(): Peer | undefined;
@@ -37,28 +34,11 @@ export class RaftMembership implements Membership {
       servers: servers.map(({ id, address }) => ({ id, address, voter: true })),
     };
     checkServers(configuration.servers);
-    if (!isVoter(configuration, self)) {
-      throw new Error(`this server, ${self}, is not among the servers of the new cluster`);
-    }
-    const { loop, store } = running;
-    await loop.exclusively(async (replaceCore) => {
-      const { core } = loop;
-      if (core.configuration.servers.length > 0 || core.lastIndex > 0) {
-        throw new Error("this server belongs to a cluster already; it can't begin another one");
-      }
-      const entry: Entry = {
-        index: 1,
-        term: Math.max(1, core.term),
-        kind: "configuration",
-        data: encodeConfiguration(configuration),
-      };
-      const hardState: HardState = { ...core.hardState, term: entry.term };
-      await store.write({ hardState, entries: [entry], base: null });
-      const base = { index: 0, term: 0, configuration: { servers: [] } };
-      const next = new RaftCore(this.parts.options(), { hardState, base, entries: [entry], snapshot: null, applied: 0 });
-      replaceCore(next);
-      if (servers.length === 1) next.campaign();
-    });
+    await running.loop.bootstrap(configuration, (refused) =>
+      refused === "not-empty"
+        ? new Error("this server belongs to a cluster already; it can't begin another one")
+        : new Error(`this server, ${self}, is not among the servers of the new cluster`),
+    );
     this.parts.changed();
   }
 
@@ -128,7 +108,8 @@ export function checkServers(servers: readonly Pick<Server, "id" | "address">[])
     }
     if (ids.has(id)) throw new Error(`server ${id} is named twice`);
     const other = addresses.get(address);
-    if (other !== undefined) throw new Error(`${address} is the address of server ${other}, and of ${id} too`);
+    if (other !== undefined)
+      throw new Error(`${address} is the address of server ${other}, and of ${id} too`);
     ids.add(id);
     addresses.set(address, id);
   }

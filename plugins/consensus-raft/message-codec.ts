@@ -7,7 +7,7 @@ import type { Entry, EntryKind, Message, MessageBody, SnapshotMeta } from "./cor
 export const MESSAGE_VERSION = 1;
 
 const packr = new Packr({ useRecords: false });
-const ENTRY_KINDS: readonly EntryKind[] = ["command", "noop", "configuration"];
+const ENTRY_KINDS: readonly EntryKind[] = ["command", "noop", "configuration", "restore"];
 
 type FieldType = "count" | "flag" | "entries" | "snapshot";
 type Body<T extends MessageBody["type"]> = Extract<MessageBody, { type: T }>;
@@ -19,7 +19,10 @@ interface Shape<T extends MessageBody["type"]> {
 }
 
 const SHAPES: { readonly [T in MessageBody["type"]]: Shape<T> } = {
-  "vote-request": { code: 1, fields: { pre: "flag", lastIndex: "count", lastTerm: "count" } },
+  "vote-request": {
+    code: 1,
+    fields: { pre: "flag", transfer: "flag", lastIndex: "count", lastTerm: "count" },
+  },
   "vote-response": { code: 2, fields: { pre: "flag", granted: "flag" } },
   append: {
     code: 3,
@@ -36,6 +39,7 @@ const SHAPES: { readonly [T in MessageBody["type"]]: Shape<T> } = {
   "read-request": { code: 9, fields: { context: "count" } },
   "read-response": { code: 10, fields: { context: "count", index: "count" } },
   stale: { code: 11, fields: {} },
+  "timeout-now": { code: 12, fields: {} },
 };
 
 const BY_CODE = new Map(

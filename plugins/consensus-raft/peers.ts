@@ -104,7 +104,12 @@ export class Peers {
     this.#links.delete(id);
     if (address === undefined) return undefined;
     const { network, log, patience } = this.parts;
-    const link = new PeerLink(id, address, { network, log, deadline: patience, greet: (to) => this.greet(to) });
+    const link = new PeerLink(id, address, {
+      network,
+      log,
+      deadline: patience,
+      greet: (to) => this.greet(to),
+    });
     this.#links.set(id, link);
     return link;
   }
@@ -118,7 +123,10 @@ export class Peers {
       checkHello(hello, { ...this.parts.self, cluster: this.parts.cluster() }, caller);
       this.#checkDuplicate(hello);
     } catch (error) {
-      log.error({ address: caller.address, error: (error as Error).message }, "refused a server's raft messages");
+      log.error(
+        { address: caller.address, error: (error as Error).message },
+        "refused a server's raft messages",
+      );
       throw error;
     }
     const inbound: Inbound = { stream, hello, heardAt: performance.now() };
@@ -149,7 +157,10 @@ export class Peers {
         this.parts.receive(decodeMessage(frame, hello.id, self.id));
       }
     } catch (error) {
-      log.warn({ peer: hello.id, address: hello.address, error: (error as Error).message }, "a stream of raft messages broke");
+      log.warn(
+        { peer: hello.id, address: hello.address, error: (error as Error).message },
+        "a stream of raft messages broke",
+      );
     } finally {
       stream.destroy();
       if (this.#inbound.get(hello.id) === inbound) this.#inbound.delete(hello.id);

@@ -10,10 +10,19 @@ import {
 } from "@drover/plugin-sdk";
 import { Barriers } from "./barriers.js";
 import type { RaftCore } from "./core/raft-core.js";
-import type { ConfigurationChange, Effects, Entry, Leadership, Message, Refusal, SnapshotMeta } from "./core/types.js";
+import type {
+  Configuration,
+  ConfigurationChange,
+  Effects,
+  Entry,
+  Leadership,
+  Message,
+  Refusal,
+  SnapshotMeta,
+} from "./core/types.js";
 import { DiskFullError, OutcomeUnknownError } from "./errors.js";
 import type { LogStore } from "./log-store.js";
-import { Proposals, type ProposalLimits } from "./proposals.js";
+import { type ProposalLimits, Proposals } from "./proposals.js";
 
 /** Entries and bytes given to the state machine at once; between two batches the event loop has its turn. */
 const APPLY_ENTRIES = 256;
@@ -32,6 +41,8 @@ export interface LoopParts {
   leader(): Peer | undefined;
   /** Called for every change of role, term or leader. */
   led(leadership: Leadership): void;
+  /** Leadership was to go to server `to`, which did not take it. */
+  handoverAborted(to: string): void;
   applied(entry: Entry): void;
   /** Called after each round. */
   turned(): void;
@@ -46,22 +57,21 @@ export interface LoopParts {
 export class RaftLoop {
   readonly proposals: Proposals;
   readonly #barriers = new Barriers();
-  #core: RaftCore;
   #pump: Promise<void> | undefined;
   #failure: Error | undefined;
   #stopping = false;
   #diskFull = false;
   /** New start of the log, to be written with the next change. */
   #base: SnapshotMeta | null = null;
-  readonly #tasks: (() => Promise<void>)[] = [];
+  /** Told how the next round ends. */
+  #roundWaiters: { resolve(): void; reject(error: Error): void }[] = [];
 
   constructor(private readonly parts: LoopParts) {
-    this.#core = parts.core;
     this.proposals = new Proposals(parts.limits);
   }
 
   get core(): RaftCore {
-    return this.#core;
+    return this.parts.core;
   }
 
   /** The error that ended it. */
@@ -72,19 +82,19 @@ export class RaftLoop {
   // --- inputs -------------------------------------------------------------------------------------------------------
 
   tick(): void {
-    this.#core.tick();
+    this.core.tick();
     if (this.#hasWork()) this.wake();
   }
 
   step(message: Message): void {
     if (this.#stopping || this.#failure !== undefined) return;
-    this.#core.step(message);
+    this.core.step(message);
     this.wake();
   }
 
   propose(command: Uint8Array): Promise<Proposed> {
     this.proposals.admit(command.length);
-    const outcome = this.#core.propose([command]);
+    const outcome = this.core.propose([command]);
     if ("refused" in outcome) throw new NotLeaderError(this.parts.leader());
     this.parts.metrics.increment("nomad.raft.apply");
     const proposed = this.proposals.add(outcome.index, outcome.term, command.length);
@@ -97,7 +107,7 @@ export class RaftLoop {
     change: ConfigurationChange,
     refuse: (refused: Refusal) => Error,
   ): Promise<number> {
-    const outcome = this.#core.proposeConfiguration(change);
+    const outcome = this.core.proposeConfiguration(change);
     if ("refused" in outcome) throw refuse(outcome.refused);
     const proposed = this.proposals.add(outcome.index, outcome.term, 0);
     this.wake();
@@ -116,14 +126,12 @@ export class RaftLoop {
     this.wake();
   }
 
-  /** Runs `work` between two rounds: nothing else writes the log or changes the machine meanwhile. */
-  exclusively<T>(work: (replaceCore: (core: RaftCore) => void) => Promise<T>): Promise<T> {
-    return new Promise((resolve, reject) => {
-      this.#tasks.push(() =>
-        work((core) => {
-          this.#core = core;
-        }).then(resolve, reject),
-      );
+  /** Resolves once the first entry of a new cluster is durable here. */
+  async bootstrap(configuration: Configuration, refuse: (refused: Refusal) => Error): Promise<void> {
+    const outcome = this.core.bootstrap(configuration);
+    if ("refused" in outcome) throw refuse(outcome.refused);
+    await new Promise<void>((resolve, reject) => {
+      this.#roundWaiters.push({ resolve, reject });
       this.wake();
     });
   }
@@ -135,7 +143,7 @@ export class RaftLoop {
     this.#rejectAll(new OutcomeUnknownError("the server stopped before the command was committed"));
     if (this.#failure !== undefined) return;
     try {
-      await this.parts.store.write({ hardState: this.#core.hardState, entries: [], base: this.#base });
+      await this.parts.store.write({ hardState: this.core.hardState, entries: [], base: this.#base });
     } catch (error) {
       this.parts.log.warn(
         { error: (error as Error).message },
@@ -147,9 +155,7 @@ export class RaftLoop {
   // --- the rounds ---------------------------------------------------------------------------------------------------
 
   #hasWork(): boolean {
-    return (
-      this.#core.hasEffects || this.#base !== null || this.#barriers.pending || this.#tasks.length > 0
-    );
+    return this.core.hasEffects || this.#base !== null || this.#barriers.pending;
   }
 
   /** Runs rounds unless they run already; what is proposed in one turn of the event loop goes into one write. */
@@ -162,11 +168,19 @@ export class RaftLoop {
     try {
       await Promise.resolve();
       while (this.#hasWork()) {
-        for (const task of this.#tasks.splice(0)) await task();
-        await this.#round();
+        const waiters = this.#roundWaiters.splice(0);
+        try {
+          await this.#round();
+        } catch (error) {
+          for (const { reject } of waiters) reject(error as Error);
+          throw error;
+        }
+        for (const { resolve } of waiters) resolve();
       }
     } catch (error) {
-      this.#fail(error as Error);
+      // What could not be written comes again with the next tick, or with what asks for it before.
+      if (error instanceof DiskFullError) this.#undo(error);
+      else this.#fail(error as Error);
     } finally {
       // In the same step as the last look for work, so that nothing can be proposed in between and wait for a tick.
       this.#pump = undefined;
@@ -174,8 +188,7 @@ export class RaftLoop {
   }
 
   async #round(): Promise<void> {
-    const core = this.#core;
-    const { machine, send, led, leader, turned } = this.parts;
+    const { core, machine, send, led, leader, handoverAborted, turned } = this.parts;
     this.#barriers.ask(core);
     const effects = core.takeEffects();
     send(effects.messages);
@@ -186,6 +199,7 @@ export class RaftLoop {
     try {
       await this.#apply(effects.committed);
       if (effects.leadership !== null) this.#led(effects.leadership, led);
+      if (effects.transferAborted !== null) handoverAborted(effects.transferAborted);
       for (const { context, index } of effects.reads) {
         this.#barriers.answer(context, index, machine.lastApplied(), leader());
       }
@@ -194,12 +208,9 @@ export class RaftLoop {
       await written;
     }
     const error = await written;
-    if (error instanceof DiskFullError) this.#undo(error);
-    else if (error !== undefined) throw error;
-    else {
-      core.persisted();
-      send(effects.messagesAfterPersist);
-    }
+    if (error !== undefined) throw error;
+    core.persisted();
+    send(effects.messagesAfterPersist);
     turned();
   }
 
@@ -258,10 +269,10 @@ export class RaftLoop {
       log.error({ folder: store.location }, error.message);
     }
     metrics.increment("nomad.raft.disk_full");
-    this.#core.rollback();
-    this.proposals.rejectAfter(this.#core.stableIndex, error);
+    this.core.rollback();
+    this.proposals.rejectAfter(this.core.stableIndex, error);
     // Without leadership no read can be answered before the disk has room.
-    if (this.#core.role !== "leader") this.#barriers.rejectAll(error);
+    if (this.core.role !== "leader") this.#barriers.rejectAll(error);
   }
 
   /** No command is answered from here on. */

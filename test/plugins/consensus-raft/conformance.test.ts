@@ -1,4 +1,9 @@
-import { type ConsensusUnderTest, consensusClusterConformance, consensusConformance, MemoryNetwork } from "@drover/plugin-sdk/testing";
+import {
+  type ConsensusUnderTest,
+  consensusClusterConformance,
+  consensusConformance,
+  MemoryNetwork,
+} from "@drover/plugin-sdk/testing";
 import { ADDRESS, server, temporaryFolder } from "./support.js";
 
 consensusConformance("consensus-raft", async () => {
@@ -27,7 +32,8 @@ consensusClusterConformance("consensus-raft", async () => {
       };
       return {
         address,
-        open: async () => (await server(folder.path, CONFIG, { agent, network: network.join(address) })).consensus,
+        open: async () =>
+          (await server(folder.path, CONFIG, { agent, network: network.join(address) })).consensus,
         close: folder.remove,
       };
     }),

@@ -1,5 +1,5 @@
 /** Proposes numbered commands for ever and prints the index and number of each acknowledged one; its parent kills it. */
-import { encode, ListMachine, server } from "./support.js";
+import { encode, ListMachine, server, startAlone } from "./support.js";
 
 const dataDir = process.argv[2]!;
 const machine = new ListMachine();

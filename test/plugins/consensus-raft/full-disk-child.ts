@@ -1,5 +1,5 @@
 /** Proposes until its log may not grow any more, and prints what it saw as JSON. Its parent limits the size of its files. */
-import { encode, ListMachine, server } from "./support.js";
+import { encode, ListMachine, server, startAlone } from "./support.js";
 
 // The limit's signal would end the process; with a listener the write fails instead, as it does on a full disk.
 process.on("SIGXFSZ", () => undefined);
