@@ -269,11 +269,12 @@ export class Server {
     return this.#servers.leaving.leave();
   }
 
-  /** Whether this server alone is the cluster. */
+  /** Whether this server's vote is the only one; where an engine outside counts them, whether it leads already. */
   #isAlone(): boolean {
     const { consensus } = this.#parts;
-    const peers = consensus.peers();
-    return peers.length === 1 && peers[0]!.id === consensus.id;
+    if (consensus.membership === undefined) return consensus.isLeader();
+    const voters = consensus.peers().filter(({ voter }) => voter);
+    return voters.length === 1 && voters[0]!.id === consensus.id;
   }
 
   async stop(): Promise<void> {
