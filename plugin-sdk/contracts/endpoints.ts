@@ -4,6 +4,7 @@
  */
 import type {
   AgentMember,
+  AutopilotConfiguration,
   DeploymentUpdateResponse,
   DrainSpec,
   Job,
@@ -12,6 +13,7 @@ import type {
   JobPlanResponse,
   JobRegisterResponse,
   JobValidateResponse,
+  OperatorHealthReply,
   SchedulerConfiguration,
 } from "../domain/index.js";
 import { createToken } from "../kernel/token.js";
@@ -160,6 +162,14 @@ export interface OperatorEndpoint {
     cas?: number,
   ): Promise<{ readonly Index: number; readonly Updated: boolean }>;
   schedulerConfiguration(): SchedulerConfiguration;
+  autopilotConfiguration(): AutopilotConfiguration;
+  /** What is left out is off or zero, as the API has it. `cas` as with `setSchedulerConfiguration`. */
+  setAutopilotConfiguration(
+    config: unknown,
+    cas?: number,
+  ): Promise<{ readonly Index: number; readonly Updated: boolean }>;
+  /** As the leader sees the servers; rejects with `NotLeaderError` elsewhere. */
+  autopilotHealth(): Promise<OperatorHealthReply>;
   issueJoinToken(ttl: number): Promise<string>;
 }
 
@@ -167,7 +177,12 @@ export interface StatusEndpoint {
   /** `host:port` of the leader, empty while there is none. */
   leader(): string;
   peers(): readonly string[];
+  /** Servers of all regions that this one knows, itself first. */
   members(): readonly AgentMember[];
+  /** Contacts `addresses` (`host[:port]`); gives how many answered. Rejects when none did, naming each failure. */
+  join(addresses: readonly string[]): Promise<number>;
+  /** Declares a failed server (`<name>.<region>`, or its name alone) as left; rejects for one that is unknown or alive. */
+  forceLeave(node: string): Promise<void>;
   /** `ok`, or why the server can't serve. */
   health(): { readonly ok: boolean; readonly message: string };
   /**

@@ -3,7 +3,6 @@ import {
   type AgentStreams,
   type AgentTransport,
   type Consensus,
-  checkServerCaller,
   type FileFrame,
   RemoteError,
   RpcError,
@@ -32,9 +31,7 @@ const CallArguments = z.tuple([z.string().max(64), z.string().max(64), z.record(
 export interface AgentCallsParts {
   readonly consensus: Consensus;
   readonly transport: AgentTransport;
-  /** Undefined on a server that is alone by its configuration. */
-  readonly network: ServerNetwork | undefined;
-  readonly region: string;
+  readonly network: ServerNetwork;
 }
 
 /**
@@ -50,21 +47,17 @@ export class AgentCalls {
   readonly #known = new Map<string, string>();
 
   constructor(private readonly parts: AgentCallsParts) {
-    const { network, region, transport } = parts;
-    if (network === undefined) return;
+    const { network, transport } = parts;
     this.#remove.push(
-      network.handle(LOCATE, async (body, caller) => {
-        checkServerCaller(caller, LOCATE, region);
+      network.handle(LOCATE, async (body) => {
         return pack(this.#age(unpack(LOCATE, LocateArguments, body)[0]));
       }),
-      network.handle(CALL, async (body, caller, signal) => {
-        checkServerCaller(caller, CALL, region);
+      network.handle(CALL, async (body, _caller, signal) => {
         const [nodeId, method, request] = unpack(CALL, CallArguments, body);
         this.#mustBeHere(nodeId);
         return pack(await transport.call(nodeId, method as keyof AgentMethods, request as never, { signal }));
       }),
-      network.handleStream(STREAM, async (stream, body, caller) => {
-        checkServerCaller(caller, STREAM, region);
+      network.handleStream(STREAM, async (stream, body) => {
         const [nodeId, method, request] = unpack(STREAM, CallArguments, body);
         const open = (signal: AbortSignal): AsyncIterable<FileFrame> => {
           this.#mustBeHere(nodeId);
@@ -94,7 +87,7 @@ export class AgentCalls {
     const { network, transport } = this.parts;
     for (let last = false; ; last = true) {
       const address = await this.#locate(nodeId);
-      if (address === undefined || network === undefined) return transport.call(nodeId, method, request);
+      if (address === undefined) return transport.call(nodeId, method, request);
       try {
         const body = pack([nodeId, method, request]);
         const answer = await network.call(address, CALL, body, { deadline: AGENT_DEADLINE + HOP });
@@ -115,7 +108,7 @@ export class AgentCalls {
     const { network, transport } = this.parts;
     for (let last = false; ; last = true) {
       const address = await this.#locate(nodeId);
-      if (address === undefined || network === undefined) {
+      if (address === undefined) {
         yield* transport.stream(nodeId, method, request, signal);
         return;
       }
@@ -161,7 +154,6 @@ export class AgentCalls {
    */
   async #ask(nodeId: string): Promise<string | undefined> {
     const { consensus, network } = this.parts;
-    if (network === undefined) return undefined;
     const others = consensus.peers().filter(({ id }) => id !== consensus.id);
     const answers = await Promise.all(
       others.map(async ({ address }): Promise<{ address: string; age: number } | undefined> => {

@@ -109,6 +109,12 @@ export const PLACEMENTS: Placements = {
       z.tuple([z.unknown(), z.number().optional()]),
     ),
     schedulerConfiguration: ANYWHERE,
+    setAutopilotConfiguration: onLeader(
+      "Operator.AutopilotSetConfiguration",
+      z.tuple([z.unknown(), z.number().optional()]),
+    ),
+    autopilotConfiguration: ANYWHERE,
+    autopilotHealth: onLeader("Operator.ServerHealth", z.tuple([])),
     // Its secret stays here: what goes to the leader is the token's hash.
     issueJoinToken: ANYWHERE,
   },
@@ -116,6 +122,8 @@ export const PLACEMENTS: Placements = {
     leader: ANYWHERE,
     peers: ANYWHERE,
     members: ANYWHERE,
+    join: ANYWHERE,
+    forceLeave: ANYWHERE,
     health: ANYWHERE,
     stats: ANYWHERE,
     catchUp: ANYWHERE,

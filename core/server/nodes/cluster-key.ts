@@ -2,7 +2,6 @@ import {
   type AgentTransport,
   type ClusterKeyPair,
   type Consensus,
-  checkServerCaller,
   type Logger,
   type ServerNetwork,
   type StateReader,
@@ -28,9 +27,7 @@ export interface ClusterKeyParts {
   readonly commands: CommandLog;
   readonly state: StateReader;
   readonly transport: AgentTransport;
-  /** Undefined on a server that is alone by its configuration. */
-  readonly network: ServerNetwork | undefined;
-  readonly region: string;
+  readonly network: ServerNetwork;
   readonly log: Logger;
 }
 
@@ -40,13 +37,12 @@ export interface ClusterKeyParts {
  * It goes from server to server alone: never through the log, a snapshot or the broker.
  */
 export class ClusterKey {
-  readonly #remove: (() => void) | undefined;
+  readonly #remove: () => void;
   #warned = false;
   #complaint = "";
 
   constructor(private readonly parts: ClusterKeyParts) {
-    this.#remove = parts.network?.handle(METHOD, async (body, caller) => {
-      checkServerCaller(caller, METHOD, parts.region);
+    this.#remove = parts.network.handle(METHOD, async (body, caller) => {
       const pair = this.#held(unpack(METHOD, Arguments, body)[0]);
       if (pair === undefined) return pack(null);
       if (caller.identity === undefined) this.#warn(caller.address);
@@ -55,7 +51,7 @@ export class ClusterKey {
   }
 
   stop(): void {
-    this.#remove?.();
+    this.#remove();
   }
 
   /** Whether this server holds the key that the state names. */
@@ -124,7 +120,6 @@ export class ClusterKey {
   async #ask(publicKey: string): Promise<{ found: ClusterKeyPair | undefined; silent: string[] }> {
     const { consensus, network } = this.parts;
     const silent: string[] = [];
-    if (network === undefined) return { found: undefined, silent };
     const others = consensus.peers().filter(({ id }) => id !== consensus.id);
     const leaderFirst = [...others].sort((one, other) => Number(other.leader) - Number(one.leader));
     for (const { address } of leaderFirst) {

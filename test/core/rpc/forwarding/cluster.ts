@@ -78,14 +78,8 @@ export class TestCluster {
       refusals,
     });
     const network = this.network.join(address);
-    const bench = new BenchServer<Replica>([], [], {
-      folder,
-      consensus: replica,
-      network,
-      agents: gateway,
-      log,
-      settings,
-    });
+    const parts = { folder, consensus: replica, log, settings };
+    const bench = new BenchServer<Replica>([], [], parts, { network, agents: gateway });
     let isStopped = false;
     const member: Member = {
       bench,

@@ -46,7 +46,6 @@ describe("a call that only the leader may do", () => {
       consensus: replica,
       barrier: new TermBarrier(replica),
       network: own,
-      region: "global",
       hold,
       log: quietLogger,
       metrics: quietMetrics,
