@@ -2,7 +2,7 @@
  * Requests for other regions (`?region=`): the request is carried as HTTP over a stream to a server of that region, and its
  * HTTP API answers there. So reads, writes and endless answers cross in one way, with their back-pressure.
  */
-import { Agent, request as httpRequest, type IncomingMessage, type Server } from "node:http";
+import { request as httpRequest, type IncomingMessage, type Server } from "node:http";
 import type { Duplex } from "node:stream";
 import {
   type AgentMember,
@@ -137,8 +137,7 @@ function exchange(stream: Duplex, request: ApiRequest, url: string): Promise<Inc
       method: request.method,
       path: url,
       headers: { ...headers, host: "region", connection: "close", "content-length": String(body.length) },
-      // Of its own: the stream is the connection, and there is no other.
-      agent: new Agent({ maxSockets: 1 }),
+      // In the place of an agent and its pool: the stream is the connection, and there is no other.
       createConnection: () => stream,
       timeout: ANSWER_TIMEOUT,
     });

@@ -22,7 +22,7 @@ import { problemOf } from "./errors.js";
 import { pluginRoutes } from "./plugin-routes.js";
 import { Regions } from "./regions.js";
 import { ApiRequest } from "./request.js";
-import type { Route } from "./route.js";
+import type { Handler } from "./route.js";
 import { agentRoutes } from "./routes/agent.js";
 import { allocationRoutes } from "./routes/allocations.js";
 import { clientRoutes } from "./routes/client.js";
@@ -114,7 +114,10 @@ export class HttpApi {
       ...searchRoutes(services),
     ];
     const regions = new Regions(this.agent.region, this.endpoints, this.network);
-    for (const route of [...builtin, ...pluginRoutes(this.others, builtin)]) this.#mount(app, route, regions);
+    for (const { path, handle } of [...builtin, ...pluginRoutes(this.others, builtin)])
+      app.all(path, (request, reply) => this.#answer(request, reply, regions, handle));
+    // Another region's servers may know paths that this one does not.
+    app.setNotFoundHandler((request, reply) => this.#answer(request, reply, regions, unknownPath));
     await app.ready();
     this.#unserve = regions.serve(app.server);
 
@@ -169,7 +172,6 @@ export class HttpApi {
     // Nomad takes JSON whatever the content type says (curl's default included).
     app.removeAllContentTypeParsers();
     app.addContentTypeParser("*", { parseAs: "buffer" }, (_request, body, done) => done(null, body));
-    app.setNotFoundHandler((request, reply) => this.#sendProblem(request, reply, new HttpError(404, "")));
     app.setErrorHandler((error, request, reply) => this.#sendProblem(request, reply, error));
     const headers = Object.entries(this.agent.config.http_api_response_headers);
     app.addHook("onRequest", async (_request, reply) => {
@@ -191,24 +193,29 @@ export class HttpApi {
     return app;
   }
 
-  #mount(app: FastifyInstance, route: Route, regions: Regions): void {
-    app.all(route.path, async (request, reply) => {
-      const query = new URLSearchParams(request.raw.url?.split("?", 2)[1] ?? "");
-      const apiRequest = new ApiRequest(
-        request.method,
-        pathOf(request),
-        request.params as Record<string, string>,
-        query,
-        request.headers,
-        request.body as Uint8Array | undefined,
-        this.#signalOf(request.raw, reply.raw),
-      );
-      const answer = regions.isForeign(apiRequest)
-        ? await regions.forward(apiRequest, request.raw.url ?? "")
-        : await route.handle(apiRequest);
-      await this.#send(request, reply, answer, query);
-      return reply;
-    });
+  /** Answers by `handle`, or has a server of the region answer that the request names. */
+  async #answer(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    regions: Regions,
+    handle: Handler,
+  ): Promise<FastifyReply> {
+    const url = request.raw.url ?? "";
+    const query = new URLSearchParams(url.split("?", 2)[1] ?? "");
+    const apiRequest = new ApiRequest(
+      request.method,
+      pathOf(request),
+      request.params as Record<string, string>,
+      query,
+      request.headers,
+      request.body as Uint8Array | undefined,
+      this.#signalOf(request.raw, reply.raw),
+    );
+    const answer = regions.isForeign(apiRequest)
+      ? await regions.forward(apiRequest, url)
+      : await handle(apiRequest);
+    await this.#send(request, reply, answer, query);
+    return reply;
   }
 
   /** A signal that aborts when the connection ends before the answer does, or when the API stops. */
@@ -257,6 +264,10 @@ export class HttpApi {
         : problem.message;
     await reply.type(PLAIN_TEXT).send(message);
   }
+}
+
+function unknownPath(): never {
+  throw new HttpError(404, "");
 }
 
 function pathOf(request: FastifyRequest): string {
