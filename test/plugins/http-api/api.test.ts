@@ -131,6 +131,25 @@ test("without a leader only stale reads are answered", async () => {
   assert.equal(stale.headers.get("x-nomad-knownleader"), "false");
 });
 
+test("reads catch up with the leader unless they may be stale, and say how old the state is", async () => {
+  const confirmed: boolean[] = [];
+  let contact: number | null = 12;
+  const status = {
+    catchUp: async (isConfirmed: boolean) => void confirmed.push(isConfirmed),
+    lastContact: () => contact,
+  };
+  await using api = await startApi({ endpoints: { status } });
+  await api.get("/v1/jobs");
+  await api.get("/v1/jobs?consistent");
+  assert.deepEqual(confirmed, [false, true]);
+  const stale = await api.get("/v1/jobs?stale");
+  assert.deepEqual(confirmed, [false, true]);
+  assert.equal(stale.headers.get("x-nomad-lastcontact"), "12");
+  contact = null;
+  const never = await api.get("/v1/jobs?stale");
+  assert.equal(never.headers.get("x-nomad-lastcontact"), "9223372036854");
+});
+
 test("a write on a server without a leader says so", async () => {
   const register = async () => {
     throw new NotLeaderError(undefined);
