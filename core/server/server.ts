@@ -194,7 +194,7 @@ export class Server {
       calls,
       consistency,
       routes,
-      leads: () => consensus.isLeader(),
+      leads: () => barrier.passed,
       log,
     });
     this.#agentService = new AgentService({ consensus, state, transport, gate, key, log });
