@@ -104,7 +104,7 @@ export class LeaderCalls {
   ): Promise<Answer> {
     const { consensus, barrier, network, metrics } = this.parts;
     if (consensus.isLeader()) {
-      await within(held.left(), this.#pass(barrier));
+      if (!barrier.passed) await within(held.left(), this.#pass(barrier));
       return run(...args);
     }
     const leader = hint ?? consensus.leader();
