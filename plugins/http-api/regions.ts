@@ -129,7 +129,10 @@ function exchange(stream: Duplex, request: ApiRequest, url: string): Promise<Inc
   );
   const body = request.rawBody ?? new Uint8Array();
   return new Promise((resolve, reject) => {
+    // A stream knows no timeouts of its own.
+    const timer = setTimeout(() => fail(new Error("no answer in time")), ANSWER_TIMEOUT);
     const fail = (error: Error): void => {
+      clearTimeout(timer);
       stream.destroy();
       reject(new HttpError(500, `the server of the other region did not answer: ${error.message}`));
     };
@@ -139,11 +142,10 @@ function exchange(stream: Duplex, request: ApiRequest, url: string): Promise<Inc
       headers: { ...headers, host: "region", connection: "close", "content-length": String(body.length) },
       // In the place of an agent and its pool: the stream is the connection, and there is no other.
       createConnection: () => stream,
-      timeout: ANSWER_TIMEOUT,
     });
-    outgoing.once("timeout", () => fail(new Error("no answer in time")));
-    outgoing.once("error", fail);
+    outgoing.on("error", fail);
     outgoing.once("response", (answer) => {
+      clearTimeout(timer);
       outgoing.off("error", fail);
       outgoing.on("error", (error) => answer.destroy(error));
       answer.once("close", () => stream.destroy());

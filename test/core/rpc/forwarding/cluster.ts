@@ -122,7 +122,8 @@ export class TestCluster {
     handler = new MemoryAgentClient(),
   ): Promise<ConnectedAgent> {
     const agent = await this.open(urls, token, handler);
-    await eventually("the link", () => handler.connected);
+    const isServed = () => this.members.some(({ gateway }) => gateway.isConnected(agent.node.ID));
+    await eventually("the link", () => handler.connected && isServed());
     return agent;
   }
 
