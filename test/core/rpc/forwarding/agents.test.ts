@@ -24,11 +24,12 @@ const registration = (job: object): JobRegistration => ({
   preserveCounts: false,
 });
 
-async function startCluster(
+async function started(
   t: TestContext,
   settings: Partial<ServerConfiguration> = {},
+  schedulers?: number,
 ): Promise<TestCluster> {
-  const cluster = await TestCluster.start(3, settings);
+  const cluster = await TestCluster.start(settings, schedulers);
   t.after(() => cluster.stop());
   return cluster;
 }
@@ -73,11 +74,8 @@ function nodeStatus(member: Member, id: string): string | undefined {
 }
 
 describe("agents of a server that does not lead", () => {
-  const started = (t: TestContext, settings: Partial<ServerConfiguration> = {}): Promise<TestCluster> =>
-    startCluster(t, { num_schedulers: 0, ...settings });
-
   it("enrol, register, are told what to run and report it", async (t) => {
-    const cluster = await started(t, { num_schedulers: 1 });
+    const cluster = await started(t, {}, 0);
     const [leader, follower] = cluster.members as [Member, Member, Member];
     const handler = new AssignedClient();
     const { link, node } = await connect(cluster, follower, handler);
@@ -127,7 +125,7 @@ describe("agents of a server that does not lead", () => {
   });
 
   it("keep what they run while there is no leader, and lose nothing when they move to a server that is behind", async (t) => {
-    const cluster = await started(t, { num_schedulers: 1 });
+    const cluster = await started(t, {}, 0);
     const [leader, behind] = cluster.members as [Member, Member, Member];
     const handler = new AssignedClient();
     let url = leader.url;
@@ -294,8 +292,6 @@ describe("agents of a server that does not lead", () => {
 });
 
 describe("the cluster's key for agents", () => {
-  const started = (t: TestContext): Promise<TestCluster> => startCluster(t, { num_schedulers: 0 });
-
   it("is the same on every server, private there, in no line and in no entry of any log", async (t) => {
     const cluster = await started(t);
     const pair = cluster.members[0]!.gateway.clusterKeyPair()!;
@@ -324,7 +320,7 @@ describe("the cluster's key for agents", () => {
 
   it("reaches a server that joins later, which serves agents then", async (t) => {
     const cluster = await started(t);
-    const late = await cluster.add({ num_schedulers: 0 });
+    const late = await cluster.add();
     await late.bench.start();
     await eventually("the key", () => cluster.serves(late));
     const agent = await connect(cluster, late);
@@ -333,7 +329,7 @@ describe("the cluster's key for agents", () => {
 
   it("takes the place of a server's own one, which is kept", async (t) => {
     const cluster = await started(t);
-    const late = await cluster.add({ num_schedulers: 0 });
+    const late = await cluster.add();
     const own = await late.gateway.createClusterKey();
     await late.bench.start();
     await eventually("the key", () => cluster.serves(late));
@@ -345,7 +341,7 @@ describe("the cluster's key for agents", () => {
 
   it("is waited for while no server that has it can be reached", async (t) => {
     const cluster = await started(t);
-    const late = await cluster.add({ num_schedulers: 0 });
+    const late = await cluster.add();
     cluster.network.isolate(late.replica.address);
     await late.bench.start();
     assert.equal(late.gateway.clusterKeyPair(), undefined);

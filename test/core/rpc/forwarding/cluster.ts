@@ -40,11 +40,12 @@ export class TestCluster {
   readonly #links: MqttAgentLink[] = [];
   #folder = "";
 
-  /** Servers whose first one leads. */
-  static async start(count = 3, settings: Partial<ServerConfiguration> = {}): Promise<TestCluster> {
+  /** Three servers whose first one leads; the server at `schedulers` has a scheduling thread. */
+  static async start(settings: Partial<ServerConfiguration> = {}, schedulers = -1): Promise<TestCluster> {
     const cluster = new TestCluster();
     cluster.#folder = await mkdtemp(join(tmpdir(), "drover-forwarding-"));
-    for (let at = 0; at < count; at++) await cluster.add(settings);
+    for (let at = 0; at < 3; at++)
+      await cluster.add({ ...settings, num_schedulers: at === schedulers ? 1 : 0 });
     cluster.group.elect(cluster.members[0]!.replica);
     await Promise.all(cluster.members.map(({ bench }) => bench.start()));
     await eventually("agents are served everywhere", () =>
@@ -54,7 +55,7 @@ export class TestCluster {
   }
 
   /** A server that is not started yet. */
-  async add(settings: Partial<ServerConfiguration> = {}): Promise<Member> {
+  async add(settings: Partial<ServerConfiguration> = { num_schedulers: 0 }): Promise<Member> {
     const address = `server-${this.members.length + 1}:4647`;
     const folder = join(this.#folder, address);
     const keyFile = join(folder, "cluster-key");

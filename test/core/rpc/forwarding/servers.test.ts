@@ -14,8 +14,8 @@ const registration = (job: object): JobRegistration => ({
   preserveCounts: false,
 });
 
-async function started(t: TestContext): Promise<TestCluster> {
-  const cluster = await TestCluster.start();
+async function started(t: TestContext, schedulers?: number): Promise<TestCluster> {
+  const cluster = await TestCluster.start({}, schedulers);
   t.after(() => cluster.stop());
   return cluster;
 }
@@ -66,7 +66,7 @@ describe("a server that does not lead", () => {
   });
 
   it("plans a job by its own state and schedulers", async (t) => {
-    const cluster = await started(t);
+    const cluster = await started(t, 1);
     const [first, second] = cluster.members;
     await first!.endpoints.jobs.register(registration(paperJob("web", 1)));
     const plan = await second!.endpoints.jobs.plan({
