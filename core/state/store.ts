@@ -21,7 +21,7 @@ import {
 } from "./read/schema.js";
 import { LmdbSnapshot } from "./read/snapshot.js";
 import { StateFolder } from "./state-folder.js";
-import { type Effects, StateTransaction } from "./transaction.js";
+import { type AssignmentChanges, type Effects, StateTransaction } from "./transaction.js";
 import { Watchers } from "./watchers.js";
 
 export interface StateStoreOptions {
@@ -36,6 +36,9 @@ export interface StateStoreOptions {
   readonly bootId?: string;
 }
 
+/** Told of nodes whose assignment changed, after the commit; null: of any node. Must not throw. */
+export type AssignmentListener = (changed: AssignmentChanges | null) => void;
+
 export class StateStore implements StateReader {
   /** Shared memory of the node columns, for worker threads. */
   readonly columns: ColumnBuffers;
@@ -46,6 +49,7 @@ export class StateStore implements StateReader {
   private tableIndexes: TableIndexes = {};
   private keys = new Map<string, Uint8Array>();
   private tokens = new Map<string, JoinTokenRow>();
+  private assignmentListener: AssignmentListener = () => undefined;
   /** Snapshots of this thread that are still open. */
   private readonly snapshots = new Set<LmdbSnapshot>();
   private closed = false;
@@ -132,6 +136,14 @@ export class StateStore implements StateReader {
     return this.watchers.onApplied(listener);
   }
 
+  /**
+   * On every server, whichever one wrote: what a batch changed of what nodes should run. The batch itself knows, so that
+   * nothing is read or decoded again for it.
+   */
+  onAssignments(listener: AssignmentListener): void {
+    this.assignmentListener = listener;
+  }
+
   /** What the nodes have and what is taken of it, as of the last commit; the arrays change with each one. */
   get usage(): NodeUsage {
     return this.columnsWriter;
@@ -170,6 +182,8 @@ export class StateStore implements StateReader {
     for (const [table, at] of changed) this.tableIndexes[table] = at;
     this.takeOver(txn.effects);
     this.tell(new Set(changed.keys()));
+    const { assigned } = txn.effects;
+    if (!assigned.isEmpty) this.assignmentListener(assigned);
     return result;
   }
 
@@ -179,6 +193,7 @@ export class StateStore implements StateReader {
     this.tables.blocks.clear();
     this.reload();
     this.tell(new Set(Object.values(StateTable)));
+    this.assignmentListener(null);
   }
 
   /** Waits for the disk and closes, with the snapshots that this thread still has open; those of others must be closed. */

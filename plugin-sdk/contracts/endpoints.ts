@@ -1,9 +1,10 @@
 /**
- * The server's endpoints: what the HTTP API (and later the RPC listener) calls. Writes go to the leader; reads are made on
- * `StateReader` directly.
+ * The server's endpoints: what the HTTP API calls. They do the same on every server: writes go to the leader. Reads are made
+ * on `StateReader` directly, after `status.catchUp` where they must not be stale.
  */
 import type {
   AgentMember,
+  AutopilotConfiguration,
   DeploymentUpdateResponse,
   DrainSpec,
   Job,
@@ -12,12 +13,17 @@ import type {
   JobPlanResponse,
   JobRegisterResponse,
   JobValidateResponse,
+  OperatorHealthReply,
   SchedulerConfiguration,
 } from "../domain/index.js";
 import { createToken } from "../kernel/token.js";
 import type { AgentMethods, AgentStreams, FileFrame } from "../protocol/messages.js";
 
-/** An error that endpoints raise for the caller: bad input, unknown object, conflict. The text is what the API prints. */
+/**
+ * An error that endpoints raise for the caller: bad input, unknown object, conflict. The text is what the API prints. 500
+ * `No cluster leader`: nothing was done, for some seconds no server led. A text that says "may have been carried out": the
+ * leader was lost on the way, and what became of the write is for the caller to look up.
+ */
 export class EndpointError extends Error {
   override readonly name = "EndpointError";
   constructor(
@@ -156,6 +162,14 @@ export interface OperatorEndpoint {
     cas?: number,
   ): Promise<{ readonly Index: number; readonly Updated: boolean }>;
   schedulerConfiguration(): SchedulerConfiguration;
+  autopilotConfiguration(): AutopilotConfiguration;
+  /** What is left out is off or zero, as the API has it. `cas` as with `setSchedulerConfiguration`. */
+  setAutopilotConfiguration(
+    config: unknown,
+    cas?: number,
+  ): Promise<{ readonly Index: number; readonly Updated: boolean }>;
+  /** As the leader sees the servers. */
+  autopilotHealth(): Promise<OperatorHealthReply>;
   issueJoinToken(ttl: number): Promise<string>;
 }
 
@@ -163,9 +177,22 @@ export interface StatusEndpoint {
   /** `host:port` of the leader, empty while there is none. */
   leader(): string;
   peers(): readonly string[];
+  /** Servers of all regions that this one knows, itself first. */
   members(): readonly AgentMember[];
+  /** Contacts `addresses` (`host[:port]`); gives how many answered. Rejects when none did, naming each failure. */
+  join(addresses: readonly string[]): Promise<number>;
+  /** Declares a failed server (`<name>.<region>`, or its name alone) as left; rejects for one that is unknown or alive. */
+  forceLeave(node: string): Promise<void>;
   /** `ok`, or why the server can't serve. */
   health(): { readonly ok: boolean; readonly message: string };
+  /**
+   * Resolves once this server's state holds everything that was acknowledged before the call. The leader's own state does;
+   * `confirmed` has it make sure first that it still leads. Rejects with EndpointError 500 `No cluster leader` where there is
+   * none for some seconds.
+   */
+  catchUp(confirmed: boolean): Promise<void>;
+  /** Milliseconds since this server heard of the leader: 0 where it leads, null while it never did. */
+  lastContact(): number | null;
   /** Sections of `GET /v1/agent/self` `stats`. */
   stats(): Readonly<Record<string, Readonly<Record<string, string>>>>;
 }

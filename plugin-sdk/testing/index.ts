@@ -1,5 +1,7 @@
 export * from "./agent-transport.js";
 export * from "./consensus.js";
+export * from "./consensus-cluster.js";
+export * from "./consensus-machine.js";
 export * from "./eventually.js";
 export * from "./fixtures.js";
 export * from "./memory-network.js";
@@ -9,5 +11,6 @@ export * from "./quiet.js";
 export * from "./scan-placer.js";
 export * from "./scheduler.js";
 export * from "./scheduler-conformance.js";
+export * from "./server-network-conformance.js";
 export * from "./system-scheduler.js";
 export * from "./task-driver.js";

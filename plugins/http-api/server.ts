@@ -10,6 +10,7 @@ import {
   Logger,
   Metrics,
   ServerEndpoints,
+  ServerNetwork,
   StateReader,
 } from "@drover/plugin-sdk";
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
@@ -19,8 +20,9 @@ import { Connections } from "./connections.js";
 import { acceptsGzip, encode } from "./encode.js";
 import { problemOf } from "./errors.js";
 import { pluginRoutes } from "./plugin-routes.js";
+import { Regions } from "./regions.js";
 import { ApiRequest } from "./request.js";
-import type { Route } from "./route.js";
+import type { Handler } from "./route.js";
 import { agentRoutes } from "./routes/agent.js";
 import { allocationRoutes } from "./routes/allocations.js";
 import { clientRoutes } from "./routes/client.js";
@@ -50,6 +52,8 @@ const STOP_GRACE = 2_000;
 export class HttpApi {
   #app: FastifyInstance | undefined;
   #connections: Connections | undefined;
+  /** Ends the answering of other regions. */
+  #unserve: () => void = () => undefined;
   /** One controller a request that wants to know when its client is gone. */
   readonly #running = new Set<AbortController>();
   readonly #gone = new WeakMap<IncomingMessage, AbortController>();
@@ -63,6 +67,7 @@ export class HttpApi {
     @inject(ServerEndpoints, { isOptional: true }) private readonly endpoints: ServerEndpoints | undefined,
     @inject(Consensus, { isOptional: true }) private readonly consensus: Consensus | undefined,
     @inject(ClientStatus, { isOptional: true }) private readonly client: ClientStatus | undefined,
+    @inject(ServerNetwork, { isOptional: true }) private readonly network: ServerNetwork | undefined,
     @injectAll(HttpRoutes, { isOptional: true }) private readonly others: readonly HttpRoutes[],
   ) {}
 
@@ -108,7 +113,13 @@ export class HttpApi {
       ...operatorRoutes(services),
       ...searchRoutes(services),
     ];
-    for (const route of [...builtin, ...pluginRoutes(this.others, builtin)]) this.#mount(app, route);
+    const regions = new Regions(this.agent.region, this.endpoints, this.network);
+    for (const { path, handle } of [...builtin, ...pluginRoutes(this.others, builtin)])
+      app.all(path, (request, reply) => this.#answer(request, reply, regions, handle));
+    // Another region's servers may know paths that this one does not.
+    app.setNotFoundHandler((request, reply) => this.#answer(request, reply, regions, unknownPath));
+    await app.ready();
+    this.#unserve = regions.serve(app.server);
 
     const host = config.addresses.http || config.bind_addr;
     const port = config.ports.http;
@@ -130,6 +141,7 @@ export class HttpApi {
   /** Lets blocking queries answer with what they have, ends streams, then closes what is left. */
   async stop(): Promise<void> {
     this.#stopping = true;
+    this.#unserve();
     const app = this.#app;
     if (app === undefined) return;
     for (const controller of this.#running) controller.abort();
@@ -160,7 +172,6 @@ export class HttpApi {
     // Nomad takes JSON whatever the content type says (curl's default included).
     app.removeAllContentTypeParsers();
     app.addContentTypeParser("*", { parseAs: "buffer" }, (_request, body, done) => done(null, body));
-    app.setNotFoundHandler((request, reply) => this.#sendProblem(request, reply, new HttpError(404, "")));
     app.setErrorHandler((error, request, reply) => this.#sendProblem(request, reply, error));
     const headers = Object.entries(this.agent.config.http_api_response_headers);
     app.addHook("onRequest", async (_request, reply) => {
@@ -182,26 +193,29 @@ export class HttpApi {
     return app;
   }
 
-  #mount(app: FastifyInstance, route: Route): void {
-    app.all(route.path, async (request, reply) => {
-      const query = new URLSearchParams(request.raw.url?.split("?", 2)[1] ?? "");
-      const region = query.get("region");
-      if (region !== null && region !== "" && region !== this.agent.region) {
-        throw new HttpError(500, "No path to region");
-      }
-      const apiRequest = new ApiRequest(
-        request.method,
-        pathOf(request),
-        request.params as Record<string, string>,
-        query,
-        request.headers,
-        request.body as Uint8Array | undefined,
-        this.#signalOf(request.raw, reply.raw),
-      );
-      const answer = await route.handle(apiRequest);
-      await this.#send(request, reply, answer, query);
-      return reply;
-    });
+  /** Answers by `handle`, or has a server of the region answer that the request names. */
+  async #answer(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    regions: Regions,
+    handle: Handler,
+  ): Promise<FastifyReply> {
+    const url = request.raw.url ?? "";
+    const query = new URLSearchParams(url.split("?", 2)[1] ?? "");
+    const apiRequest = new ApiRequest(
+      request.method,
+      pathOf(request),
+      request.params as Record<string, string>,
+      query,
+      request.headers,
+      request.body as Uint8Array | undefined,
+      this.#signalOf(request.raw, reply.raw),
+    );
+    const answer = regions.isForeign(apiRequest)
+      ? await regions.forward(apiRequest, url)
+      : await handle(apiRequest);
+    await this.#send(request, reply, answer, query);
+    return reply;
   }
 
   /** A signal that aborts when the connection ends before the answer does, or when the API stops. */
@@ -225,9 +239,9 @@ export class HttpApi {
   ): Promise<void> {
     const pretty = query.has("pretty") && query.get("pretty") !== "false";
     const gzip = acceptsGzip(request.headers["accept-encoding"]);
-    const { payload, type, gzipped } = await encode(answer.body, { pretty, gzip });
+    const { payload, type = "", gzipped } = await encode(answer.body, { pretty, gzip });
     void reply.code(answer.status ?? 200).headers({ ...answer.headers });
-    if (type !== undefined) void reply.header("Content-Type", type).header("Vary", "Accept-Encoding");
+    if (type !== "") void reply.header("Content-Type", type).header("Vary", "Accept-Encoding");
     if (gzipped) void reply.header("Content-Encoding", "gzip");
     if (this.#stopping) void reply.header("Connection", "close");
     await reply.send(payload);
@@ -250,6 +264,10 @@ export class HttpApi {
         : problem.message;
     await reply.type(PLAIN_TEXT).send(message);
   }
+}
+
+function unknownPath(): never {
+  throw new HttpError(404, "");
 }
 
 function pathOf(request: FastifyRequest): string {
