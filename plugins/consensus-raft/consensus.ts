@@ -19,7 +19,7 @@ import type { RaftConfig } from "./config.js";
 import { Copies } from "./copies.js";
 import { voters } from "./core/configuration.js";
 import { RaftCore, type RaftOptions } from "./core/raft-core.js";
-import type { Leadership } from "./core/types.js";
+import type { Entry, Leadership } from "./core/types.js";
 import { Handover } from "./handover.js";
 import { LmdbLogStore } from "./lmdb-log-store.js";
 import type { LogStore } from "./log-store.js";
@@ -132,7 +132,13 @@ export class RaftConsensus implements Consensus {
       await this.#restores.open();
       const snapshot = (await recover(machine, stored, store, this.#snapshots, log))?.meta ?? null;
       const applied = machine.lastApplied();
-      const core = new RaftCore(this.#options, { ...stored, snapshot, applied });
+      const since = { entries: 0, bytes: 0 };
+      const entries = observed(stored.entries, ({ index, data }) => {
+        if (index <= (snapshot?.index ?? 0) || index > applied) return;
+        since.entries++;
+        since.bytes += data.length;
+      });
+      const core = new RaftCore(this.#options, { ...stored, entries, snapshot, applied });
       const peers = this.#createPeers();
       const handover = new Handover(config.election_ticks);
       const loop = new RaftLoop({
@@ -178,10 +184,7 @@ export class RaftConsensus implements Consensus {
         metrics,
         compacted: (base: number) => this.#compacted(base),
       };
-      const snapshotter = new Snapshotter(parts, snapshot);
-      for (const entry of stored.entries) {
-        if (entry.index > (snapshot?.index ?? 0) && entry.index <= applied) snapshotter.applied(entry);
-      }
+      const snapshotter = new Snapshotter(parts, snapshot, since);
       // Timers are monotonic: a clock that is set back changes nothing here.
       const ticks = setInterval(() => this.#tick(), config.tick_interval);
       this.#running = { machine, store, loop, peers, copies, snapshotter, handover, ticks };
@@ -424,5 +427,13 @@ export class RaftConsensus implements Consensus {
     } catch (error) {
       this.deps.log.error({ error: (error as Error).stack }, "a leadership listener failed");
     }
+  }
+}
+
+/** The same entries, each shown to `see` on its way. */
+function* observed(entries: Iterable<Entry>, see: (entry: Entry) => void): Iterable<Entry> {
+  for (const entry of entries) {
+    see(entry);
+    yield entry;
   }
 }

@@ -1,3 +1,4 @@
+import type { EntrySource } from "./core/raft-log.js";
 import type { Entry, HardState, SnapshotMeta } from "./core/types.js";
 
 /** What a log holds when it is opened. */
@@ -5,7 +6,12 @@ export interface StoredLog {
   readonly hardState: HardState;
   /** Where the log starts: everything up to `base.index` is in a snapshot. */
   readonly base: SnapshotMeta;
-  readonly entries: readonly Entry[];
+  /** Last entry; `base.index` when there is none. */
+  readonly last: number;
+  /** Read and checked while they are gone through: that throws `LogDamagedError`. */
+  readonly entries: Iterable<Entry>;
+  /** Reads durable entries back; undefined for a store that has no copy of its own. */
+  readonly source: EntrySource | undefined;
 }
 
 /** One atomic change of the log. */

@@ -15,7 +15,7 @@ export async function recover(
   log: Logger,
 ): Promise<StoredSnapshot | null> {
   const available = await snapshots.list();
-  const last = stored.base.index + stored.entries.length;
+  const { last } = stored;
   if (machine.lastApplied() > last) {
     throw new LogDamagedError(
       `the state has applied entry ${machine.lastApplied()}, but the raft log in ${store.location} ends at ${last}; the log was replaced or lost. Restore both from one backup`,

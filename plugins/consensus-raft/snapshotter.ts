@@ -17,8 +17,8 @@ export interface SnapshotterParts {
 
 /** Takes a snapshot when enough was applied since the last one, and lets the log start there. */
 export class Snapshotter {
-  #entries = 0;
-  #bytes = 0;
+  #entries: number;
+  #bytes: number;
   #at = Number.NEGATIVE_INFINITY;
   #running: Promise<void> | undefined;
 
@@ -26,7 +26,12 @@ export class Snapshotter {
     private readonly parts: SnapshotterParts,
     /** Newest snapshot. */
     private newest: SnapshotMeta | null,
-  ) {}
+    /** Applied since then. */
+    since: { readonly entries: number; readonly bytes: number },
+  ) {
+    this.#entries = since.entries;
+    this.#bytes = since.bytes;
+  }
 
   get meta(): SnapshotMeta | null {
     return this.newest;

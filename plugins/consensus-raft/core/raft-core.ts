@@ -3,7 +3,7 @@ import { changeConfiguration, encodeConfiguration, isVoter, voters } from "./con
 import { ConfigurationHistory } from "./configuration-history.js";
 import { Followers } from "./followers.js";
 import type { FlowLimits, Progress } from "./progress.js";
-import { RaftLog } from "./raft-log.js";
+import { type EntrySource, RaftLog } from "./raft-log.js";
 import { ForwardedReads, ReadQueue } from "./read-index.js";
 import { decodeRestore, encodeRestore } from "./restore.js";
 import type {
@@ -44,7 +44,10 @@ export interface RaftState {
   readonly hardState: HardState;
   /** Where the log starts; index 0, term 0 and no servers on one that was never part of a cluster. */
   readonly base: SnapshotMeta;
-  readonly entries: readonly Entry[];
+  /** Gone through once. */
+  readonly entries: Iterable<Entry>;
+  /** Where entries are read back from, so that not all stay in memory; without it they do. */
+  readonly source?: EntrySource;
   /** Newest snapshot, for servers that are behind the log's start. */
   readonly snapshot: SnapshotMeta | null;
   /** Last entry that the state machine has applied and stored. */
@@ -120,7 +123,12 @@ export class RaftCore {
     this.id = options.id;
     this.#term = state.hardState.term;
     this.#vote = state.hardState.vote;
-    this.#log = new RaftLog(state.base, state.entries);
+    this.#log = new RaftLog(state.base, state.source);
+    this.#configurations = new ConfigurationHistory(state.base);
+    for (const entry of state.entries) {
+      this.#note(entry);
+      this.#log.load(entry);
+    }
     if (state.applied < state.base.index || state.applied > this.#log.lastIndex) {
       throw new Error(
         `raft: the state machine has applied ${state.applied}, outside of the log (${state.base.index} to ${this.#log.lastIndex})`,
@@ -130,10 +138,8 @@ export class RaftCore {
     this.#commit = Math.min(this.#log.lastIndex, Math.max(state.hardState.commit, state.applied));
     this.#delivered = state.applied;
     this.#snapshot = state.snapshot;
-    this.#configurations = new ConfigurationHistory(state.base);
     this.#followers = new Followers(this.id, options);
     this.#forwardedReads = new ForwardedReads(Math.floor(options.random() * 2 ** 52));
-    for (const entry of state.entries) this.#note(entry);
     this.#savedHardState = this.#handedHardState = state.hardState;
     this.#announced = this.leadership;
     this.#resetElectionTimer();
@@ -524,6 +530,7 @@ export class RaftCore {
     const committed =
       to > this.#delivered ? this.#log.slice(this.#delivered + 1, to, this.options.maxApplyBytes) : [];
     this.#delivered += committed.length;
+    this.#log.release(this.#delivered);
     for (const entry of committed) {
       if (entry.kind === "restore") this.#stored.delete(decodeRestore(entry.data).id);
     }
