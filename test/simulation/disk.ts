@@ -6,9 +6,15 @@ import {
   encodeMeta,
   encodeRecord,
 } from "../../plugins/consensus-raft/entry-record.js";
-import type { StoredLog } from "../../plugins/consensus-raft/log-store.js";
 import type { MachineState } from "./machine.js";
 import type { Random } from "./random.js";
+
+/** What the disk holds of the log. */
+export interface StoredLog {
+  readonly hardState: HardState;
+  readonly base: SnapshotMeta;
+  readonly entries: readonly Entry[];
+}
 
 export interface SnapshotFile {
   readonly meta: SnapshotMeta;

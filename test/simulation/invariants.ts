@@ -1,6 +1,6 @@
 import type { RaftCore } from "../../plugins/consensus-raft/core/raft-core.js";
 import type { Entry, Message } from "../../plugins/consensus-raft/core/types.js";
-import type { StoredLog } from "../../plugins/consensus-raft/log-store.js";
+import type { StoredLog } from "./disk.js";
 
 /** A property of the algorithm was broken. */
 export class Violation extends Error {
