@@ -19,7 +19,7 @@ import type { RaftConfig } from "./config.js";
 import { Copies } from "./copies.js";
 import { voters } from "./core/configuration.js";
 import { RaftCore, type RaftOptions } from "./core/raft-core.js";
-import type { Entry, Leadership } from "./core/types.js";
+import type { Entry, Leadership, SnapshotMeta } from "./core/types.js";
 import { Handover } from "./handover.js";
 import { LmdbLogStore } from "./lmdb-log-store.js";
 import type { LogStore } from "./log-store.js";
@@ -28,7 +28,7 @@ import { MemoryLogStore } from "./memory-log-store.js";
 import { loadNodeId } from "./node-id.js";
 import { Peers } from "./peers.js";
 import { RaftLoop } from "./raft-loop.js";
-import { recover } from "./recovery.js";
+import { recover, recoverConfiguration } from "./recovery.js";
 import { RestoreStore } from "./restore-store.js";
 import { SnapshotStore } from "./snapshot-store.js";
 import { Snapshotter } from "./snapshotter.js";
@@ -76,6 +76,8 @@ export class RaftConsensus implements Consensus {
   readonly #listeners = new Set<LeadershipListener>();
   /** Term in which this server leads. */
   #leads: number | null = null;
+  /** Whether the address of a server is being changed. */
+  #relocating = false;
   readonly #snapshots: SnapshotStore;
   readonly #restores: RestoreStore;
 
@@ -126,8 +128,12 @@ export class RaftConsensus implements Consensus {
     const { config, log, metrics } = this.deps;
     const store = this.deps.logStore ?? this.#createStore();
     try {
-      const stored = await store.open(this.id);
+      let stored = await store.open(this.id);
       await this.#snapshots.open();
+      if (store instanceof LmdbLogStore) {
+        const folder = store.location;
+        stored = await recoverConfiguration(folder, this.id, stored, store, this.#snapshots, log);
+      }
       for (const entry of stored.entries) this.#restores.note(entry);
       await this.#restores.open();
       const snapshot = (await recover(machine, stored, store, this.#snapshots, log))?.meta ?? null;
@@ -138,7 +144,13 @@ export class RaftConsensus implements Consensus {
         since.entries++;
         since.bytes += data.length;
       });
-      const core = new RaftCore(this.#options, { ...stored, entries, snapshot, applied });
+      const core = new RaftCore(this.#options, {
+        ...stored,
+        base: named(stored.base),
+        entries,
+        snapshot,
+        applied,
+      });
       const peers = this.#createPeers();
       const handover = new Handover(config.election_ticks);
       const loop = new RaftLoop({
@@ -393,6 +405,29 @@ export class RaftConsensus implements Consensus {
     this.#running?.loop.tick();
     this.#running?.handover.tick();
     this.#followConfiguration();
+    this.#noteAddresses();
+  }
+
+  /** A server keeps its id and may come back at another address, which the configuration must tell the others. */
+  #noteAddresses(): void {
+    const running = this.#running;
+    if (running === undefined || !this.isLeader() || this.#relocating) return;
+    const { agent, log } = this.deps;
+    for (const { id, address } of running.loop.core.configuration.servers) {
+      const told = id === this.id ? agent.advertise.rpc : running.peers.announcedAddress(id);
+      if (told === undefined || told === address) continue;
+      this.#relocating = true;
+      log.info({ server: id, from: address, to: told }, "a server has another address");
+      this.membership
+        .relocate(id, told)
+        .catch((error: Error) =>
+          log.warn({ server: id, error: error.message }, "its address is not noted yet"),
+        )
+        .finally(() => {
+          this.#relocating = false;
+        });
+      return;
+    }
   }
 
   #followConfiguration(): void {
@@ -428,6 +463,14 @@ export class RaftConsensus implements Consensus {
       this.deps.log.error({ error: (error as Error).stack }, "a leadership listener failed");
     }
   }
+}
+
+/** Clusters of one server, from before they had names, go by that server's id. */
+function named(base: SnapshotMeta): SnapshotMeta {
+  const { cluster, servers } = base.configuration;
+  const [first] = servers;
+  if (cluster !== undefined || first === undefined) return base;
+  return { ...base, configuration: { cluster: first.id, servers } };
 }
 
 /** The same entries, each shown to `see` on its way. */

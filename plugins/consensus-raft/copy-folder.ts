@@ -4,7 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { mkdir, open, readdir, readFile } from "node:fs/promises";
+import { mkdir, open, readdir, readFile, rename } from "node:fs/promises";
 import { join, relative, sep } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { decodeMeta, encodeMeta } from "./entry-record.js";
@@ -40,14 +40,22 @@ export async function sealCopy(folder: string, about: Readonly<Record<string, un
   await writeMeta(folder, encodeMeta({ ...about, files }));
 }
 
+/** Changes what a finished copy stands for. */
+export async function describeAnew(folder: string, about: Readonly<Record<string, unknown>>): Promise<void> {
+  const meta = await readMeta(folder);
+  await writeMeta(folder, encodeMeta({ ...meta.about, ...about, files: meta.files }));
+}
+
 export async function writeMeta(folder: string, record: Uint8Array): Promise<void> {
-  const handle = await open(join(folder, META), "w", 0o600);
+  const temporary = join(folder, `${META}.tmp`);
+  const handle = await open(temporary, "w", 0o600);
   try {
     await handle.writeFile(record);
     await handle.sync();
   } finally {
     await handle.close();
   }
+  await rename(temporary, join(folder, META));
   await flush(folder);
 }
 

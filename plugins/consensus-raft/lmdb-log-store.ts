@@ -1,9 +1,9 @@
 import { chmod, mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { type Database, open, type RootDatabase } from "lmdb";
-import { parseConfiguration } from "./core/configuration.js";
+import { encodeConfiguration, parseConfiguration } from "./core/configuration.js";
 import type { EntrySource } from "./core/raft-log.js";
-import type { Entry, HardState, SnapshotMeta } from "./core/types.js";
+import type { Configuration, Entry, HardState, SnapshotMeta } from "./core/types.js";
 import { decodeMeta, decodeRecord, encodeMeta, encodeRecord } from "./entry-record.js";
 import { LogDamagedError } from "./errors.js";
 import { EMPTY_BASE, type LogStore, type LogWrite, type StoredLog } from "./log-store.js";
@@ -120,6 +120,22 @@ export class LmdbLogStore implements LogStore, EntrySource {
     const until = Math.min(this.#base, this.#first + REMOVALS_A_WRITE - 1);
     for (; this.#first <= until; this.#first++) puts.push(this.#log.remove(this.#first));
     await committed(puts, this.location);
+  }
+
+  async reconfigure(configuration: Configuration): Promise<StoredLog> {
+    const { base, entries } = this.#read();
+    const data = encodeConfiguration(configuration);
+    const replaced = [...entries].filter(({ kind }) => kind === "configuration");
+    await this.#space!.ensure(this.#usedBytes(), replaced.length * (data.length + PAGE) + PAGES_OF_A_WRITE);
+    await committed(
+      [
+        this.#meta.put("base", encodeMeta({ ...base, configuration })),
+        ...replaced.map((entry) => this.#log.put(entry.index, encodeRecord({ ...entry, data }))),
+      ],
+      this.location,
+    );
+    this.#root!.resetReadTxn();
+    return this.#read();
   }
 
   async close(): Promise<void> {

@@ -1,5 +1,5 @@
 import type { EntrySource } from "./core/raft-log.js";
-import type { Entry, HardState, SnapshotMeta } from "./core/types.js";
+import type { Configuration, Entry, HardState, SnapshotMeta } from "./core/types.js";
 
 /** What a log holds when it is opened. */
 export interface StoredLog {
@@ -39,6 +39,11 @@ export interface LogStore {
    * any other error the store must not be used again.
    */
   write(change: LogWrite): Promise<void>;
+  /**
+   * Puts `configuration` in the place of every one in the log, durably, and reads everything back. For an operator who recovers
+   * a cluster: the entries keep their index and term, so servers whose logs agree still do.
+   */
+  reconfigure(configuration: Configuration): Promise<StoredLog>;
   close(): Promise<void>;
 }
 

@@ -16,6 +16,10 @@ export class MemoryLogStore implements LogStore {
     return Promise.resolve();
   }
 
+  reconfigure(): Promise<StoredLog> {
+    return Promise.reject(new Error("a log in memory has no configuration that is older than its server"));
+  }
+
   close(): Promise<void> {
     return Promise.resolve();
   }

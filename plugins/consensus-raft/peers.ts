@@ -2,6 +2,7 @@
 import { randomUUID } from "node:crypto";
 import type { Duplex } from "node:stream";
 import type { Logger, RpcCaller, ServerNetwork } from "@drover/plugin-sdk";
+import { Complaints } from "./complaints.js";
 import type { Configuration, Message } from "./core/types.js";
 import { readFrames, writeFrame } from "./frames.js";
 import { checkHello, decodeHello, encodeHello, type Hello, refusal } from "./hello.js";
@@ -33,6 +34,7 @@ export class Peers {
   readonly #heard = new Map<string, number>();
   readonly #incarnation = randomUUID();
   #configuration: Configuration = { servers: [] };
+  readonly #complaints = new Complaints();
   readonly #remove: () => void;
 
   constructor(private readonly parts: PeersParts) {
@@ -122,18 +124,18 @@ export class Peers {
   async #accept(stream: Duplex, body: Uint8Array, caller: RpcCaller): Promise<void> {
     const { log } = this.parts;
     stream.on("error", () => undefined);
-    let hello: Hello;
+    let hello: Hello | undefined;
     try {
       hello = decodeHello(body);
       this.check(hello, caller);
       this.#checkDuplicate(hello);
     } catch (error) {
-      log.error(
-        { address: caller.address, error: (error as Error).message },
-        "refused a server's raft messages",
-      );
+      const { message } = error as Error;
+      if (this.#complaints.due(hello?.id ?? caller.address, message))
+        log.error({ address: caller.address, error: message }, "refused a server's raft messages");
       throw error;
     }
+    this.#complaints.clear(hello.id);
     const inbound: Inbound = { stream, hello, heardAt: performance.now() };
     this.#inbound.get(hello.id)?.stream.destroy();
     this.#inbound.set(hello.id, inbound);

@@ -2,9 +2,9 @@ import { randomUUID } from "node:crypto";
 import { mkdir, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Logger } from "@drover/plugin-sdk";
-import { flush, makeCopy, readMeta, sealCopy, stateOf, verifyCopy } from "./copy-folder.js";
+import { describeAnew, flush, makeCopy, readMeta, sealCopy, stateOf, verifyCopy } from "./copy-folder.js";
 import { parseConfiguration } from "./core/configuration.js";
-import type { SnapshotMeta } from "./core/types.js";
+import type { Configuration, SnapshotMeta } from "./core/types.js";
 
 /** A finished snapshot. */
 export interface StoredSnapshot {
@@ -107,6 +107,11 @@ export class SnapshotStore {
     await flush(this.root);
     await this.#prune();
     return meta;
+  }
+
+  /** Puts `configuration` in the place of every snapshot's own, for an operator who recovers a cluster. */
+  async reconfigure(configuration: Configuration): Promise<void> {
+    for (const { folder } of await this.list()) await describeAnew(folder, { configuration });
   }
 
   /** Folder to restore from. */
