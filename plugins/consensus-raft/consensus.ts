@@ -19,7 +19,7 @@ import type { RaftConfig } from "./config.js";
 import { Copies } from "./copies.js";
 import { voters } from "./core/configuration.js";
 import { RaftCore, type RaftOptions } from "./core/raft-core.js";
-import type { Entry, Leadership, SnapshotMeta } from "./core/types.js";
+import type { Configuration, Entry, Leadership, SnapshotMeta } from "./core/types.js";
 import { Handover } from "./handover.js";
 import { LmdbLogStore } from "./lmdb-log-store.js";
 import type { LogStore } from "./log-store.js";
@@ -43,6 +43,8 @@ export interface RaftDependencies {
   readonly logStore?: LogStore;
 }
 
+/** Servers are known by their ids, as in Nomad's Raft protocol 3. */
+const RAFT_PROTOCOL = 3;
 /** Snapshots kept. */
 const RETAIN = 2;
 /** Bytes of committed entries taken from the core at once. */
@@ -331,6 +333,8 @@ export class RaftConsensus implements Consensus {
       applied_index: applied,
       commit_index: core.commit,
       fsm_pending: Math.max(0, core.commit - applied),
+      latest_configuration: describeConfiguration(core.configuration),
+      protocol_version: RAFT_PROTOCOL,
       last_contact: this.isLeader() ? 0 : contact === null ? "never" : `${Math.round(contact)}ms`,
       last_log_index: core.lastIndex,
       last_log_term: core.entryTerm(core.lastIndex) ?? 0,
@@ -463,6 +467,14 @@ export class RaftConsensus implements Consensus {
       this.deps.log.error({ error: (error as Error).stack }, "a leadership listener failed");
     }
   }
+}
+
+/** As Nomad writes it. */
+function describeConfiguration({ servers }: Configuration): string {
+  const list = servers.map(
+    ({ id, address, voter }) => `{Suffrage:${voter ? "Voter" : "Nonvoter"} ID:${id} Address:${address}}`,
+  );
+  return `[${list.join(" ")}]`;
 }
 
 /** Clusters of one server, from before they had names, go by that server's id. */
