@@ -57,14 +57,18 @@ export class Disk {
   #entries: Entry[] = [];
   /** Written and not durable yet. */
   #unsynced: Journaled[] = [];
+  /** How much of that is older than the last write. */
+  #before = 0;
   /** Finished snapshots, newest last; the newest two are kept. */
   #snapshots: SnapshotFile[] = [];
   /** Copies that `restore` entries name. */
   readonly copies = new Map<string, MachineState>();
 
+  /** `stored` is told of every entry that becomes durable, and the term before it. */
   constructor(
     base: SnapshotMeta,
     private readonly bugs: DiskBugs,
+    private readonly stored: (prevTerm: number, entry: Entry) => void,
   ) {
     this.#base = base;
   }
@@ -84,7 +88,14 @@ export class Disk {
     this.#snapshots = [...this.#snapshots, file].sort((a, b) => a.meta.index - b.meta.index).slice(-2);
   }
 
+  /** At start, before the log is used: durable at once. */
+  install(snapshot: SnapshotMeta): void {
+    this.#base = snapshot;
+    this.#entries = [];
+  }
+
   write({ hardState, snapshot, base, entries }: DiskWrite): void {
+    this.#before = this.#unsynced.length;
     // The term first: a log must never hold entries of a term that its server does not know.
     if (hardState !== null) {
       const kept = this.bugs.forgetVote ? { ...hardState, vote: null } : hardState;
@@ -98,7 +109,7 @@ export class Disk {
 
   /** The last write failed as a whole, for want of space. */
   abandon(): void {
-    this.#unsynced = [];
+    this.#unsynced.length = this.#before;
   }
 
   /** fsync. */
@@ -129,31 +140,39 @@ export class Disk {
   #replay(records: readonly Journaled[]): void {
     this.#unsynced = [];
     for (const record of records) {
-      try {
-        this.#take(record);
-      } catch {
-        // What the checksum finds ends the journal; nothing after it was promised to anybody.
-        return;
-      }
+      const content = read(record);
+      // What the checksum finds ends the journal; nothing after it was promised to anybody.
+      if (content === undefined) return;
+      this.#take(record, content);
     }
   }
 
-  #take({ kind, index, bytes }: Journaled): void {
+  #take({ kind, index }: Journaled, content: unknown): void {
     if (kind === "hardState") {
-      this.#hardState = decodeMeta(bytes) as HardState;
+      this.#hardState = content as HardState;
     } else if (kind === "snapshot") {
-      this.#base = decodeMeta(bytes) as SnapshotMeta;
+      this.#base = content as SnapshotMeta;
       this.#entries = [];
     } else if (kind === "base") {
-      const base = decodeMeta(bytes) as SnapshotMeta;
+      const base = content as SnapshotMeta;
       this.#entries = this.#entries.filter((entry) => entry.index > base.index);
       this.#base = base;
     } else {
-      const entry = decodeRecord(bytes, index);
+      const entry = content as Entry;
       const position = index - this.#base.index - 1;
       if (position < 0 || position > this.#entries.length) throw new Error(`entry ${index} leaves a gap`);
       this.#entries.length = position;
+      this.stored(this.#entries.at(-1)?.term ?? this.#base.term, entry);
       this.#entries.push(entry);
     }
+  }
+}
+
+/** A record's content; undefined when it is not whole. */
+function read({ kind, index, bytes }: Journaled): unknown {
+  try {
+    return kind === "entry" ? decodeRecord(bytes, index) : decodeMeta(bytes);
+  } catch {
+    return undefined;
   }
 }

@@ -1,6 +1,5 @@
 import type { RaftCore } from "../../plugins/consensus-raft/core/raft-core.js";
 import type { Entry, Message } from "../../plugins/consensus-raft/core/types.js";
-import type { StoredLog } from "./disk.js";
 
 /** A property of the algorithm was broken. */
 export class Violation extends Error {
@@ -104,10 +103,6 @@ export class Invariants {
         throw new Violation("log matching", `entry ${key} is both "${known}" and "${description}"`);
       before = entry.term;
     }
-  }
-
-  checkStored({ base, entries }: StoredLog): void {
-    this.checkEntries(base.term, entries);
   }
 
   /** What leaves a server: appends that match all logs, and one vote a term. */

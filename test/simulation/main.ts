@@ -1,12 +1,13 @@
 import { parseArgs } from "node:util";
 import { PLANTS, type Plant } from "./plants.js";
+import { PROFILES, type ProfileName } from "./profile.js";
 import { runSeeds } from "./seeds.js";
 
 /**
- * `npm run sim -- --seeds N [--seed S] [--steps N] [--plant BUG]`: runs seeds S, S + 1, … and ends at the first that fails,
+ * `npm run sim -- --seeds N [--seed S] [--steps N] [--profile NAME] [--plant BUG]`: runs seeds S, S + 1, … and ends at the first that fails,
  * with its number and the command that replays it. One line of JSON on standard output, progress on standard error.
  */
-const USAGE = `usage: npm run sim -- [--seeds N] [--seed FIRST] [--steps N] [--plant BUG]\n\nbugs to plant:\n${Object.entries(
+const USAGE = `usage: npm run sim -- [--seeds N] [--seed FIRST] [--steps N] [--profile NAME] [--plant BUG]\n\nbugs to plant:\n${Object.entries(
   PLANTS,
 )
   .map(([name, what]) => `  ${name.padEnd(26)}${what}`)
@@ -25,6 +26,7 @@ try {
       seeds: { type: "string", default: "100" },
       seed: { type: "string", default: "1" },
       steps: { type: "string", default: "10000" },
+      profile: { type: "string", default: "swarm" },
       plant: { type: "string" },
       help: { type: "boolean", default: false },
     },
@@ -33,6 +35,11 @@ try {
   else {
     if (values.plant !== undefined && !(values.plant in PLANTS))
       throw new Error(`there is no bug "${values.plant}" to plant`);
+    if (!(values.profile in PROFILES))
+      throw new Error(
+        `there is no profile "${values.profile}"; there are ${Object.keys(PROFILES).join(", ")}`,
+      );
+    const profile = values.profile as ProfileName;
     const steps = whole("steps", values.steps, 1);
     const plant = (values.plant as Plant | undefined) ?? null;
     const summary = runSeeds({
@@ -40,6 +47,7 @@ try {
       count: whole("seeds", values.seeds, 1),
       steps,
       plant,
+      profile,
       progress: (line) => process.stderr.write(`\r${line}`),
     });
     process.stderr.write("\n");
@@ -47,7 +55,7 @@ try {
     if (failure !== null) {
       const planted = plant === null ? "" : ` --plant ${plant}`;
       process.stderr.write(
-        `seed ${failure.seed} failed: ${failure.error.stack}\nreplay: npm run sim -- --seed ${failure.seed} --seeds 1 --steps ${steps}${planted}\n`,
+        `seed ${failure.seed} failed: ${failure.error.stack}\nreplay: npm run sim -- --seed ${failure.seed} --seeds 1 --steps ${steps} --profile ${profile}${planted}\n`,
       );
       process.exitCode = 1;
     }

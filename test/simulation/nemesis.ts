@@ -46,10 +46,31 @@ export class Nemesis {
   /** A server has just won an election. */
   elected(server: SimulatedServer): void {
     const { random } = this.world;
-    if (this.rates.crashNewLeader === 0 || !random.chance(0.4)) return;
-    server.schedule(random.exponential(this.rates.crashNewLeader / 30), () => {
+    if (!this.#active || !random.chance(this.rates.newLeaderFails)) return;
+    // Around the moment when its first entries are on their way: figure 8 of the paper lives there.
+    server.schedule(random.exponential(random.pick([1, 4, 15])), () => {
+      if (!this.#active) return;
+      if (random.chance(0.7)) this.#crash(server);
+      else this.#isolate(server, random.chance(0.5));
+    });
+  }
+
+  /** A leader has just committed something; nobody else knows yet. */
+  committed(server: SimulatedServer): void {
+    const { random } = this.world;
+    if (!this.#active || !random.chance(this.rates.committingLeaderFails)) return;
+    server.schedule(random.exponential(1), () => {
       if (this.#active) this.#crash(server);
     });
+  }
+
+  #isolate(server: SimulatedServer, bothWays: boolean): void {
+    const { network, servers } = this.world;
+    for (const { id } of servers) {
+      network.cut(server.id, id);
+      if (bothWays) network.cut(id, server.id);
+    }
+    this.#later(150, () => network.heal());
   }
 
   #repeat(mean: number, act: () => void): void {

@@ -7,8 +7,10 @@ export interface FaultRates {
   readonly crash: number;
   /** Every server at once: what only one of them had durable is all there is. */
   readonly blackout: number;
-  /** The leader, as soon as it is elected. */
-  readonly crashNewLeader: number;
+  /** Not a time but a probability: a new leader crashes or is cut off within milliseconds. */
+  readonly newLeaderFails: number;
+  /** A probability: a leader crashes right after its commit index went on. */
+  readonly committingLeaderFails: number;
   readonly partition: number;
   readonly slowDisk: number;
   readonly fullDisk: number;
@@ -35,7 +37,23 @@ export interface Profile {
  * Every seed has faults of its own: some it has not at all, some often. Histories that are hard in one way find more than
  * histories that are a little hard in all.
  */
-export function drawProfile(random: Random): Profile {
+function drawSwarm(random: Random): Profile {
+  return random.chance(0.2) ? drawStorm(random) : drawMixed(random);
+}
+
+/** Leaders fail as soon as they are elected, and replicate one entry at a time over a slow network. */
+function drawStorm(random: Random): Profile {
+  const calm = calmProfile(random.pick([3, 5]));
+  const { rates, limits } = calm;
+  return {
+    ...calm,
+    network: { loss: 0.02, duplication: 0, late: 0.5, lateness: random.pick([10, 30]) },
+    rates: { ...rates, newLeaderFails: 0.5, committingLeaderFails: 0.4, crash: 2000, snapshot: 0 },
+    limits: { ...limits, electionTicks: 5, heartbeatTicks: 1, maxAppendBytes: 1, maxInflightAppends: 1 },
+  };
+}
+
+function drawMixed(random: Random): Profile {
   const sometimes = (mean: number): number => (random.chance(0.5) ? mean * random.pick([0.5, 1, 3]) : 0);
   return {
     size: random.pick([1, 3, 3, 3, 5]),
@@ -51,7 +69,8 @@ export function drawProfile(random: Random): Profile {
     rates: {
       crash: sometimes(400),
       blackout: sometimes(1500),
-      crashNewLeader: sometimes(300),
+      newLeaderFails: random.pick([0, 0, 0.3, 0.7]),
+      committingLeaderFails: random.pick([0, 0, 0.01]),
       partition: sometimes(300),
       slowDisk: sometimes(500),
       fullDisk: sometimes(1200),
@@ -73,8 +92,17 @@ export function drawProfile(random: Random): Profile {
   };
 }
 
+/** Ways to draw a seed's faults, by name. */
+export const PROFILES = {
+  swarm: drawSwarm,
+  storm: drawStorm,
+  calm: (random: Random) => calmProfile(random.pick([1, 3, 5])),
+} as const;
+
+export type ProfileName = keyof typeof PROFILES;
+
 /** A cluster to which nothing happens. */
-export function calmProfile(size: number): Profile {
+function calmProfile(size: number): Profile {
   return {
     size,
     spares: 0,
@@ -84,7 +112,8 @@ export function calmProfile(size: number): Profile {
     rates: {
       crash: 0,
       blackout: 0,
-      crashNewLeader: 0,
+      newLeaderFails: 0,
+      committingLeaderFails: 0,
       partition: 0,
       slowDisk: 0,
       fullDisk: 0,

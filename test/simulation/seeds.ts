@@ -1,5 +1,6 @@
 import { Violation } from "./invariants.js";
 import type { Plant } from "./plants.js";
+import type { ProfileName } from "./profile.js";
 import { simulate } from "./simulation.js";
 import { type Coverage, noCoverage } from "./world.js";
 
@@ -7,7 +8,8 @@ export interface SeedsOptions {
   readonly first: number;
   readonly count: number;
   readonly steps: number;
-  readonly plant: Plant | null;
+  readonly plant?: Plant | null;
+  readonly profile?: ProfileName;
   /** Told about every second how far it is. */
   readonly progress?: (line: string) => void;
 }
@@ -25,6 +27,7 @@ export interface Summary {
   readonly seeds: number;
   readonly steps: number;
   readonly plant: Plant | null;
+  readonly profile: ProfileName;
   readonly elections: number;
   readonly coverage: Coverage;
   readonly milliseconds: number;
@@ -33,7 +36,8 @@ export interface Summary {
 }
 
 /** Runs seeds one after the other, up to the first that fails. */
-export function runSeeds({ first, count, steps, plant, progress }: SeedsOptions): Summary {
+export function runSeeds(options: SeedsOptions): Summary {
+  const { first, count, steps, plant = null, profile = "swarm", progress } = options;
   const started = performance.now();
   let told = started;
   const coverage = noCoverage();
@@ -43,7 +47,7 @@ export function runSeeds({ first, count, steps, plant, progress }: SeedsOptions)
   while (seeds < count && failure === null) {
     const seed = first + seeds++;
     try {
-      const result = simulate({ seed, steps, plant });
+      const result = simulate({ seed, steps, plant, profile });
       elections += result.elections;
       for (const key of Object.keys(coverage) as (keyof Coverage)[]) coverage[key] += result.coverage[key];
     } catch (thrown) {
@@ -63,6 +67,7 @@ export function runSeeds({ first, count, steps, plant, progress }: SeedsOptions)
     seeds,
     steps,
     plant,
+    profile,
     elections,
     coverage,
     milliseconds: Math.round(milliseconds),

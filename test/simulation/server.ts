@@ -66,7 +66,9 @@ export class SimulatedServer {
     private readonly limits: CoreLimits,
     private readonly world: World,
   ) {
-    this.disk = new Disk(base, world.construction.disk);
+    this.disk = new Disk(base, world.construction.disk, (prevTerm, entry) =>
+      world.invariants.checkEntries(prevTerm, [entry]),
+    );
   }
 
   get running(): boolean {
@@ -78,7 +80,6 @@ export class SimulatedServer {
   start(): void {
     this.#installLeftover();
     const { log, newestSnapshot } = this.disk;
-    this.world.invariants.checkStored(log);
     if (this.machine.index < log.base.index) {
       if (newestSnapshot === undefined || newestSnapshot.meta.index < log.base.index)
         throw new Error(`${this.id} has a compacted log and no snapshot`);
@@ -100,8 +101,7 @@ export class SimulatedServer {
     if (file === undefined || file.meta.index <= log.base.index) return;
     if (log.entries[file.meta.index - log.base.index - 1]?.term === file.meta.term) return;
     this.world.coverage.leftoverInstalls++;
-    this.disk.write({ hardState: null, snapshot: file.meta, base: null, entries: [] });
-    this.disk.sync(this.world.random);
+    this.disk.install(file.meta);
     if (this.machine.index < file.meta.index) this.#restore(file.state);
   }
 
@@ -110,6 +110,10 @@ export class SimulatedServer {
     if (this.disk.crash(this.world.random)) this.world.coverage.tornWrites++;
     this.core = null;
     this.#writing = this.#snapshotting = false;
+    if (this.#download !== null) {
+      const { name, chunks } = this.#download;
+      this.#partial = { name, chunks };
+    }
     this.#pendingBase = this.#download = null;
     this.#reads = new Map();
     this.#waiters = [];
@@ -229,21 +233,12 @@ export class SimulatedServer {
         this.#takeBackProposals();
         return;
       }
-      this.world.invariants.checkEntries(this.#termBefore(snapshot, entries), entries);
       this.disk.sync(this.world.random);
       this.#pendingBase = null;
       if (snapshot !== null) this.#restore(this.#stored(snapshot).state);
       this.#written(effects);
       this.turn();
     });
-  }
-
-  /** Term of what entries will follow on disk. */
-  #termBefore(snapshot: SnapshotMeta | null, entries: readonly Entry[]): number | undefined {
-    const { base, entries: stored } = this.disk.log;
-    const start = snapshot ?? base;
-    const index = (entries[0]?.index ?? 0) - 1;
-    return index === start.index ? start.term : stored[index - base.index - 1]?.term;
   }
 
   /** What was rolled back did not happen, if this server still leads; otherwise others may have it. */

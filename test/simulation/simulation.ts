@@ -5,7 +5,7 @@ import { checkLinearizable } from "./linearizability.js";
 import { Nemesis } from "./nemesis.js";
 import { Network } from "./network.js";
 import { type Construction, construction, type Plant } from "./plants.js";
-import { drawProfile, type Profile } from "./profile.js";
+import { PROFILES, type ProfileName } from "./profile.js";
 import { Random } from "./random.js";
 import { SimulatedServer } from "./server.js";
 import { Trace } from "./trace.js";
@@ -17,8 +17,7 @@ export interface SimulationOptions {
   /** Events that happen while there are faults. */
   readonly steps: number;
   readonly plant?: Plant | null;
-  /** Instead of the one that the seed draws. */
-  readonly profile?: Profile;
+  readonly profile?: ProfileName;
 }
 
 export interface SimulationResult {
@@ -28,7 +27,7 @@ export interface SimulationResult {
 }
 
 /** Virtual milliseconds in which a cluster without faults must commit and hand out a write. */
-const SETTLE_WITHIN = 60_000;
+const SETTLE_WITHIN = 20_000;
 
 /**
  * A deterministic cluster: the real core under a simulated network, disk and clock. One seed gives one history of faults,
@@ -48,12 +47,13 @@ export class Simulation implements World {
   readonly #nemesis: Nemesis;
   readonly #steps: number;
   #elections = 0;
+  #maxCommit = 0;
 
-  constructor({ seed, steps, plant = null, profile: given }: SimulationOptions) {
+  constructor({ seed, steps, plant = null, profile: name = "swarm" }: SimulationOptions) {
     this.random = new Random(seed);
     this.#steps = steps;
     this.construction = construction(plant);
-    const profile = given ?? drawProfile(this.random);
+    const profile = PROFILES[name](this.random);
     this.network = new Network(this.events, this.random, profile.network, (message) =>
       this.#deliver(message),
     );
@@ -179,6 +179,10 @@ export class Simulation implements World {
       this.#elections = this.invariants.elections;
       this.#nemesis?.elected(server);
     }
+    if (core.role === "leader" && this.invariants.maxCommit > this.#maxCommit) {
+      this.#nemesis?.committed(server);
+    }
+    this.#maxCommit = this.invariants.maxCommit;
     this.trace.add(core.id, core.role, core.term, core.commit, core.lastIndex);
   }
 
