@@ -19,6 +19,7 @@ import { openReader, SharedNodeColumns } from "../core/state/read/index.js";
 import { runDry } from "./dry-run.js";
 import { collectGarbage } from "./garbage/collect.js";
 import { MainPort } from "./main-port.js";
+import { FeasibleRowsCache } from "./placement/index.js";
 import { failureOf, PluginFault } from "./plugin-fault.js";
 import { loadSchedulers, type PluggedScheduler } from "./scheduler-modules.js";
 import { partSelector } from "./selector.js";
@@ -26,15 +27,19 @@ import { StrictContext } from "./strict-context.js";
 import { snapshotAt, TaskContext, type ThreadParts } from "./task-context.js";
 import { threadLogger } from "./thread-logger.js";
 import { yieldToMainThread } from "./thread-priority.js";
+import { UnderwayPlans } from "./underway.js";
 
 yieldToMainThread();
 const data = workerData as SchedulingWorkerData;
 const log = threadLogger();
 const loaded = await loadSchedulers(data.modules, log);
 const reader = openReader(data.statePath);
+const columns = new SharedNodeColumns(data.columns);
 const parts: ThreadParts = {
   snapshot: () => reader.snapshot(),
-  columns: new SharedNodeColumns(data.columns),
+  columns,
+  underway: new UnderwayPlans(columns),
+  feasible: new FeasibleRowsCache(),
   select: partSelector(loaded, data.rules),
   log,
 };

@@ -4,6 +4,7 @@ import { NodeStatusBit } from "../contracts/scheduler.js";
 import type { ByNamespace, StateSnapshot } from "../contracts/state.js";
 import {
   type Allocation,
+  type AllocationOutline,
   allocIsTerminal,
   countInDeployment,
   DEFAULT_SCHEDULER_SETTINGS,
@@ -180,6 +181,10 @@ export class MemoryState implements StateSnapshot {
     return this.#allocationsWhere((one) => one.Namespace === namespace && one.JobID === jobId);
   }
 
+  allocationOutlines(namespace: string, jobId: string): readonly AllocationOutline[] {
+    return this.allocationsByJob(namespace, jobId);
+  }
+
   allocationsByNode(nodeId: string): Allocation[] {
     return this.#allocationsWhere((one) => one.NodeID === nodeId);
   }
@@ -255,6 +260,7 @@ export class MemoryState implements StateSnapshot {
 export class MemoryColumns implements NodeColumns {
   readonly length: number;
   readonly version: number;
+  readonly nodesVersion: number;
   readonly status: Uint8Array;
   readonly cpuTotal: Float64Array;
   readonly cpuUsed: Float64Array;
@@ -272,6 +278,7 @@ export class MemoryColumns implements NodeColumns {
     this.#rows = new Map(nodes.map((node, row) => [node.ID, row]));
     this.length = nodes.length;
     this.version = state.index;
+    this.nodesVersion = state.index;
     this.status = Uint8Array.from(nodes, statusBits);
     const capacities = nodes.map(nodeCapacity);
     this.cpuTotal = Float64Array.from(capacities, (one) => one.cpu);

@@ -21,7 +21,9 @@ import { Piscina } from "piscina";
 import { CommandType, registeredJob } from "../../core/state/index.js";
 import { SharedNodeColumns } from "../../core/state/read/index.js";
 import { runDry } from "../../workers/dry-run.js";
+import { FeasibleRowsCache } from "../../workers/placement/index.js";
 import { SubmittedJobSnapshot } from "../../workers/submitted-job.js";
+import { UnderwayPlans } from "../../workers/underway.js";
 import {
   type Machine,
   makeAllocation,
@@ -135,9 +137,12 @@ describe("a dry run", () => {
     task: Partial<DryRunTask> = {},
   ): Promise<DryRunOutcome> => {
     const scheduler: Scheduler = { type: next.Type, process };
+    const columns = new SharedNodeColumns(machine.store.columns);
     const parts = {
       snapshot: () => machine.store.snapshot(),
-      columns: new SharedNodeColumns(machine.store.columns),
+      columns,
+      underway: new UnderwayPlans(columns),
+      feasible: new FeasibleRowsCache(),
       select: () => ({ filters: [], scorers: [] }),
       log: quietLogger,
     };

@@ -1,37 +1,42 @@
 /** Where the allocations of one job run, the plan's changes included; and the rules that depend on it. */
 import {
-  type Allocation,
+  type AllocationOutline,
   allocIsTerminal,
   type Constraint,
   ConstraintOperand,
   type Job,
   type NodeColumns,
+  nodeRowOf,
   type StateSnapshot,
   type TaskGroup,
 } from "@drover/plugin-sdk";
 import { resolveInRow } from "@drover/plugin-sdk/scheduling";
+import { RowCounts } from "./row-counts.js";
 
 /** Number of a job's allocations by group and row; only those that aren't terminal. */
 export class JobRows {
   readonly job: Job;
-  readonly #groups = new Map<string, Map<number, number>>();
-  readonly #all = new Map<number, number>();
+  readonly #length: number;
+  readonly #groups = new Map<string, RowCounts>();
+  readonly #all: RowCounts;
 
   constructor(job: Job, columns: NodeColumns, state: StateSnapshot) {
     this.job = job;
-    for (const allocation of state.allocationsByJob(job.Namespace, job.ID)) {
-      const row = allocIsTerminal(allocation) ? undefined : columns.row(allocation.NodeID);
+    this.#length = columns.length;
+    this.#all = new RowCounts(this.#length);
+    for (const allocation of state.allocationOutlines(job.Namespace, job.ID)) {
+      const row = allocIsTerminal(allocation) ? undefined : nodeRowOf(allocation, columns);
       if (row !== undefined) this.add(row, allocation, 1);
     }
   }
 
-  owns(allocation: Allocation): boolean {
+  owns(allocation: AllocationOutline): boolean {
     return allocation.JobID === this.job.ID && allocation.Namespace === this.job.Namespace;
   }
 
-  add(row: number, allocation: Allocation, by: 1 | -1): void {
-    bump(this.#all, row, by);
-    bump(this.rowsOf(allocation.TaskGroup), row, by);
+  add(row: number, allocation: AllocationOutline, by: 1 | -1): void {
+    this.#all.add(row, by);
+    this.rowsOf(allocation.TaskGroup).add(row, by);
   }
 
   inGroup(group: string, row: number): number {
@@ -39,20 +44,20 @@ export class JobRows {
   }
 
   inJob(row: number): number {
-    return this.#all.get(row) ?? 0;
+    return this.#all.get(row);
   }
 
   /** Rows to counts: of a group, or of the job. */
-  rowsOf(group: string): Map<number, number> {
+  rowsOf(group: string): RowCounts {
     let rows = this.#groups.get(group);
     if (rows === undefined) {
-      rows = new Map();
+      rows = new RowCounts(this.#length);
       this.#groups.set(group, rows);
     }
     return rows;
   }
 
-  allRows(): ReadonlyMap<number, number> {
+  allRows(): RowCounts {
     return this.#all;
   }
 }
@@ -96,14 +101,14 @@ export class DistinctRules {
     return this.#hostsOfJob || this.#hostsOfGroup || this.#properties.length > 0;
   }
 
-  changed(row: number, allocation: Allocation, by: 1 | -1): void {
+  changed(row: number, allocation: AllocationOutline, by: 1 | -1): void {
     for (const rule of this.#properties) {
       if (rule.wholeJob || allocation.TaskGroup === this.#group.Name) this.#count(rule, row, by);
     }
   }
 
   /** Why the row can't take an allocation of the group, null when it can; `instead`: in the place of this one there. */
-  violation(row: number, instead: Allocation | null): string | null {
+  violation(row: number, instead: AllocationOutline | null): string | null {
     const leaving = instead === null ? 0 : 1;
     if (this.#hostsOfJob && this.#rows.inJob(row) > leaving) return ConstraintOperand.DistinctHosts;
     if (this.#hostsOfGroup && this.#rows.inGroup(this.#group.Name, row) > leaving)
