@@ -69,7 +69,7 @@ function measure(of: Case, { nodes, allocs, runs }: { nodes: number; allocs: num
       deployments: [],
       newDeploymentId: "deployment",
       now: NOW,
-      node: (id) => presence.get(id) ?? "unknown",
+      node: ({ NodeID }) => presence.get(NodeID) ?? "unknown",
       updateKind: () => of.update,
       followupWaits: () => false,
     });

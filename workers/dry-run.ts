@@ -88,7 +88,7 @@ class DryRunContext implements SchedulerContext {
   }
 
   placer(plan: Plan): Placer {
-    const { columns, underway } = this.#parts;
+    const { columns, underway, feasible } = this.#parts;
     const { state, evaluation } = this;
     const taken = underway.room();
     const placer = new ColumnPlacer({
@@ -97,6 +97,7 @@ class DryRunContext implements SchedulerContext {
       plan,
       evaluation,
       taken,
+      feasible,
       ...this.#parts.select(plan.Job),
     });
     // Schedulers don't look at the clock, and a timer gets no turn before they are done with a plan.

@@ -19,6 +19,7 @@ import { openReader, SharedNodeColumns } from "../core/state/read/index.js";
 import { runDry } from "./dry-run.js";
 import { collectGarbage } from "./garbage/collect.js";
 import { MainPort } from "./main-port.js";
+import { FeasibleRowsCache } from "./placement/index.js";
 import { failureOf, PluginFault } from "./plugin-fault.js";
 import { loadSchedulers, type PluggedScheduler } from "./scheduler-modules.js";
 import { partSelector } from "./selector.js";
@@ -38,6 +39,7 @@ const parts: ThreadParts = {
   snapshot: () => reader.snapshot(),
   columns,
   underway: new UnderwayPlans(columns),
+  feasible: new FeasibleRowsCache(),
   select: partSelector(loaded, data.rules),
   log,
 };

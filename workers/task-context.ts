@@ -16,7 +16,7 @@ import type {
 import { createPlan } from "@drover/plugin-sdk/scheduling";
 import { onlyCounts, packPlan } from "../core/state/read/index.js";
 import type { MainPort } from "./main-port.js";
-import { ColumnPlacer } from "./placement/index.js";
+import { ColumnPlacer, type FeasibleRowsCache } from "./placement/index.js";
 import type { PlacementParts } from "./selector.js";
 import type { UnderwayPlans } from "./underway.js";
 
@@ -25,6 +25,7 @@ export interface ThreadParts {
   snapshot(): StateSnapshot;
   readonly columns: NodeColumns;
   readonly underway: UnderwayPlans;
+  readonly feasible: FeasibleRowsCache;
   /** Filters and scorers for a plan's job. */
   select(job: Job | null): PlacementParts;
   readonly log: Logger;
@@ -93,6 +94,7 @@ export class TaskContext implements SchedulerContext {
       plan,
       evaluation: this.evaluation,
       taken: this.#parts.underway.room(),
+      feasible: this.#parts.feasible,
       ...this.#parts.select(plan.Job),
     });
   }

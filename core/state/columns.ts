@@ -117,7 +117,7 @@ export class NodeColumnsWriter implements NodeUsage {
     for (const node of nodes) this.upsert(node, () => []);
     // One pass over the allocations is faster than looking them up node by node.
     for (const allocation of allocations) if (!allocIsTerminal(allocation)) this.addUsage(allocation, 1);
-    this.publish();
+    this.publish(true);
   }
 
   apply(changes: ColumnChanges, allocationsOf: (nodeId: string) => readonly Allocation[]): void {
@@ -132,10 +132,10 @@ export class NodeColumnsWriter implements NodeUsage {
       if (after !== null && !recounted.has(after.NodeID)) this.addUsage(after, 1);
     }
     for (const { block, positions } of changes.placed) this.addPlaced(block, positions, recounted);
-    this.publish();
+    this.publish(changes.nodes.size > 0);
   }
 
-  private publish(): void {
+  private publish(nodesChanged: boolean): void {
     for (const row of this.unpublished) {
       for (const name of NUMBER_COLUMNS) this.sharedNumbers[name][row] = this.numbers[name][row]!;
       this.sharedStatus[row] = this.status[row]!;
@@ -144,6 +144,7 @@ export class NodeColumnsWriter implements NodeUsage {
     if (this.journalLength > JOURNAL_SLACK && this.journalLive * 2 < this.journalLength)
       this.rewriteJournal();
     Atomics.add(this.header, Header.Version, 1);
+    if (nodesChanged) Atomics.add(this.header, Header.NodesVersion, 1);
   }
 
   /** Writes a node's row; true when it is new and its usage was counted from its allocations. */

@@ -22,6 +22,8 @@ export interface NodeColumns {
   readonly length: number;
   /** Changes whenever rows or dictionaries changed. */
   readonly version: number;
+  /** Changes whenever a node, its status or its attributes changed: not with what it runs. */
+  readonly nodesVersion: number;
   /** `NodeStatusBit` flags of each row. */
   readonly status: Uint8Array;
   /** MHz. */

@@ -1,4 +1,5 @@
 /** Allocations: a task group placed on a node (https://developer.hashicorp.com/nomad/api-docs/allocations). */
+import { allocIndexOf } from "./ids.js";
 import type { Job, JobType } from "./job.js";
 import type { AllocatedResources, DNSConfig, Resources } from "./resources.js";
 import type { TaskEvent } from "./task-event.js";
@@ -203,8 +204,23 @@ export interface Allocation {
   TaskStates: Record<string, TaskState> | null;
 }
 
-/** Key of what reads the rest of an outline. */
-export const WHOLE_ALLOCATION: unique symbol = Symbol.for("drover.allocation.whole");
+/** Key of what the state store knows of an outline besides. */
+export const STORED_OUTLINE: unique symbol = Symbol.for("drover.allocation.stored");
+
+/** Rows of the node columns, as far as outlines need them. */
+export interface NodeRows {
+  /** Changes whenever a node, its status or its attributes changed. */
+  readonly nodesVersion: number;
+  row(nodeId: string): number | undefined;
+}
+
+/** What an outline can tell quicker than by its fields. */
+export interface StoredOutline {
+  whole(): Allocation;
+  nodeRow(columns: NodeRows): number | undefined;
+  /** As `allocIndexOf` tells it of the name. */
+  nameIndex(): number;
+}
 
 /**
  * What decides about an allocation in most cases. The state store gives outlines without reading the allocations' rows;
@@ -231,12 +247,23 @@ export type AllocationOutline = Readonly<
   readonly JobCreateIndex?: number | undefined;
   readonly NextAllocation?: string | undefined;
   /** Missing where the outline is the whole allocation. */
-  readonly [WHOLE_ALLOCATION]?: () => Allocation;
+  readonly [STORED_OUTLINE]?: StoredOutline;
 };
 
 /** The allocation of an outline; of one from a snapshot as long as that is open. */
 export function wholeAllocation(outline: AllocationOutline): Allocation {
-  return outline[WHOLE_ALLOCATION]?.() ?? (outline as Allocation);
+  return outline[STORED_OUTLINE]?.whole() ?? (outline as Allocation);
+}
+
+/** Row of the allocation's node; undefined where it has none (any more). */
+export function nodeRowOf(outline: AllocationOutline, columns: NodeRows): number | undefined {
+  const stored = outline[STORED_OUTLINE];
+  return stored === undefined ? columns.row(outline.NodeID) : stored.nodeRow(columns);
+}
+
+/** Index in the allocation's name, or -1 when the name carries none. */
+export function nameIndexOf(outline: AllocationOutline): number {
+  return outline[STORED_OUTLINE]?.nameIndex() ?? allocIndexOf(outline.Name);
 }
 
 /** A row of the allocation lists (GET /v1/allocations, /v1/job/:id/allocations, /v1/evaluation/:id/allocations). */

@@ -2,7 +2,9 @@
 import { randomUUID } from "node:crypto";
 
 const UUID = /^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$/;
-const ALLOC_INDEX = /\[(\d{1,15})\]$/;
+/** Digits of the largest index. */
+const INDEX_DIGITS = 15;
+const CODE = { zero: 48, open: 91, close: 93 } as const;
 
 /** A fresh random id, 36 characters, lower case. */
 export function generateUUID(): string {
@@ -21,6 +23,15 @@ export function allocName(jobID: string, group: string, index: number): string {
 
 /** Index in an allocation's name, or -1 when the name carries none. */
 export function allocIndexOf(name: string): number {
-  const match = ALLOC_INDEX.exec(name);
-  return match === null ? -1 : Number(match[1]);
+  // Asked for every allocation of a job, so by hand.
+  const last = name.length - 1;
+  if (name.charCodeAt(last) !== CODE.close) return -1;
+  let at = last - 1;
+  let index = 0;
+  for (let scale = 1; at >= 0 && last - at <= INDEX_DIGITS; at--, scale *= 10) {
+    const digit = name.charCodeAt(at) - CODE.zero;
+    if (digit < 0 || digit > 9) break;
+    index += digit * scale;
+  }
+  return at < last - 1 && name.charCodeAt(at) === CODE.open ? index : -1;
 }

@@ -10,7 +10,7 @@ import {
   type Scheduler,
   type SchedulerContext,
 } from "../contracts/scheduler.js";
-import { wholeAllocation } from "../domain/allocation.js";
+import { type AllocationOutline, nodeRowOf, wholeAllocation } from "../domain/allocation.js";
 import type { Deployment } from "../domain/deployment.js";
 import { EvalStatus } from "../domain/evaluation.js";
 import { jobStopped } from "../domain/job.js";
@@ -167,13 +167,14 @@ class Run implements EvaluationRun {
   }
 
   /** Most nodes are ready, and the columns tell that without reading the node; of the others each is read once. */
-  #nodePresence(): (id: string) => NodePresence {
+  #nodePresence(): (allocation: AllocationOutline) => NodePresence {
     const { state, columns } = this.#context;
     const { status } = columns;
     const known = new Map<string, NodePresence>();
-    return (id) => {
-      const row = columns.row(id);
+    return (allocation) => {
+      const row = nodeRowOf(allocation, columns);
       if (row !== undefined && ((status[row] ?? 0) & NodeStatusBit.Ready) !== 0) return "up";
+      const id = allocation.NodeID;
       let presence = known.get(id);
       if (presence === undefined) {
         const node = state.node(id);

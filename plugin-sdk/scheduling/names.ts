@@ -1,5 +1,5 @@
 /** Names of allocations: `web.app[0]`, the index reused from the lowest free one up. */
-import type { AllocationOutline } from "../domain/allocation.js";
+import { type AllocationOutline, nameIndexOf } from "../domain/allocation.js";
 import { allocIndexOf, allocName } from "../domain/ids.js";
 
 /** Indexes that are in use in a group. */
@@ -16,7 +16,14 @@ export class AllocNameIndex {
 
   /** Marks the index of a name as used; a name without an index is ignored. */
   use(name: string): void {
-    const index = allocIndexOf(name);
+    this.#use(allocIndexOf(name));
+  }
+
+  useOf(allocation: AllocationOutline): void {
+    this.#use(nameIndexOf(allocation));
+  }
+
+  #use(index: number): void {
     if (index >= 0) this.#used.add(index);
   }
 
@@ -56,7 +63,7 @@ export class AllocNameIndex {
 export function inNameOrder(allocations: readonly AllocationOutline[]): AllocationOutline[] {
   if (allocations.length < 2) return [...allocations];
   return allocations
-    .map((allocation) => ({ allocation, index: allocIndexOf(allocation.Name) }))
+    .map((allocation) => ({ allocation, index: nameIndexOf(allocation) }))
     .sort(
       (a, b) =>
         a.index - b.index ||

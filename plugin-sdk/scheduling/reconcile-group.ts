@@ -195,7 +195,7 @@ class GroupReconciler {
     if (this.#deployments.held) return wanted;
     const replaced = inNameOrder(gone).slice(0, wanted);
     for (const previous of replaced) this.#placeOne(previous.Name, { previous, canary: true });
-    for (const allocation of staying) if (!this.#isCanary(allocation)) this.#names.use(allocation.Name);
+    for (const allocation of staying) if (!this.#isCanary(allocation)) this.#names.useOf(allocation);
     const names = this.#names.canaries(
       wanted - replaced.length,
       this.#group.Count,
@@ -244,11 +244,11 @@ class GroupReconciler {
     const taken = this.#without(staying).length + this.#without(moving).length;
     let missing = Math.max(0, this.#group.Count - taken);
     if (missing === 0 && rescheduleNow.length === 0) return { placed: 0, missing };
-    for (const list of [staying, moving]) for (const one of this.#without(list)) this.#names.use(one.Name);
+    for (const list of [staying, moving]) for (const one of this.#without(list)) this.#names.useOf(one);
     let placed = 0;
     const take = (previous: AllocationOutline): boolean => {
       if (missing === 0 || this.#names.has(previous.Name)) return false;
-      this.#names.use(previous.Name);
+      this.#names.useOf(previous);
       missing--;
       return true;
     };

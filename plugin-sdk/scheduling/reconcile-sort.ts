@@ -83,8 +83,7 @@ export function stopDecision(
   allocation: AllocationOutline,
   description: string,
 ): StopDecision {
-  if (clientTerminal(allocation) || input.node(allocation.NodeID) === "up")
-    return { allocation, description };
+  if (clientTerminal(allocation) || input.node(allocation) === "up") return { allocation, description };
   return { allocation, description: AllocDescription.Lost, clientStatus: AllocClientStatus.Lost };
 }
 
@@ -130,7 +129,7 @@ function sortLive(
   group: TaskGroup,
   allocation: AllocationOutline,
 ): void {
-  if (input.node(allocation.NodeID) !== "up") {
+  if (input.node(allocation) !== "up") {
     sorted.lost.push(allocation);
     if (stopsDisconnected(group))
       sorted.lostLater.set(allocation, clientStopTime(wholeAllocation(allocation), group, input.now));
@@ -168,7 +167,7 @@ function sortFailed(
   const at = failed + nextDelay(policy, allocation.RescheduleTracker, failed);
   const due = at <= input.now + RESCHEDULE_WINDOW || allocation.FollowupEvalID === input.evaluationId;
   // A follow-up is noted in the allocation, and the plan applier takes no notes for a node that is gone.
-  if (due || input.node(allocation.NodeID) === "unknown") {
+  if (due || input.node(allocation) === "unknown") {
     sorted.rescheduleNow.push(outline);
     return;
   }

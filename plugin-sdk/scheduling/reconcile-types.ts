@@ -34,7 +34,7 @@ export interface ReconcileInput {
   /** Unix nanoseconds. */
   readonly now: number;
   /** Asked once for each allocation that its node matters to. */
-  node(id: string): NodePresence;
+  node(allocation: AllocationOutline): NodePresence;
   updateKind(allocation: AllocationOutline, job: Job, group: TaskGroup): UpdateKind;
   /** Whether the evaluation that will reschedule an allocation still waits. */
   followupWaits(evaluationId: string): boolean;

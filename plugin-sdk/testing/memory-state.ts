@@ -271,6 +271,7 @@ export class MemoryState implements StateSnapshot {
 export class MemoryColumns implements NodeColumns {
   readonly length: number;
   readonly version: number;
+  readonly nodesVersion: number;
   readonly status: Uint8Array;
   readonly cpuTotal: Float64Array;
   readonly cpuUsed: Float64Array;
@@ -288,6 +289,7 @@ export class MemoryColumns implements NodeColumns {
     this.#rows = new Map(nodes.map((node, row) => [node.ID, row]));
     this.length = nodes.length;
     this.version = state.index;
+    this.nodesVersion = state.index;
     this.status = Uint8Array.from(nodes, statusBits);
     const capacities = nodes.map(nodeCapacity);
     this.cpuTotal = Float64Array.from(capacities, (one) => one.cpu);

@@ -21,6 +21,7 @@ import { Piscina } from "piscina";
 import { CommandType, registeredJob } from "../../core/state/index.js";
 import { SharedNodeColumns } from "../../core/state/read/index.js";
 import { runDry } from "../../workers/dry-run.js";
+import { FeasibleRowsCache } from "../../workers/placement/index.js";
 import { SubmittedJobSnapshot } from "../../workers/submitted-job.js";
 import { UnderwayPlans } from "../../workers/underway.js";
 import {
@@ -141,6 +142,7 @@ describe("a dry run", () => {
       snapshot: () => machine.store.snapshot(),
       columns,
       underway: new UnderwayPlans(columns),
+      feasible: new FeasibleRowsCache(),
       select: () => ({ filters: [], scorers: [] }),
       log: quietLogger,
     };

@@ -27,6 +27,7 @@ import { PlanApplier } from "../../core/server/plans/plan-applier.js";
 import { type Command, CommandType } from "../../core/state/index.js";
 import { SharedNodeColumns } from "../../core/state/read/index.js";
 import type { MainPort } from "../../workers/main-port.js";
+import { FeasibleRowsCache } from "../../workers/placement/index.js";
 import { TaskContext } from "../../workers/task-context.js";
 import { UnderwayPlans } from "../../workers/underway.js";
 import { SingleConsensus } from "../core/server/single-consensus.js";
@@ -348,6 +349,7 @@ class RaceRun {
       snapshot: () => this.#machine.store.snapshot(),
       columns,
       underway: new UnderwayPlans(columns),
+      feasible: new FeasibleRowsCache(),
       select: () => ({ filters: [], scorers: [] }),
       log: quietLogger,
     };

@@ -35,9 +35,11 @@ import {
   resolveInRow,
 } from "@drover/plugin-sdk/scheduling";
 import { type Assigned, assignResources, cpuWithCores, needsHoldings, plainResources } from "./assign.js";
-import { firstFailures, groupEscapes, type RowTest, readyRows, rowTests } from "./feasibility.js";
+import { groupEscapes } from "./feasibility.js";
+import type { FeasibleRows } from "./feasible-rows.js";
 import { DistinctRules, type JobRows } from "./job-rows.js";
 import { type Ranked, Ranking } from "./ranking.js";
+import type { RowCounts } from "./row-counts.js";
 import { affinityScores, classEligibility, columnNumbers, deviceScoreBounds } from "./row-values.js";
 import type { PlacementScope } from "./scope.js";
 import { GroupSpreads } from "./spreads.js";
@@ -68,10 +70,9 @@ export class GroupPlacement {
   readonly #scope: PlacementScope;
   readonly #rows: JobRows;
   /** Rows to numbers of the group's allocations. */
-  readonly #own: ReadonlyMap<number, number>;
+  readonly #own: RowCounts;
   readonly #context: PlacementContext;
-  readonly #tests: readonly RowTest[];
-  readonly #ready: Int32Array;
+  readonly #rowsThatCan: FeasibleRows;
   readonly #failed: Uint16Array;
   readonly #candidates: Candidates;
   readonly #distinct: DistinctRules;
@@ -81,7 +82,7 @@ export class GroupPlacement {
   readonly #cores: number;
   readonly #coreMhz: (row: number) => number;
   readonly #coreCount: (row: number) => number;
-  readonly #fit: (freeCpu: number, freeMemory: number) => number;
+  readonly #fitOf: (cpu: number, cpuTotal: number, memory: number, memoryTotal: number) => number;
   readonly #evictions: Evictions;
 
   readonly #plugged: { readonly scorer: NodeScorer; readonly scores: Float64Array }[] = [];
@@ -101,12 +102,8 @@ export class GroupPlacement {
   readonly #tally: Tally;
   #classes: Readonly<Record<string, boolean>> | null = null;
 
-  // The last fit and what it came from: neighbours are often alike, and powers are dear.
   /** MHz of the group at its peak by those of one core. */
   readonly #cpuByCore = new Map<number, number>();
-  #cpuShare = Number.NaN;
-  #memoryShare = Number.NaN;
-  #lastFit = 0;
 
   constructor(scope: PlacementScope, job: Job, group: TaskGroup, rows: JobRows) {
     const { columns, state, length } = scope;
@@ -130,34 +127,31 @@ export class GroupPlacement {
     this.#cores = group.Tasks.reduce((sum, task) => sum + task.Resources.Cores, 0);
     this.#coreMhz = columnNumbers(columns, NodeFact.coreMhz, Number);
     this.#coreCount = columnNumbers(columns, NodeFact.cores, Number);
-    this.#fit = fitScore(scope.configuration.SchedulerAlgorithm);
+    this.#fitOf = rememberedFit(fitScore(scope.configuration.SchedulerAlgorithm));
     this.#fitScores = new Float64Array(length);
     this.#stamps = new Int32Array(length);
     this.#distinct = new DistinctRules(job, group, columns, rows);
     this.#evictions = new Evictions(scope, job, group, this.#plain, (row) => this.#askOn(row));
     this.escaped = groupEscapes(job, group);
 
-    const ready = readyRows(columns, length, job.Datacenters);
-    this.#ready = ready.rows;
-    this.#tests = rowTests(job, group, columns);
-    const { failed, reasons } = firstFailures(ready.rows, this.#tests, length);
-    this.#failed = failed;
-    this.#candidates = new Candidates(length);
-    for (let i = 0; i < ready.rows.length; i++) {
-      const row = ready.rows[i]!;
-      if (failed[row] === 0) this.#candidates.add(row);
-    }
+    const can = scope.feasible.get(job, group, columns, length);
+    this.#rowsThatCan = can;
+    const isFiltered = scope.filters.length > 0;
+    this.#failed = isFiltered ? can.failed.slice() : can.failed;
+    this.#candidates = Candidates.copyOf(can.candidates);
     const plugged = this.#applyFilters();
     this.#tally = new Tally({
       columns,
-      available: ready.byDatacenter,
-      evaluated: ready.rows,
-      filtered: failed,
-      reasons,
+      available: can.byDatacenter,
+      evaluated: can.ready,
+      filtered: this.#failed,
+      reasons: can.reasons,
       plugged,
     });
 
-    const feasible = ready.rows.filter((row) => failed[row] === 0);
+    const feasible = isFiltered
+      ? can.feasible.filter((row) => this.#failed[row] === 0)
+      : can.feasible.slice();
     this.#affinity = affinityScores(job, group, columns, feasible, length);
     this.#deviceBound = deviceScoreBounds(group, columns);
     for (const scorer of scope.scorers) {
@@ -176,7 +170,9 @@ export class GroupPlacement {
 
   /** Computed class to whether a node of it may pass the constraints. */
   get classes(): Readonly<Record<string, boolean>> {
-    this.#classes ??= classEligibility(this.#scope.columns, this.#ready, this.#failed, this.#tests);
+    if (this.#scope.filters.length === 0) return this.#rowsThatCan.classes();
+    const { ready, tests } = this.#rowsThatCan;
+    this.#classes ??= classEligibility(this.#scope.columns, ready, this.#failed, tests);
     return this.#classes;
   }
 
@@ -245,7 +241,7 @@ export class GroupPlacement {
     const { columns, numbers, usage, length } = this.#scope;
     const datacenter = columns.values("node.datacenter")[columns.codes("node.datacenter")[row] ?? 0];
     if (datacenter === undefined || !this.job.Datacenters.includes(datacenter)) return null;
-    if (!this.#tests.every((test) => test.passes(row))) return null;
+    if (!this.#rowsThatCan.tests.every((test) => test.passes(row))) return null;
     const single = new Candidates(length);
     single.add(row);
     for (const filter of this.#scope.filters) filter.filter(single, this.#context);
@@ -313,8 +309,9 @@ export class GroupPlacement {
   #placeByEviction(penalised: ReadonlySet<number>, random: () => number, started: number): Choice | null {
     const top: (Ranked & { readonly eviction: Eviction })[] = [];
     const exhausted: number[] = [];
-    for (let i = 0; i < this.#ready.length; i++) {
-      const row = this.#ready[i]!;
+    const { ready } = this.#rowsThatCan;
+    for (let i = 0; i < ready.length; i++) {
+      const row = ready[i]!;
       if (!this.#roomCanBeMade(row)) continue;
       const eviction = this.#evictions.on(row, random);
       if (eviction === null) {
@@ -399,7 +396,7 @@ export class GroupPlacement {
         removed[reason] = (removed[reason] ?? 0) + count;
     }
     if (this.#scope.filters.length > 0) {
-      for (const row of this.#ready)
+      for (const row of this.#rowsThatCan.ready)
         if (this.#failed[row] === 0 && !this.#candidates.has(row)) this.#failed[row] = PLUGGED;
     }
     return removed;
@@ -420,12 +417,12 @@ export class GroupPlacement {
     else if (numbers.diskUsed[row]! + usage.disk[row]! + this.#ask.disk > numbers.diskTotal[row]!)
       dimension = "disk";
     if (dimension !== "") this.#tally.exhaust(row, dimension);
-    const fit = this.#fitOf(freeShare(cpu, cpuTotal), freeShare(memory, memoryTotal));
+    const fit = this.#fitOf(cpu, cpuTotal, memory, memoryTotal);
     this.#fitScores[row] = fit;
     let sum = fit;
     let parts = 1;
-    const own = this.#own.size === 0 ? undefined : this.#own.get(row);
-    if (own !== undefined && own > 0) {
+    const own = this.#own.get(row);
+    if (own > 0) {
       sum += antiAffinityScore(own, this.group.Count);
       parts++;
     }
@@ -446,26 +443,16 @@ export class GroupPlacement {
     return dimension === "";
   }
 
-  #fitOf(cpuShare: number, memoryShare: number): number {
-    if (cpuShare !== this.#cpuShare || memoryShare !== this.#memoryShare) {
-      this.#cpuShare = cpuShare;
-      this.#memoryShare = memoryShare;
-      this.#lastFit = this.#fit(cpuShare, memoryShare);
-    }
-    return this.#lastFit;
-  }
-
   /** The fit score of a row once the victims of an eviction are gone. */
   #fitWithout(row: number, eviction: Eviction | null): number {
     if (eviction === null) return this.#fitScores[row]!;
     const { numbers, usage } = this.#scope;
     const { cpu, memory } = eviction.freed;
     return this.#fitOf(
-      freeShare(numbers.cpuUsed[row]! + usage.cpu[row]! + this.#cpuAsk(row) - cpu, numbers.cpuTotal[row]!),
-      freeShare(
-        numbers.memoryUsed[row]! + usage.memory[row]! + this.#ask.memory - memory,
-        numbers.memoryTotal[row]!,
-      ),
+      numbers.cpuUsed[row]! + usage.cpu[row]! + this.#cpuAsk(row) - cpu,
+      numbers.cpuTotal[row]!,
+      numbers.memoryUsed[row]! + usage.memory[row]! + this.#ask.memory - memory,
+      numbers.memoryTotal[row]!,
     );
   }
 
@@ -547,7 +534,7 @@ export class GroupPlacement {
 
   #scoresOf(row: number, penalised: boolean, eviction: Eviction | null): Record<string, number> {
     const scores: Record<string, number> = {
-      "job-anti-affinity": antiAffinityScore(this.#own.get(row) ?? 0, this.group.Count),
+      "job-anti-affinity": antiAffinityScore(this.#own.get(row), this.group.Count),
       "node-reschedule-penalty": penalised ? RESCHEDULE_PENALTY : 0,
       "node-affinity": this.#affinity?.[row] ?? 0,
     };
@@ -558,6 +545,32 @@ export class GroupPlacement {
     for (const { scorer, scores: plugged } of this.#plugged) scores[scorer.name] = plugged[row]!;
     return scores;
   }
+}
+
+/** Fits that are remembered; a power of two. */
+const REMEMBERED = 512;
+
+/** The fit by what is used of what there is: powers are dear, and many nodes are filled alike. */
+function rememberedFit(
+  fit: (freeCpu: number, freeMemory: number) => number,
+): (cpu: number, cpuTotal: number, memory: number, memoryTotal: number) => number {
+  const known = new Float64Array(REMEMBERED * 5).fill(Number.NaN);
+  return (cpu, cpuTotal, memory, memoryTotal) => {
+    const at = ((Math.imul(cpu, 31) ^ Math.imul(memory, 17) ^ cpuTotal ^ memoryTotal) & (REMEMBERED - 1)) * 5;
+    if (
+      known[at] !== cpu ||
+      known[at + 1] !== cpuTotal ||
+      known[at + 2] !== memory ||
+      known[at + 3] !== memoryTotal
+    ) {
+      known[at] = cpu;
+      known[at + 1] = cpuTotal;
+      known[at + 2] = memory;
+      known[at + 3] = memoryTotal;
+      known[at + 4] = fit(freeShare(cpu, cpuTotal), freeShare(memory, memoryTotal));
+    }
+    return known[at + 4]!;
+  };
 }
 
 function growthFits(total: number, used: number, growth: number): boolean {

@@ -6,21 +6,26 @@ import {
   ConstraintOperand,
   type Job,
   type NodeColumns,
+  nodeRowOf,
   type StateSnapshot,
   type TaskGroup,
 } from "@drover/plugin-sdk";
 import { resolveInRow } from "@drover/plugin-sdk/scheduling";
+import { RowCounts } from "./row-counts.js";
 
 /** Number of a job's allocations by group and row; only those that aren't terminal. */
 export class JobRows {
   readonly job: Job;
-  readonly #groups = new Map<string, Map<number, number>>();
-  readonly #all = new Map<number, number>();
+  readonly #length: number;
+  readonly #groups = new Map<string, RowCounts>();
+  readonly #all: RowCounts;
 
   constructor(job: Job, columns: NodeColumns, state: StateSnapshot) {
     this.job = job;
+    this.#length = columns.length;
+    this.#all = new RowCounts(this.#length);
     for (const allocation of state.allocationOutlines(job.Namespace, job.ID)) {
-      const row = allocIsTerminal(allocation) ? undefined : columns.row(allocation.NodeID);
+      const row = allocIsTerminal(allocation) ? undefined : nodeRowOf(allocation, columns);
       if (row !== undefined) this.add(row, allocation, 1);
     }
   }
@@ -30,8 +35,8 @@ export class JobRows {
   }
 
   add(row: number, allocation: AllocationOutline, by: 1 | -1): void {
-    bump(this.#all, row, by);
-    bump(this.rowsOf(allocation.TaskGroup), row, by);
+    this.#all.add(row, by);
+    this.rowsOf(allocation.TaskGroup).add(row, by);
   }
 
   inGroup(group: string, row: number): number {
@@ -39,20 +44,20 @@ export class JobRows {
   }
 
   inJob(row: number): number {
-    return this.#all.get(row) ?? 0;
+    return this.#all.get(row);
   }
 
   /** Rows to counts: of a group, or of the job. */
-  rowsOf(group: string): Map<number, number> {
+  rowsOf(group: string): RowCounts {
     let rows = this.#groups.get(group);
     if (rows === undefined) {
-      rows = new Map();
+      rows = new RowCounts(this.#length);
       this.#groups.set(group, rows);
     }
     return rows;
   }
 
-  allRows(): ReadonlyMap<number, number> {
+  allRows(): RowCounts {
     return this.#all;
   }
 }

@@ -17,6 +17,7 @@ import type {
 import { emptyMetric, hashText, mix32, planChanges, seededRandom } from "@drover/plugin-sdk/scheduling";
 import type { TakenRoom } from "../underway.js";
 import { NodeHoldings } from "./assign.js";
+import { FeasibleRowsCache } from "./feasible-rows.js";
 import { GroupPlacement } from "./group.js";
 import { JobRows } from "./job-rows.js";
 import { changesOf, PlanUsage } from "./plan-usage.js";
@@ -31,6 +32,8 @@ export interface ColumnPlacerOptions {
   readonly scorers: readonly NodeScorer[];
   /** Taken by plans that are on their way to the columns; null for nothing. */
   readonly taken?: TakenRoom | null;
+  /** Shared by the placers of a thread. */
+  readonly feasible?: FeasibleRowsCache;
 }
 
 /**
@@ -40,6 +43,7 @@ export interface ColumnPlacerOptions {
 export class ColumnPlacer implements Placer {
   readonly #options: ColumnPlacerOptions;
   readonly #random: (name: string) => () => number;
+  readonly #feasible: FeasibleRowsCache;
   #scope!: PlacementScope;
   #groups = new Map<string, GroupPlacement>();
   #jobs = new Map<string, JobRows>();
@@ -54,6 +58,7 @@ export class ColumnPlacer implements Placer {
 
   constructor(options: ColumnPlacerOptions) {
     this.#options = options;
+    this.#feasible = options.feasible ?? new FeasibleRowsCache();
     this.#random = (name) => seededRandom(options.evaluation.ID, name);
     this.#reset();
   }
@@ -143,6 +148,8 @@ export class ColumnPlacer implements Placer {
     const { columns, state, plan, evaluation, filters, scorers } = this.#options;
     const length = columns.length;
     const seed = hashText(evaluation.ID);
+    const tie = new Uint32Array(length);
+    for (let row = 0; row < length; row++) tie[row] = mix32(row ^ seed);
     const usage = new PlanUsage(columns, state, plan, this.#options.taken ?? null);
     this.#groups = new Map();
     this.#jobs = new Map();
@@ -159,7 +166,8 @@ export class ColumnPlacer implements Placer {
       filters,
       scorers,
       length,
-      tie: Uint32Array.from({ length }, (_, row) => mix32(row ^ seed)),
+      feasible: this.#feasible,
+      tie,
       usage,
       numbers: {
         cpuTotal: columns.cpuTotal,

@@ -16,6 +16,11 @@ interface Bucket {
 }
 
 const NO_BUCKET = -1;
+/** Of rows that are in while there are no buckets yet. */
+const UNSORTED = -2;
+const NO_ROWS = new Int32Array(0);
+/** Looks over all rows before they are sorted into buckets: few placements are found sooner so. */
+const LOOKS = 4;
 /** More parts than any row has, to number buckets by standing and parts. */
 const PARTS_STEP = 256;
 
@@ -35,6 +40,11 @@ export class Ranking {
   readonly #numbers = new Map<number, number>();
   readonly #bucketOf: Int32Array;
   readonly #position: Int32Array;
+  /** Rows that are, or were, in while there are no buckets; null once there are. */
+  #unsorted: Int32Array | null = NO_ROWS;
+  /** More of them, put in since. */
+  readonly #more: number[] = [];
+  #looks = 0;
   /** Entries of heaps under consideration for the best: how many, and of each its bucket, place, row and score. */
   #heads = 0;
   readonly #bucket: number[] = [];
@@ -52,13 +62,22 @@ export class Ranking {
     this.#position = new Int32Array(length);
   }
 
-  /** Puts in rows that were scored, none of which is in yet. */
+  /** Puts in rows that were scored, to begin with. */
   fill(rows: Int32Array): void {
-    for (let i = 0; i < rows.length; i++) {
-      const row = rows[i]!;
-      const number = this.#numberOf(row);
-      this.#bucketOf[row] = number;
-      this.#buckets[number]!.heap.append(row);
+    this.#unsorted = rows;
+    for (let i = 0; i < rows.length; i++) this.#bucketOf[rows[i]!] = UNSORTED;
+  }
+
+  #sort(unsorted: Int32Array): void {
+    this.#unsorted = null;
+    for (const rows of [unsorted, this.#more]) {
+      for (let i = 0; i < rows.length; i++) {
+        const row = rows[i]!;
+        if (this.#bucketOf[row] !== UNSORTED) continue;
+        const number = this.#numberOf(row);
+        this.#bucketOf[row] = number;
+        this.#buckets[number]!.heap.append(row);
+      }
     }
     for (const { heap } of this.#buckets) heap.build();
   }
@@ -66,6 +85,12 @@ export class Ranking {
   /** Puts a row where its new scores belong. */
   put(row: number): void {
     const before = this.#bucketOf[row]!;
+    if (this.#unsorted !== null) {
+      // One that left and comes back may be there twice; it is met once.
+      if (before === NO_BUCKET) this.#more.push(row);
+      this.#bucketOf[row] = UNSORTED;
+      return;
+    }
     const number = this.#numberOf(row);
     if (before === number) {
       this.#buckets[number]!.heap.moved(row);
@@ -86,7 +111,7 @@ export class Ranking {
     const number = this.#bucketOf[row]!;
     if (number === NO_BUCKET) return;
     this.#bucketOf[row] = NO_BUCKET;
-    this.#buckets[number]!.heap.remove(row);
+    if (number !== UNSORTED) this.#buckets[number]!.heap.remove(row);
   }
 
   /** Mean score of a row, in or not, with `extra` as one more score. */
@@ -110,6 +135,10 @@ export class Ranking {
 
   /** The best `count` rows that are in and not among `except`, best first. */
   best(count: number, except: ReadonlySet<number>): Ranked[] {
+    if (this.#unsorted !== null) {
+      if (this.#looks++ < LOOKS) return this.#bestUnsorted(this.#unsorted, count, except);
+      this.#sort(this.#unsorted);
+    }
     const found: Ranked[] = [];
     this.#lookAtTops(count + except.size);
     while (this.#heads > 0) {
@@ -129,6 +158,36 @@ export class Ranking {
       }
     }
     return found;
+  }
+
+  #bestUnsorted(unsorted: Int32Array, count: number, except: ReadonlySet<number>): Ranked[] {
+    const found: Ranked[] = [];
+    this.#lookOver(unsorted, count, except, found);
+    if (this.#more.length > 0) this.#lookOver(this.#more, count, except, found);
+    return found;
+  }
+
+  #lookOver(
+    rows: Int32Array | readonly number[],
+    count: number,
+    except: ReadonlySet<number>,
+    found: Ranked[],
+  ): void {
+    const { any } = this.#spreads;
+    let least = found.length === count ? found[count - 1]!.score : Number.NEGATIVE_INFINITY;
+    for (let i = 0; i < rows.length; i++) {
+      const row = rows[i]!;
+      const score = any ? this.mean(row, null) : this.sums[row]! / this.parts[row]!;
+      if (score < least || this.#bucketOf[row] !== UNSORTED || (except.size > 0 && except.has(row))) continue;
+      const ranked = { row, score };
+      if (found.length === count && !this.before(ranked, found[count - 1]!)) continue;
+      let at = found.length;
+      while (at > 0 && this.before(ranked, found[at - 1]!)) at--;
+      if (found[at - 1]?.row === row) continue;
+      found.splice(at, 0, ranked);
+      if (found.length > count) found.pop();
+      if (found.length === count) least = found[count - 1]!.score;
+    }
   }
 
   /** Starts with the tops of the buckets: a bucket whose top isn't among the best `count` has nothing that is. */

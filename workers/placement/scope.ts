@@ -11,6 +11,7 @@ import type {
   StateSnapshot,
 } from "@drover/plugin-sdk";
 import type { NodeHoldings } from "./assign.js";
+import type { FeasibleRowsCache } from "./feasible-rows.js";
 import type { PlanUsage } from "./plan-usage.js";
 
 export interface PlacementScope {
@@ -21,6 +22,7 @@ export interface PlacementScope {
   readonly configuration: SchedulerConfiguration;
   readonly filters: readonly NodeFilter[];
   readonly scorers: readonly NodeScorer[];
+  readonly feasible: FeasibleRowsCache;
   /** Rows looked at: those there were when the placer was made. */
   readonly length: number;
   /** By row; decides between equal scores. */

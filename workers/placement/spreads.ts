@@ -9,6 +9,8 @@
 import type { Job, NodeColumns, TaskGroup } from "@drover/plugin-sdk";
 import { parseTarget, SpreadCounter } from "@drover/plugin-sdk/scheduling";
 
+import type { RowCounts } from "./row-counts.js";
+
 interface Rule {
   readonly counter: SpreadCounter;
   readonly codes: Uint32Array;
@@ -50,7 +52,7 @@ export class GroupSpreads {
     columns: NodeColumns,
     rows: Int32Array,
     length: number,
-    placed: ReadonlyMap<number, number>,
+    placed: RowCounts,
   ) {
     const spreads = [...(group.Spreads ?? []), ...(job.Spreads ?? [])];
     const weights = spreads.reduce((sum, spread) => sum + spread.Weight, 0);

@@ -24,6 +24,8 @@ export const Header = {
   Generation: 2,
   /** Bytes of the journal that may be read. */
   Journal: 3,
+  /** Counts up after every change of a node, of its status or its attributes. */
+  NodesVersion: 4,
 } as const;
 export const HEADER_WORDS = 16;
 

@@ -100,6 +100,10 @@ export class SharedNodeColumns implements NodeColumns {
     return Atomics.load(this.header, Header.Version);
   }
 
+  get nodesVersion(): number {
+    return Atomics.load(this.header, Header.NodesVersion);
+  }
+
   get status(): Uint8Array {
     const length = this.length;
     const view = this.views.get("status");

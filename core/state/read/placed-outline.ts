@@ -6,32 +6,67 @@ import {
   type AllocClientStatus,
   type AllocDesiredStatus,
   type DesiredTransition,
-  WHOLE_ALLOCATION,
+  type NodeRows,
+  STORED_OUTLINE,
+  type StoredOutline,
 } from "@drover/plugin-sdk";
 import { CHANGED, clientStatusOf, desiredStatusOf } from "./block-states.js";
-import type { PlanBlock } from "./plan-block.js";
+import type { PlanBlock, Template } from "./plan-block.js";
 
-/** What the outlines of one block share. */
-export interface OutlineSource {
-  readonly block: PlanBlock;
-  /** Index of the log entry that committed the block. */
-  readonly index: number;
-  /** Reads a row; throws once the snapshot is closed. */
-  readonly read: (id: string) => Allocation;
+/** What the outlines of one block in one snapshot share. */
+export class OutlineSource {
+  #columns: NodeRows | undefined;
+  #rows: Int32Array = NO_ROWS;
+
+  constructor(
+    readonly block: PlanBlock,
+    /** Index of the log entry that committed the block. */
+    readonly index: number,
+    /** Reads a row; throws once the snapshot is closed. */
+    readonly read: (id: string) => Allocation,
+  ) {}
+
+  /** Looked up once: who goes over the allocations of a job sees the nodes as they were when it began. */
+  nodeRow(node: number, columns: NodeRows): number | undefined {
+    if (this.#columns !== columns) {
+      this.#rows = this.block.nodeRows(columns);
+      this.#columns = columns;
+    }
+    const row = this.#rows[node]!;
+    return row < 0 ? undefined : row;
+  }
 }
 
-export class PlacedOutline implements AllocationOutline {
+const NO_ROWS = new Int32Array(0);
+
+export class PlacedOutline implements AllocationOutline, StoredOutline {
+  private readonly template: Template;
   #whole: Allocation | undefined;
 
   constructor(
     private readonly source: OutlineSource,
     private readonly position: number,
     private readonly state: number,
-  ) {}
+  ) {
+    this.template = source.block.templateAt(position);
+  }
 
-  [WHOLE_ALLOCATION](): Allocation {
+  get [STORED_OUTLINE](): StoredOutline {
+    return this;
+  }
+
+  whole(): Allocation {
     this.#whole ??= this.source.read(this.ID);
     return this.#whole;
+  }
+
+  nodeRow(columns: NodeRows): number | undefined {
+    const { source, position } = this;
+    return source.nodeRow(source.block.node(position), columns);
+  }
+
+  nameIndex(): number {
+    return this.source.block.nameIndex(this.position);
   }
 
   get ID(): string {
@@ -53,15 +88,15 @@ export class PlacedOutline implements AllocationOutline {
   }
 
   get Namespace(): string {
-    return this.#template.Namespace;
+    return this.template.Namespace;
   }
 
   get JobID(): string {
-    return this.#template.JobID;
+    return this.template.JobID;
   }
 
   get TaskGroup(): string {
-    return this.#template.TaskGroup;
+    return this.template.TaskGroup;
   }
 
   get ClientStatus(): AllocClientStatus {
@@ -73,38 +108,33 @@ export class PlacedOutline implements AllocationOutline {
   }
 
   get JobVersion(): number {
-    return (this.#changed ?? this.#template).JobVersion;
+    return (this.#changed ?? this.template).JobVersion;
   }
 
   get JobCreateIndex(): number | undefined {
-    return (this.#changed ?? this.#template).JobCreateIndex;
+    return (this.#changed ?? this.template).JobCreateIndex;
   }
 
   get DeploymentID(): string {
-    return (this.#changed ?? this.#template).DeploymentID;
+    return (this.#changed ?? this.template).DeploymentID;
   }
 
   get DesiredTransition(): DesiredTransition | undefined {
-    return (this.#changed ?? this.#template).DesiredTransition;
+    return (this.#changed ?? this.template).DesiredTransition;
   }
 
   get NextAllocation(): string | undefined {
-    return (this.#changed ?? this.#template).NextAllocation;
+    return (this.#changed ?? this.template).NextAllocation;
   }
 
   get CreateIndex(): number {
     const { block, index } = this.source;
     // What was updated in place had been created before.
-    return block.isUpdate(this.position) ? this[WHOLE_ALLOCATION]().CreateIndex : index;
-  }
-
-  get #template(): PlanBlock["templates"][number] {
-    const { block } = this.source;
-    return block.templates[block.template(this.position)]!;
+    return block.isUpdate(this.position) ? this.whole().CreateIndex : index;
   }
 
   /** The row, where it says other than the block. */
   get #changed(): Allocation | undefined {
-    return (this.state & CHANGED) === 0 ? undefined : this[WHOLE_ALLOCATION]();
+    return (this.state & CHANGED) === 0 ? undefined : this.whole();
   }
 }

@@ -2,7 +2,13 @@
  * The placements of one plan, as the log carries them and the store keeps them: once for all, in columns. Allocations of a
  * group differ in little more than id, node and number; everything else is written once as a template.
  */
-import { type AllocatedResources, type Allocation, allocIndexOf, allocName } from "@drover/plugin-sdk";
+import {
+  type AllocatedResources,
+  type Allocation,
+  allocIndexOf,
+  allocName,
+  type NodeRows,
+} from "@drover/plugin-sdk";
 import { Packr } from "msgpackr";
 import { ALLOCATION_OPTIONAL, ALLOCATION_REQUIRED } from "./allocation-fields.js";
 import { type NumberArray, type PackedColumn, packColumn, unpackColumn } from "./columnar.js";
@@ -57,6 +63,7 @@ interface PackedBlock {
 }
 
 const UUID_BYTES = 16;
+const NO_ROWS = new Int32Array(0);
 const packer = new Packr({ useRecords: false, mapsAsObjects: true, copyBuffers: true });
 
 type OptionalField = Exclude<(typeof ALLOCATION_OPTIONAL)[number], Own>;
@@ -191,6 +198,10 @@ export class PlanBlock implements Iterable<Allocation> {
   readonly #updates: ReadonlySet<number>;
   readonly #nodeIds: (string | undefined)[] = [];
   #metrics: MetricsReader | undefined;
+  /** Rows of the block's nodes in `#rowsOf`, as of `#rowsVersion`. */
+  #rows: Int32Array = NO_ROWS;
+  #rowsOf: NodeRows | undefined;
+  #rowsVersion = 0;
 
   constructor(readonly bytes: Uint8Array) {
     const packed = packer.decode(bytes as Buffer) as PackedBlock;
@@ -259,15 +270,38 @@ export class PlanBlock implements Iterable<Allocation> {
     return this.#template[at]!;
   }
 
+  templateAt(at: number): Template {
+    return element(this.#packed.templates, this.#template[at]);
+  }
+
   /** Number of the resources in `resources`. */
   resource(at: number): number {
     return this.#resource[at]!;
   }
 
+  nameIndex(at: number): number {
+    const number = this.#number[at]!;
+    return number > 0 ? number - 1 : allocIndexOf(this.#names.get(at) ?? "");
+  }
+
+  /** Rows of the block's nodes as they are now, by their numbers; -1 for a node that has none. */
+  nodeRows(columns: NodeRows): Int32Array {
+    const version = columns.nodesVersion;
+    if (this.#rowsOf !== columns || this.#rowsVersion !== version) {
+      this.#rows = Int32Array.from(
+        { length: this.nodeCount },
+        (_, node) => columns.row(this.nodeId(node)) ?? -1,
+      );
+      this.#rowsOf = columns;
+      this.#rowsVersion = version;
+    }
+    return this.#rows;
+  }
+
   name(at: number): string {
     const number = this.#number[at]!;
     if (number === 0) return this.#names.get(at) ?? "";
-    const { JobID, TaskGroup } = element(this.#packed.templates, this.#template[at]);
+    const { JobID, TaskGroup } = this.templateAt(at);
     return allocName(JobID, TaskGroup, number - 1);
   }
 
@@ -281,7 +315,7 @@ export class PlanBlock implements Iterable<Allocation> {
 
   /** The allocation as it was planned, or as the entry that committed it left it. */
   allocation(at: number, commit?: Commit): Allocation {
-    const template = element(this.#packed.templates, this.#template[at]);
+    const template = this.templateAt(at);
     const node = this.#node[at]!;
     const metric = this.#metric[at]!;
     const metrics = (): Allocation["Metrics"] =>

@@ -20,7 +20,7 @@ import type { Database, Transaction } from "lmdb";
 import { allocationOf, PlacedRow, type StoredAllocation } from "./allocation-rows.js";
 import { GONE } from "./block-states.js";
 import { compositeKey, decodeId, idScanStarts, indexKey, jobKey, jobVersionKey } from "./keys.js";
-import { PlacedOutline } from "./placed-outline.js";
+import { OutlineSource, PlacedOutline } from "./placed-outline.js";
 import { PlanBlock } from "./plan-block.js";
 import type { CommittedBlock } from "./plan-blocks.js";
 import type { AgentKeyRow, JobReferences, JoinTokenRow, OpenTables, TableIndexes } from "./schema.js";
@@ -195,7 +195,7 @@ export class RowReader {
       const states = this.get(blockStates, key);
       if (states === undefined || typeof states === "number") return null;
       const index = Number(key);
-      const source = { block: this.block(index).block, index, read };
+      const source = new OutlineSource(this.block(index).block, index, read);
       for (const [position, state] of states.entries())
         if (state !== GONE) outlines.push(new PlacedOutline(source, position, state));
     }

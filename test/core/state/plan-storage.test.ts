@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
-import { type Allocation, WHOLE_ALLOCATION, wholeAllocation } from "@drover/plugin-sdk";
+import { type Allocation, STORED_OUTLINE, wholeAllocation } from "@drover/plugin-sdk";
 import { CommandType } from "../../../core/state/index.js";
 import { GONE } from "../../../core/state/read/block-states.js";
 import { openReader } from "../../../core/state/read/index.js";
@@ -56,7 +56,7 @@ describe("outlines of a job's allocations", () => {
     machine.apply(report(first, { ClientStatus: "running" }), report(second, { ClientStatus: "complete" }));
     using snapshot = machine.store.snapshot();
     const outlines = snapshot.allocationOutlines("default", "web");
-    assert.ok(outlines.every((outline) => WHOLE_ALLOCATION in outline));
+    assert.ok(outlines.every((outline) => STORED_OUTLINE in outline));
     const statuses = new Map(outlines.map(({ ID, ClientStatus }) => [ID, ClientStatus]));
     assert.equal(statuses.get(first.ID), "running");
     assert.equal(statuses.get(second.ID), "complete");
@@ -71,7 +71,7 @@ describe("outlines of a job's allocations", () => {
     using snapshot = machine.store.snapshot();
     const outlines = snapshot.allocationOutlines("default", "web");
     assert.deepEqual(outlines.map(({ ID }) => ID).sort(), placed.map(({ ID }) => ID).sort());
-    assert.ok(outlines.every((outline) => !(WHOLE_ALLOCATION in outline)));
+    assert.ok(outlines.every((outline) => !(STORED_OUTLINE in outline)));
     collect(...placed);
     assert.deepEqual([blocks(), uses()], [0, []]);
   });
