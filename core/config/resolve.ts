@@ -6,6 +6,7 @@ import {
   type PluginBlock,
   type SchedulerRules,
   type SchedulerSettings,
+  type TlsConfiguration,
 } from "@drover/plugin-sdk";
 import { findBuiltin } from "../kernel/builtin.js";
 import { publisherKey } from "../kernel/signature.js";
@@ -80,6 +81,7 @@ export function resolveSettings(settings: Settings, options: ResolveOptions): Ag
       publish_node_metrics: settings.telemetry?.publish_node_metrics ?? false,
       disable_hostname: settings.telemetry?.disable_hostname ?? false,
     },
+    tls: resolveTls(settings),
     plugins: resolvePlugins(settings),
     schedulers: resolveRules(settings),
     files: options.files,
@@ -166,6 +168,22 @@ function resolveClient({ client = {} }: Settings, dataDir: string): AgentConfigu
         { path, read_only: read_only ?? false },
       ]),
     ),
+  };
+}
+
+function resolveTls({ tls = {} }: Settings): TlsConfiguration {
+  return {
+    http: tls.http ?? false,
+    rpc: tls.rpc ?? false,
+    ca_file: tls.ca_file ?? "",
+    cert_file: tls.cert_file ?? "",
+    key_file: tls.key_file ?? "",
+    rpc_upgrade_mode: tls.rpc_upgrade_mode ?? false,
+    tls_cipher_suites: tls.tls_cipher_suites ?? "",
+    tls_min_version: tls.tls_min_version ?? "tls12",
+    tls_prefer_server_cipher_suites: tls.tls_prefer_server_cipher_suites ?? false,
+    verify_https_client: tls.verify_https_client ?? false,
+    verify_server_hostname: tls.verify_server_hostname ?? false,
   };
 }
 

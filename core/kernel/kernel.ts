@@ -114,12 +114,24 @@ export class Kernel {
   }
 
   /**
-   * Takes changed `config` blocks by plugin name (plugins not named keep theirs). Everything is checked before anything
-   * is applied: throws `PluginErrors` and changes nothing where a block is wrong.
+   * Checks changed `config` blocks by plugin name (plugins not named keep theirs), and gives what applies them. Throws
+   * `PluginErrors` with everything that is wrong.
    */
-  async reload(configs: ReadonlyMap<string, { config: unknown; locate?: Locate }>): Promise<ReloadResult> {
+  async prepareReload(
+    configs: ReadonlyMap<string, { config: unknown; locate?: Locate }>,
+  ): Promise<() => Promise<ReloadResult>> {
     if (this.#state !== "running") throw new Error(`a kernel that is ${this.#state} can't reload`);
     const changes = this.#changes(configs);
+    return () => this.#apply(changes);
+  }
+
+  /** As `prepareReload`, applied at once. */
+  async reload(configs: ReadonlyMap<string, { config: unknown; locate?: Locate }>): Promise<ReloadResult> {
+    const apply = await this.prepareReload(configs);
+    return apply();
+  }
+
+  async #apply(changes: readonly [Entry, unknown][]): Promise<ReloadResult> {
     const reloaded: string[] = [];
     const needRestart: string[] = [];
     const errors: PluginError[] = [];

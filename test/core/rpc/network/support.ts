@@ -1,5 +1,25 @@
+import type { AgentTls, TlsConfiguration } from "@drover/plugin-sdk";
 import { quietLogger, quietMetrics } from "@drover/plugin-sdk/testing";
 import { Http2Network, type NetworkOptions } from "../../../../core/rpc/network/http2-network.js";
+
+export const NO_TLS: TlsConfiguration = {
+  http: false,
+  rpc: false,
+  ca_file: "",
+  cert_file: "",
+  key_file: "",
+  rpc_upgrade_mode: false,
+  tls_cipher_suites: "",
+  tls_min_version: "tls12",
+  tls_prefer_server_cipher_suites: false,
+  verify_https_client: false,
+  verify_server_hostname: false,
+};
+
+const plainTls: AgentTls = {
+  current: () => ({ config: NO_TLS, material: undefined }),
+  onChange: () => () => undefined,
+};
 
 /** A network on a free port of the loopback interface. */
 export async function openNetwork(
@@ -13,6 +33,7 @@ export async function openNetwork(
     handshakeTimeout: 5_000,
     log: quietLogger,
     metrics: quietMetrics,
+    tls: plainTls,
     onFatal: (error) => {
       throw error;
     },
