@@ -90,8 +90,21 @@ async function present(
   io: CommandIo,
   signal: AbortSignal,
 ): Promise<void> {
-  const address = `http://${agent.info.advertise.http}`;
-  const api = new ApiClient({ address });
+  const { tls } = agent.info.config;
+  const address = `${tls.http ? "https" : "http"}://${agent.info.advertise.http}`;
+  const api = new ApiClient({
+    address,
+    ...(tls.http
+      ? {
+          tls: {
+            caCert: tls.ca_file,
+            clientCert: tls.cert_file,
+            clientKey: tls.key_file,
+            serverName: `server.${agent.info.region}.drover`,
+          },
+        }
+      : {}),
+  });
   try {
     let job: StartedJob | undefined;
     if (file !== undefined) {
