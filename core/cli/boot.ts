@@ -149,7 +149,9 @@ async function assemble(
         tls.prepare(next.config.tls),
         kernel.prepareReload(new Map(blocks)),
       ]);
-      const errors = [certificates, plugins].flatMap((one) => (one.status === "rejected" ? [one.reason] : []));
+      const errors = [certificates, plugins].flatMap((one) =>
+        one.status === "rejected" ? [one.reason] : [],
+      );
       if (certificates.status === "rejected" || plugins.status === "rejected") {
         throw errors.length === 1 ? errors[0] : new Error(errors.map(reasonOf).join("\n"));
       }
@@ -157,7 +159,11 @@ async function assemble(
       certificates.value?.();
       log.setLevel(next.config.log_level);
       logger.info(
-        { log_level: next.config.log_level, plugins: reloaded, certificates: certificates.value !== undefined },
+        {
+          log_level: next.config.log_level,
+          plugins: reloaded,
+          certificates: certificates.value !== undefined,
+        },
         "configuration reloaded",
       );
       if (needRestart.length > 0 || !isDeepStrictEqual(fixedPart(current), fixedPart(next))) {

@@ -64,7 +64,8 @@ export function httpsFetch(
       {
         ...options,
         method,
-        headers: body === undefined ? headers : { ...headers, "content-length": String(Buffer.byteLength(body)) },
+        headers:
+          body === undefined ? headers : { ...headers, "content-length": String(Buffer.byteLength(body)) },
         agent: false,
         ...(signal === undefined ? {} : { signal }),
       },

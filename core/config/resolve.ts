@@ -10,7 +10,7 @@ import {
 } from "@drover/plugin-sdk";
 import { findBuiltin } from "../kernel/builtin.js";
 import { publisherKey } from "../kernel/signature.js";
-import { AddressError, advertiseAddress, resolveTemplate } from "./addresses.js";
+import { AddressError, advertiseAddress, resolveTemplate, unreachableReason } from "./addresses.js";
 import { DEFAULT_PORTS } from "./defaults.js";
 import { ConfigError, type ConfigProblem } from "./errors.js";
 import type { Settings } from "./schema.js";
@@ -49,6 +49,7 @@ export function resolveSettings(settings: Settings, options: ResolveOptions): Ag
 
   const ports = { ...DEFAULT_PORTS, ...settings.ports };
   const addresses = resolveAddresses(settings, ports, problem);
+  checkAdvertised(settings, addresses.advertise.rpc, problem);
   if (problems.length > 0) throw new ConfigError(problems);
 
   return {
@@ -269,6 +270,21 @@ function checkRoles({ server, client }: Settings, problem: Report): void {
       `server.bootstrap_expect is ${expect}, but this version runs one server; set 1 (starting ${expect} would give ${expect} clusters)`,
     );
   }
+}
+
+/** A server among others gives its address to them. */
+function checkAdvertised({ server = {} }: Settings, rpc: string, problem: Report): void {
+  const { server_join: join = {} } = server;
+  const joins = [server.start_join, server.retry_join, join.start_join, join.retry_join];
+  const isAmongOthers = (server.bootstrap_expect ?? 0) > 1 || joins.some((list) => (list?.length ?? 0) > 0);
+  // An address that could not be made out was reported.
+  if (server.enabled !== true || !isAmongOthers || rpc === "") return;
+  const reason = unreachableReason(rpc);
+  if (reason === undefined) return;
+  problem(
+    `advertise.rpc: other servers can't reach this one at ${rpc}: ${reason}; set advertise.rpc (or bind_addr) to an ` +
+      "address of this machine",
+  );
 }
 
 function checkNames(settings: Settings, problem: Report): void {

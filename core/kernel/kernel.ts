@@ -131,28 +131,40 @@ export class Kernel {
     return apply();
   }
 
+  /** All of them, or none: where one fails, those before it get their former configuration back. */
   async #apply(changes: readonly [Entry, unknown][]): Promise<ReloadResult> {
-    const reloaded: string[] = [];
+    const reloaded: [entry: Entry, former: unknown][] = [];
     const needRestart: string[] = [];
-    const errors: PluginError[] = [];
     for (const [entry, config] of changes) {
-      const { plugin } = entry;
-      if (plugin.reload === undefined) {
-        needRestart.push(plugin.name);
+      if (entry.plugin.reload === undefined) {
+        needRestart.push(entry.plugin.name);
         continue;
       }
+      const former = entry.config;
       try {
-        await withDeadline(plugin.startTimeout, "reload", () =>
-          plugin.reload!(config as never, entry.context as never),
-        );
-        entry.config = config;
-        reloaded.push(plugin.name);
+        await this.#reloadOne(entry, config);
+        reloaded.push([entry, former]);
       } catch (error) {
-        errors.push(this.#failed(plugin, "reload", error));
+        const errors = [error as PluginError];
+        for (const [done, before] of reloaded.reverse()) {
+          await this.#reloadOne(done, before).catch((again: PluginError) => void errors.push(again));
+        }
+        throw new PluginErrors(errors);
       }
     }
-    if (errors.length > 0) throw new PluginErrors(errors);
-    return { reloaded, needRestart };
+    return { reloaded: reloaded.map(([{ plugin }]) => plugin.name), needRestart };
+  }
+
+  async #reloadOne(entry: Entry, config: unknown): Promise<void> {
+    const { plugin } = entry;
+    try {
+      await withDeadline(plugin.startTimeout, "reload", () =>
+        plugin.reload!(config as never, entry.context as never),
+      );
+      entry.config = config;
+    } catch (error) {
+      throw this.#failed(plugin, "reload", error);
+    }
   }
 
   #changes(configs: ReadonlyMap<string, { config: unknown; locate?: Locate }>): [Entry, unknown][] {

@@ -47,21 +47,19 @@ const { subtle } = webcrypto;
 export async function createAuthority({ domain, days, nameConstraint }: AuthorityOptions): Promise<Issued> {
   const keys = await subtle.generateKey(CURVE, true, ["sign", "verify"]);
   const serialNumber = serial();
-  const certificate = await x509.X509CertificateGenerator.createSelfSigned(
-    {
-      serialNumber,
-      name: `CN=Drover Agent CA ${serialNumber}, O=Drover`,
-      ...validity(days),
-      signingAlgorithm: SIGNATURE,
-      keys: keys,
-      extensions: [
-        new x509.BasicConstraintsExtension(true, undefined, true),
-        new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, true),
-        await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
-        ...(nameConstraint ? [constraint([domain, "localhost"])] : []),
-      ],
-    },
-  );
+  const certificate = await x509.X509CertificateGenerator.createSelfSigned({
+    serialNumber,
+    name: `CN=Drover Agent CA ${serialNumber}, O=Drover`,
+    ...validity(days),
+    signingAlgorithm: SIGNATURE,
+    keys: keys,
+    extensions: [
+      new x509.BasicConstraintsExtension(true, undefined, true),
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, true),
+      await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
+      ...(nameConstraint ? [constraint([domain, "localhost"])] : []),
+    ],
+  });
   return { certificate: pem(certificate), key: await keyPem(keys.privateKey) };
 }
 
@@ -86,36 +84,40 @@ export async function issueCertificate(authority: Issued, options: CertificateOp
     options.role === "cli"
       ? [x509.ExtendedKeyUsage.clientAuth]
       : [x509.ExtendedKeyUsage.serverAuth, x509.ExtendedKeyUsage.clientAuth];
-  const certificate = await x509.X509CertificateGenerator.create(
-    {
-      serialNumber: serial(),
-      subject: `CN=${name}`,
-      issuer: ca.subjectName,
-      ...dates,
-      signingAlgorithm: SIGNATURE,
-      publicKey: keys.publicKey,
-      signingKey: signer,
-      extensions: [
-        new x509.BasicConstraintsExtension(false, undefined, true),
-        new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
-        new x509.ExtendedKeyUsageExtension(usages),
-        new x509.SubjectAlternativeNameExtension([
-          ...dns.map((value) => ({ type: "dns" as const, value })),
-          ...ips.map((value) => ({ type: "ip" as const, value })),
-        ]),
-        await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
-        await x509.AuthorityKeyIdentifierExtension.create(ca.publicKey),
-      ],
-    },
-  );
+  const certificate = await x509.X509CertificateGenerator.create({
+    serialNumber: serial(),
+    subject: `CN=${name}`,
+    issuer: ca.subjectName,
+    ...dates,
+    signingAlgorithm: SIGNATURE,
+    publicKey: keys.publicKey,
+    signingKey: signer,
+    extensions: [
+      new x509.BasicConstraintsExtension(false, undefined, true),
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
+      new x509.ExtendedKeyUsageExtension(usages),
+      new x509.SubjectAlternativeNameExtension([
+        ...dns.map((value) => ({ type: "dns" as const, value })),
+        ...ips.map((value) => ({ type: "ip" as const, value })),
+      ]),
+      await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
+      await x509.AuthorityKeyIdentifierExtension.create(ca.publicKey),
+    ],
+  });
   return { certificate: pem(certificate), key: await keyPem(keys.privateKey) };
 }
 
-function checkNames(dns: readonly string[], ips: readonly string[], allowed: readonly string[] | undefined): void {
+function checkNames(
+  dns: readonly string[],
+  ips: readonly string[],
+  allowed: readonly string[] | undefined,
+): void {
   for (const name of dns) {
     if (!/^(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$/.test(name)) throw new Error(`"${name}" is no DNS name`);
     if (allowed !== undefined && !allowed.some((domain) => name === domain || name.endsWith(`.${domain}`))) {
-      throw new Error(`the authority may not sign the name ${name}: its name constraint allows ${allowed.join(", ")}`);
+      throw new Error(
+        `the authority may not sign the name ${name}: its name constraint allows ${allowed.join(", ")}`,
+      );
     }
   }
   for (const address of ips) if (isIP(address) === 0) throw new Error(`"${address}" is no IP address`);
@@ -148,7 +150,13 @@ async function signingKey(keyText: string, ca: x509.X509Certificate): Promise<we
   if (key.asymmetricKeyType !== "ec" || key.asymmetricKeyDetails?.namedCurve !== "prime256v1") {
     throw new Error("the authority's key is not one of the curve P-256, which alone is signed with here");
   }
-  const imported = await subtle.importKey("pkcs8", key.export({ type: "pkcs8", format: "der" }), CURVE, true, ["sign"]);
+  const imported = await subtle.importKey(
+    "pkcs8",
+    key.export({ type: "pkcs8", format: "der" }),
+    CURVE,
+    true,
+    ["sign"],
+  );
   const { x, y } = await subtle.exportKey("jwk", imported);
   const own = await subtle.exportKey("jwk", await ca.publicKey.export());
   if (x !== own.x || y !== own.y) throw new Error("the authority's key is not that of its certificate");

@@ -39,8 +39,10 @@ export function subjectOf(certificate: X509Certificate): string {
 export function whyUntrusted(certificate: X509Certificate, code: string): string {
   const who = `the certificate of ${subjectOf(certificate)}`;
   const now = Date.now();
-  if (now > Date.parse(certificate.validTo)) return `${who} has expired: it was valid until ${certificate.validTo}`;
-  if (now < Date.parse(certificate.validFrom)) return `${who} is not valid yet: it is from ${certificate.validFrom}`;
+  if (now > Date.parse(certificate.validTo))
+    return `${who} has expired: it was valid until ${certificate.validTo}`;
+  if (now < Date.parse(certificate.validFrom))
+    return `${who} is not valid yet: it is from ${certificate.validFrom}`;
   switch (code) {
     case "CERT_HAS_EXPIRED":
     case "CERT_NOT_YET_VALID":

@@ -30,17 +30,32 @@ export async function loadTls(config: TlsConfiguration, owner: TlsOwner): Promis
     }
   };
   const [ca, cert, key] = await Promise.all([read("ca_file"), read("cert_file"), read("key_file")]);
-  const chain = ca === undefined ? undefined : parsed(ca, (why) => problem("ca_file", `${config.ca_file} ${why}`));
+  const chain =
+    ca === undefined ? undefined : parsed(ca, (why) => problem("ca_file", `${config.ca_file} ${why}`));
   const own =
-    cert === undefined ? undefined : parsed(cert, (why) => problem("cert_file", `${config.cert_file} ${why}`))?.[0];
-  const secret = key === undefined ? undefined : privateKey(key, () => problem("key_file", `${config.key_file} holds no private key in PEM that can be read`));
+    cert === undefined
+      ? undefined
+      : parsed(cert, (why) => problem("cert_file", `${config.cert_file} ${why}`))?.[0];
+  const secret =
+    key === undefined
+      ? undefined
+      : privateKey(key, () =>
+          problem("key_file", `${config.key_file} holds no private key in PEM that can be read`),
+        );
   if (own !== undefined) {
     checkCertificate(own, config, owner, (why) => problem("cert_file", `${config.cert_file}: ${why}`));
     if (secret !== undefined && !own.checkPrivateKey(secret)) {
       problem("key_file", `${config.key_file} is not the key of the certificate in ${config.cert_file}`);
     }
-    if (chain !== undefined && !chain.some((one) => own.checkIssued(one) && own.verify(one.publicKey)) && !hasIntermediates(cert!)) {
-      problem("cert_file", `${config.cert_file} (${subjectOf(own)}) is not signed by the CA in ${config.ca_file}`);
+    if (
+      chain !== undefined &&
+      !chain.some((one) => own.checkIssued(one) && own.verify(one.publicKey)) &&
+      !hasIntermediates(cert!)
+    ) {
+      problem(
+        "cert_file",
+        `${config.cert_file} (${subjectOf(own)}) is not signed by the CA in ${config.ca_file}`,
+      );
     }
   }
   let ciphers: string | undefined;
@@ -75,14 +90,21 @@ function checkCertificate(
 ): void {
   const now = Date.now();
   if (now > Date.parse(certificate.validTo)) {
-    problem(`the certificate of ${subjectOf(certificate)} has expired: it was valid until ${certificate.validTo}`);
+    problem(
+      `the certificate of ${subjectOf(certificate)} has expired: it was valid until ${certificate.validTo}`,
+    );
   }
   if (now < Date.parse(certificate.validFrom)) {
-    problem(`the certificate of ${subjectOf(certificate)} is not valid yet: it is from ${certificate.validFrom}`);
+    problem(
+      `the certificate of ${subjectOf(certificate)} is not valid yet: it is from ${certificate.validFrom}`,
+    );
   }
   const role = server ? "server" : "client";
   const names = identities(certificate);
-  if (config.rpc && !names.some((name) => name.region === region && (name.role === role || name.role === "server"))) {
+  if (
+    config.rpc &&
+    !names.some((name) => name.region === region && (name.role === role || name.role === "server"))
+  ) {
     problem(
       `the certificate of ${subjectOf(certificate)} has not the name ${role}.${region}.drover (or .nomad), without which no ` +
         "server lets this agent in",

@@ -44,7 +44,10 @@ export function withApiFlags(command: Command): Command {
       "--tls-server-name <name>",
       "name that the agent's certificate must have (NOMAD_TLS_SERVER_NAME, DROVER_TLS_SERVER_NAME)",
     )
-    .option("--tls-skip-verify", "don't check the agent's certificate (NOMAD_SKIP_VERIFY, DROVER_SKIP_VERIFY)")
+    .option(
+      "--tls-skip-verify",
+      "don't check the agent's certificate (NOMAD_SKIP_VERIFY, DROVER_SKIP_VERIFY)",
+    )
     .option("--no-color", "no colours (also: NO_COLOR)");
 }
 

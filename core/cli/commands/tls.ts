@@ -64,7 +64,10 @@ export function register(program: Command): void {
       .option("--key <file>", "key of the authority (default DOMAIN-agent-ca-key.pem)")
       .action((flags: CertFlags, self: Command) => createCert(flags, ioOf(self))),
     ["drover tls cert create -server", "for the servers of the region global"],
-    ["drover tls cert create -client -region eu -additional-ipaddress 10.0.0.7", "for clients of another region"],
+    [
+      "drover tls cert create -client -region eu -additional-ipaddress 10.0.0.7",
+      "for clients of another region",
+    ],
   );
 }
 
@@ -85,9 +88,13 @@ async function createCert(flags: CertFlags, io: CommandIo): Promise<void> {
   checkDomain(flags.domain);
   const roles = (["server", "client", "cli"] as const).filter((role) => flags[role] === true);
   const [role] = roles;
-  if (role === undefined || roles.length > 1) throw new ExitError(1, "Please give one of -server, -client and -cli");
+  if (role === undefined || roles.length > 1)
+    throw new ExitError(1, "Please give one of -server, -client and -cli");
   if (!/^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$/.test(flags.region)) {
-    throw new ExitError(1, `-region "${flags.region}" can't be a part of a DNS name: use letters, digits and dashes`);
+    throw new ExitError(
+      1,
+      `-region "${flags.region}" can't be a part of a DNS name: use letters, digits and dashes`,
+    );
   }
   const days = daysOf(flags.days);
   const authority = {
@@ -108,7 +115,13 @@ async function createCert(flags: CertFlags, io: CommandIo): Promise<void> {
   } catch (error) {
     throw new ExitError(1, `Error creating certificate: ${messageOf(error)}`);
   }
-  await save(`${flags.region}-${role}-${flags.domain}`, issued, io, `${titleOf(role)} certificate`, `${titleOf(role)} key`);
+  await save(
+    `${flags.region}-${role}-${flags.domain}`,
+    issued,
+    io,
+    `${titleOf(role)} certificate`,
+    `${titleOf(role)} key`,
+  );
 }
 
 const titleOf = (role: CertificateRole): string => ({ server: "Server", client: "Client", cli: "CLI" })[role];
@@ -139,10 +152,17 @@ async function readPem(path: string, flag: string): Promise<string> {
 }
 
 /** Writes both files or none; never over one that is there. */
-async function save(base: string, issued: Issued, io: CommandIo, certificate: string, key: string): Promise<void> {
+async function save(
+  base: string,
+  issued: Issued,
+  io: CommandIo,
+  certificate: string,
+  key: string,
+): Promise<void> {
   const [certificatePath, keyPath] = [`${base}.pem`, `${base}-key.pem`];
   for (const path of [certificatePath, keyPath]) {
-    if (await exists(path)) throw new ExitError(1, `${path} exists already and is not overwritten: move it away first`);
+    if (await exists(path))
+      throw new ExitError(1, `${path} exists already and is not overwritten: move it away first`);
   }
   await write(keyPath, issued.key, 0o600);
   try {

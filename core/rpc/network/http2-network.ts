@@ -55,6 +55,8 @@ export class Http2Network implements ServerNetwork {
   readonly #budget: Budget;
   /** By region and address. */
   readonly #peers = new Map<string, Peer>();
+  /** Every session that is open, those that only finish what is under way among them. */
+  readonly #sessions = new Set<PeerSession>();
   #stopped = false;
   readonly #forget: (() => void)[];
 
@@ -83,7 +85,7 @@ export class Http2Network implements ServerNetwork {
 
   /** Sessions to other servers that are open. */
   get outgoingSessions(): number {
-    return [...this.#peers.values()].filter(({ current }) => current !== undefined).length;
+    return this.#sessions.size;
   }
 
   /** Bytes of bodies and answers that are held now. */
@@ -104,7 +106,7 @@ export class Http2Network implements ServerNetwork {
   async stop(): Promise<void> {
     this.#stopped = true;
     for (const forget of this.#forget) forget();
-    for (const peer of this.#peers.values()) peer.destroy();
+    for (const session of this.#sessions) session.destroy();
     this.#peers.clear();
     await this.#listener.stop(STOP_GRACE);
   }
@@ -150,9 +152,11 @@ export class Http2Network implements ServerNetwork {
   async #open(address: string, region: string): Promise<PeerSession> {
     const { handshakeTimeout, times = TIMES, log } = this.options;
     const dialled = await this.#dial(address, region);
-    const session = await PeerSession.open(address, dialled, times, handshakeTimeout, () =>
-      log.debug({ peer: address }, "session to a server ended"),
-    );
+    const session = await PeerSession.open(address, dialled, times, handshakeTimeout, (closed) => {
+      this.#sessions.delete(closed);
+      log.debug({ peer: address }, "session to a server ended");
+    });
+    this.#sessions.add(session);
     if (this.#stopped) {
       session.destroy();
       throw new RpcError("ERR_RPC_UNREACHABLE", "this server's network has stopped");
@@ -170,7 +174,10 @@ export class Http2Network implements ServerNetwork {
     } catch (error) {
       // While a cluster moves to TLS, those that have not yet are reached without.
       if (!tls.config.rpc_upgrade_mode) throw error;
-      this.options.log.warn({ peer: address }, "no TLS there; connecting without, as rpc_upgrade_mode allows");
+      this.options.log.warn(
+        { peer: address },
+        "no TLS there; connecting without, as rpc_upgrade_mode allows",
+      );
       return { socket: await dialTcp(address, timeout) };
     }
   }

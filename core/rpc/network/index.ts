@@ -1,4 +1,12 @@
-import { AgentInfo, AgentTls, definePlugin, Logger, Metrics, type Plugin, ServerNetwork } from "@drover/plugin-sdk";
+import {
+  AgentInfo,
+  AgentTls,
+  definePlugin,
+  Logger,
+  Metrics,
+  type Plugin,
+  ServerNetwork,
+} from "@drover/plugin-sdk";
 import { Http2Network } from "./http2-network.js";
 
 export { Http2Network } from "./http2-network.js";

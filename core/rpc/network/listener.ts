@@ -1,7 +1,12 @@
 /** The port of the servers: accepts connections, tells ours from others, bounds them. */
 
 import type { IncomingHttpHeaders } from "node:http2";
-import { constants, performServerHandshake, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
+import {
+  constants,
+  performServerHandshake,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+} from "node:http2";
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { Logger, Metrics, TlsState } from "@drover/plugin-sdk";
@@ -146,7 +151,9 @@ export class Listener {
     this.#serve(socket, {
       caller: { address: peer },
       openStreams: 0,
-      ...(refused ? { refusal: "this server takes TLS only (tls.rpc), and the connection came without" } : {}),
+      ...(refused
+        ? { refusal: "this server takes TLS only (tls.rpc), and the connection came without" }
+        : {}),
     });
   }
 
@@ -155,14 +162,19 @@ export class Listener {
       this.#acceptor.accept(socket);
       return;
     }
-    this.#warn(socket.remoteAddress ?? "", { peer }, "connection refused: it speaks TLS, and tls.rpc is off here");
+    this.#warn(
+      socket.remoteAddress ?? "",
+      { peer },
+      "connection refused: it speaks TLS, and tls.rpc is off here",
+    );
     socket.destroy();
   }
 
   #secured({ socket, identity, refusal }: AcceptedTls): void {
     const peer = addressOf(socket);
     socket.on("error", (error) => this.#dropped(peer, error.message));
-    if (refusal !== undefined) this.#warn(socket.remoteAddress ?? "", { peer, reason: refusal }, "connection refused");
+    if (refusal !== undefined)
+      this.#warn(socket.remoteAddress ?? "", { peer, reason: refusal }, "connection refused");
     this.#serve(socket, {
       caller: { address: peer, ...(identity === undefined ? {} : { identity }) },
       openStreams: 0,

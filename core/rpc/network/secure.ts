@@ -55,7 +55,8 @@ export class TlsAcceptor {
 
 function judgeCaller(socket: TLSSocket, region: string): Pick<AcceptedTls, "identity" | "refusal"> {
   const certificate = socket.getPeerX509Certificate();
-  if (certificate === undefined) return { refusal: "the caller shows no certificate, and tls.rpc asks for one" };
+  if (certificate === undefined)
+    return { refusal: "the caller shows no certificate, and tls.rpc asks for one" };
   if (!socket.authorized) {
     return { refusal: whyUntrusted(certificate, codeOf(socket.authorizationError)) };
   }
@@ -68,7 +69,9 @@ function judgeCaller(socket: TLSSocket, region: string): Pick<AcceptedTls, "iden
     };
   }
   if (identity.role === "client" && identity.region !== region) {
-    return { refusal: `a client of region "${identity.region}" may not speak to servers of region "${region}"` };
+    return {
+      refusal: `a client of region "${identity.region}" may not speak to servers of region "${region}"`,
+    };
   }
   return { identity };
 }
@@ -117,7 +120,12 @@ export async function dialTls(address: string, { tls, timeout, region }: DialTls
   });
 }
 
-function judgeServer(socket: TLSSocket, { config }: TlsState, address: string, region: string): string | undefined {
+function judgeServer(
+  socket: TLSSocket,
+  { config }: TlsState,
+  address: string,
+  region: string,
+): string | undefined {
   const certificate = socket.getPeerX509Certificate();
   if (certificate === undefined) return `${address} shows no certificate`;
   if (!socket.authorized) return whyUntrusted(certificate, codeOf(socket.authorizationError));
@@ -133,5 +141,7 @@ const isServerOf = (certificate: X509Certificate, region: string): boolean =>
 
 /** Node gives OpenSSL's code, or an Error with it. */
 function codeOf(error: unknown): string {
-  return typeof error === "string" ? error : ((error as { code?: string } | undefined)?.code ?? String(error));
+  return typeof error === "string"
+    ? error
+    : ((error as { code?: string } | undefined)?.code ?? String(error));
 }

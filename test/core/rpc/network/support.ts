@@ -1,4 +1,4 @@
-import type { AgentTls, TlsConfiguration } from "@drover/plugin-sdk";
+import type { AgentTls, Logger, TlsConfiguration } from "@drover/plugin-sdk";
 import { quietLogger, quietMetrics } from "@drover/plugin-sdk/testing";
 import { Http2Network, type NetworkOptions } from "../../../../core/rpc/network/http2-network.js";
 
@@ -41,4 +41,26 @@ export async function openNetwork(
   });
   await network.start();
   return { network, address: `127.0.0.1:${network.address()!.port}`, stop: () => network.stop() };
+}
+
+export interface LogLine {
+  readonly level: string;
+  readonly message: string;
+  readonly text: string;
+}
+
+/** A log that keeps what was said. */
+export function recordingLogger(): { log: Logger; lines: LogLine[] } {
+  const lines: LogLine[] = [];
+  const at = (level: string) => (fields: object, message: string) =>
+    void lines.push({ level, message, text: `${message} ${JSON.stringify(fields)}` });
+  const log: Logger = {
+    trace: at("trace"),
+    debug: at("debug"),
+    info: at("info"),
+    warn: at("warn"),
+    error: at("error"),
+    child: () => log,
+  };
+  return { log, lines };
 }
