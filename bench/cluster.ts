@@ -213,11 +213,12 @@ export class ClusterUnderLoad {
   async loseFullestNode(): Promise<NodeLoss> {
     const { state } = this.server;
     const node = this.#fullestNode();
-    const running = (): Allocation[] => {
+    const row = this.#columns.row(node)!;
+    let lost: Allocation[];
+    {
       using snapshot = state.snapshot();
-      return snapshot.allocationsByNode(node).filter((one) => one.DesiredStatus === "run");
-    };
-    const lost = running();
+      lost = snapshot.allocationsByNode(node).filter((one) => one.DesiredStatus === "run");
+    }
     const jobs = new Set(lost.map(({ JobID }) => JobID)).size;
     clearTimeout(this.#heartbeats.get(node));
     this.#heartbeats.delete(node);
@@ -232,7 +233,7 @@ export class ClusterUnderLoad {
     delays.enable();
     const begin = performance.now();
     const total = this.#placed();
-    await this.#waitFor(() => this.#placed() >= total && running().length === 0);
+    await this.#waitFor(() => this.#columns.cpuUsed[row] === 0 && this.#placed() >= total);
     const milliseconds = round(performance.now() - begin, 1);
     delays.disable();
     return {

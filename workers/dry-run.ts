@@ -88,9 +88,17 @@ class DryRunContext implements SchedulerContext {
   }
 
   placer(plan: Plan): Placer {
-    const { columns } = this.#parts;
+    const { columns, underway } = this.#parts;
     const { state, evaluation } = this;
-    const placer = new ColumnPlacer({ columns, state, plan, evaluation, ...this.#parts.select(plan.Job) });
+    const taken = underway.room();
+    const placer = new ColumnPlacer({
+      columns,
+      state,
+      plan,
+      evaluation,
+      taken,
+      ...this.#parts.select(plan.Job),
+    });
     // Schedulers don't look at the clock, and a timer gets no turn before they are done with a plan.
     return {
       place: (request) => {
@@ -184,7 +192,7 @@ class DryRunContext implements SchedulerContext {
       const group = groupOf.get(PreemptedByAllocation ?? "");
       if (group !== undefined) of(group).Preemptions++;
     }
-    for (const allocation of this.state.allocationsByJob(Namespace, ID)) {
+    for (const allocation of this.state.allocationOutlines(Namespace, ID)) {
       if (!allocIsTerminal(allocation) && !touched.has(allocation.ID)) of(allocation.TaskGroup).Ignore++;
     }
     return Object.fromEntries(updates);

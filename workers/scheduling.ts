@@ -26,15 +26,18 @@ import { StrictContext } from "./strict-context.js";
 import { snapshotAt, TaskContext, type ThreadParts } from "./task-context.js";
 import { threadLogger } from "./thread-logger.js";
 import { yieldToMainThread } from "./thread-priority.js";
+import { UnderwayPlans } from "./underway.js";
 
 yieldToMainThread();
 const data = workerData as SchedulingWorkerData;
 const log = threadLogger();
 const loaded = await loadSchedulers(data.modules, log);
 const reader = openReader(data.statePath);
+const columns = new SharedNodeColumns(data.columns);
 const parts: ThreadParts = {
   snapshot: () => reader.snapshot(),
-  columns: new SharedNodeColumns(data.columns),
+  columns,
+  underway: new UnderwayPlans(columns),
   select: partSelector(loaded, data.rules),
   log,
 };

@@ -29,6 +29,7 @@ export class SubmittedJobSnapshot implements StateSnapshot {
   readonly allocation: StateSnapshot["allocation"];
   readonly allocations: StateSnapshot["allocations"];
   readonly allocationsByJob: StateSnapshot["allocationsByJob"];
+  readonly allocationOutlines: StateSnapshot["allocationOutlines"];
   readonly allocationsByNode: StateSnapshot["allocationsByNode"];
   readonly allocationsByEvaluation: StateSnapshot["allocationsByEvaluation"];
   readonly allocationsByDeployment: StateSnapshot["allocationsByDeployment"];
@@ -51,7 +52,7 @@ export class SubmittedJobSnapshot implements StateSnapshot {
   ) {
     // The entry of the registration would be the next one.
     this.index = base.index + 1;
-    const allocations = base.allocationsByJob(job.Namespace, job.ID);
+    const allocations = base.allocationOutlines(job.Namespace, job.ID);
     const Status = statusOf(
       job,
       {
@@ -69,6 +70,7 @@ export class SubmittedJobSnapshot implements StateSnapshot {
     this.allocation = base.allocation.bind(base);
     this.allocations = base.allocations.bind(base);
     this.allocationsByJob = base.allocationsByJob.bind(base);
+    this.allocationOutlines = base.allocationOutlines.bind(base);
     this.allocationsByNode = base.allocationsByNode.bind(base);
     this.allocationsByEvaluation = base.allocationsByEvaluation.bind(base);
     this.allocationsByDeployment = base.allocationsByDeployment.bind(base);

@@ -14,15 +14,17 @@ import type {
   StateSnapshot,
 } from "@drover/plugin-sdk";
 import { createPlan } from "@drover/plugin-sdk/scheduling";
-import { packPlan } from "../core/state/read/index.js";
+import { onlyCounts, packPlan } from "../core/state/read/index.js";
 import type { MainPort } from "./main-port.js";
 import { ColumnPlacer } from "./placement/index.js";
 import type { PlacementParts } from "./selector.js";
+import type { UnderwayPlans } from "./underway.js";
 
 /** What the tasks of a thread share. */
 export interface ThreadParts {
   snapshot(): StateSnapshot;
   readonly columns: NodeColumns;
+  readonly underway: UnderwayPlans;
   /** Filters and scorers for a plan's job. */
   select(job: Job | null): PlacementParts;
   readonly log: Logger;
@@ -90,15 +92,22 @@ export class TaskContext implements SchedulerContext {
       state: this.#state,
       plan,
       evaluation: this.evaluation,
+      taken: this.#parts.underway.room(),
       ...this.#parts.select(plan.Job),
     });
   }
 
   async submitPlan(plan: Plan): Promise<{ readonly result: PlanResult; readonly refreshed: boolean }> {
+    const { underway } = this.#parts;
+    const counted = onlyCounts(plan);
+    // The next evaluation is on its way here while the plan is packed.
+    if (counted) this.#main.decided();
     const packed = packPlan(plan, Date.now() * NANOSECONDS);
+    if (counted) underway.add(packed, this.#main);
     const result = await this.#main.request(
       { kind: "plan", plan: packed },
       packed.commands.map(({ buffer }) => buffer),
+      () => underway.remove(packed),
     );
     if (result === null)
       throw new Error(`plan of evaluation ${this.evaluation.ID} was answered without a result`);

@@ -56,9 +56,10 @@ export interface SchedulerPoolOptions {
 /**
  * Moves evaluations from the broker into scheduling threads and their requests back.
  *
- * Built-in schedulers share their threads. A thread decides one evaluation at a time: of several, each would be decided without
- * what the others have under way, they would refuse each other's plans on the nodes that all of them like best, and one that
- * always comes second would give up. The next one begins while the last word on one is committed.
+ * Built-in schedulers share their threads. A thread decides one evaluation at a time, and begins the next one while the plan of
+ * the last one is committed. It knows what its own plans have taken that are on their way: without that they would refuse each
+ * other on the nodes that all of them like best, and one that always comes second would give up. Where that can't be told by
+ * numbers (ports, cores, devices, evictions) the next one waits for the commit.
  *
  * Where code from elsewhere takes part, an evaluation has a thread to itself for as long as it takes: whatever happens to that
  * thread is its doing and hurts no other. An evaluation under which a shared thread ended is delivered again to a thread of its
@@ -263,7 +264,7 @@ export class SchedulerPool {
   }
 
   async #answer(
-    request: Exclude<SchedulingRequest, { kind: "started" }>,
+    request: Exclude<SchedulingRequest, { kind: "started" | "decided" }>,
     evaluation: Evaluation,
     token: string,
   ): Promise<SchedulingAnswer> {

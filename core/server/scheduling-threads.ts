@@ -22,14 +22,14 @@ const START_DEADLINE = 30_000;
 const STOP_GRACE = 2_000;
 /** MiB of a thread's heap where an evaluation's allocations fit: most of them live no longer than it. */
 const YOUNG_GENERATION = 96;
-/** Evaluations that a thread holds where they overlap: one that it decides, and others whose last word is committed. */
-const HELD = 4;
+/** Evaluations that a thread holds where they overlap: one that it decides, and others whose plans are committed. */
+const HELD = 8;
 
 export interface SchedulingThreadsOptions {
   readonly threads: number;
   /** Threads that are kept; others start when there is work for them and end when there was none for a minute. */
   readonly kept: 0 | 1;
-  /** Whether a thread takes its next evaluation while the last word on one is committed, or only when it is. */
+  /** Whether a thread takes its next evaluation while what it decided on one is committed, or only when it is. */
   readonly overlap: boolean;
   /** MiB of heap a thread. */
   readonly memory: number;
@@ -110,7 +110,9 @@ export class SchedulingThreads {
   async run(
     task: Omit<SchedulingTask, "port">,
     deadline: number,
-    answer: (request: Exclude<SchedulingRequest, { kind: "started" }>) => Promise<SchedulingAnswer>,
+    answer: (
+      request: Exclude<SchedulingRequest, { kind: "started" | "decided" }>,
+    ) => Promise<SchedulingAnswer>,
   ): Promise<SchedulingOutcome> {
     const channel = new MessageChannel();
     const abort = new AbortController();
@@ -128,11 +130,13 @@ export class SchedulingThreads {
         clock.start(deadline);
         return;
       }
-      clock.pause();
-      if (request.kind === "evaluation.update" && this.options.overlap && deciding) {
+      const isDecided = request.kind === "decided" || request.kind === "evaluation.update";
+      if (isDecided && this.options.overlap && deciding) {
         decided();
         this.onFree();
       }
+      if (request.kind === "decided") return;
+      clock.pause();
       const answered = answer(request).then((reply) => {
         answers.delete(answered);
         clock.resume();

@@ -14,10 +14,11 @@ import {
   StateTable,
 } from "@drover/plugin-sdk";
 import type { Database } from "lmdb";
-import { BlockUses } from "./block-uses.js";
+import { BlockStates } from "./block-states.js";
 import { DeploymentAccounts } from "./deployment-accounts.js";
 import { JobAccounts } from "./job-accounts.js";
-import { PlacedRow, placedRow } from "./read/allocation-rows.js";
+import { outlineChanged, PlacedRow, placedRow } from "./read/allocation-rows.js";
+import { stateByte } from "./read/block-states.js";
 import { encodeId, indexKey, jobKey, jobVersionKey } from "./read/keys.js";
 import type { Commit, PlanBlock } from "./read/plan-block.js";
 import { pluginRowKey, RowReader, SINGLETON } from "./read/row-reader.js";
@@ -61,7 +62,7 @@ export class StateTransaction extends RowReader {
     joinTokens: new Map(),
   };
   private readonly rollouts: DeploymentAccounts;
-  private readonly blockUses: BlockUses;
+  private readonly blockStates: BlockStates;
   /** Indexes of the blocks that this batch wrote. */
   private readonly newBlocks: number[] = [];
   readonly accounts: JobAccounts;
@@ -72,7 +73,7 @@ export class StateTransaction extends RowReader {
     super(tables);
     this.accounts = new JobAccounts(this);
     this.rollouts = new DeploymentAccounts(this);
-    this.blockUses = new BlockUses(tables);
+    this.blockStates = new BlockStates(tables, (index) => this.block(index).block);
   }
 
   /** Index of the entry being applied. */
@@ -87,7 +88,7 @@ export class StateTransaction extends RowReader {
 
   /** Ends an entry: writes what was gathered over it. */
   end(): void {
-    this.blockUses.flush();
+    this.blockStates.flush();
     this.rollouts.flush();
     this.accounts.flush();
   }
@@ -184,8 +185,9 @@ export class StateTransaction extends RowReader {
       const { block, time } = this.block(stored.index);
       const changed = placedRow(row, block, stored.position, { index: stored.index, time });
       this.write(StateTable.Allocations, this.tables.allocations, row.ID, changed);
+      this.noteState(row, block, changed);
     } else {
-      this.blockUses.change(stored.index, -1);
+      this.blockStates.release(stored.index, stored.position);
       this.write(StateTable.Allocations, this.tables.allocations, row.ID, row);
     }
     this.moveAllocation(row, previous);
@@ -197,6 +199,7 @@ export class StateTransaction extends RowReader {
     this.write(StateTable.Allocations, this.tables.planBlocks, indexKey(commit.index), stored);
     this.tables.blocks.set(commit.index, { block, time: commit.time });
     this.newBlocks.push(commit.index);
+    this.blockStates.begin(commit.index, block);
   }
 
   /** After the batch was undone: what it put into the cache of blocks never was. */
@@ -213,10 +216,10 @@ export class StateTransaction extends RowReader {
     previous: Allocation,
   ): void {
     const stored = this.tables.allocations.get(row.ID);
-    if (stored instanceof PlacedRow) this.blockUses.change(stored.index, -1);
-    this.blockUses.change(commit.index, 1);
+    if (stored instanceof PlacedRow) this.blockStates.release(stored.index, stored.position);
     const changed = placedRow(row, block, position, commit);
     this.write(StateTable.Allocations, this.tables.allocations, row.ID, changed);
+    this.noteState(row, block, changed);
     this.moveAllocation(row, previous);
   }
 
@@ -237,6 +240,7 @@ export class StateTransaction extends RowReader {
     const evaluation = encodeId(template.EvalID) as unknown as string;
     const deployment =
       template.DeploymentID === "" ? null : (encodeId(template.DeploymentID) as unknown as string);
+    const state = stateByte(template, false);
     const existing: number[] = [];
     const placed: number[] = [];
     for (const position of positions) {
@@ -254,11 +258,11 @@ export class StateTransaction extends RowReader {
       allocationsByJob.putSync(job, id);
       allocationsByEvaluation.putSync(evaluation, id);
       if (deployment !== null) allocationsByDeployment.putSync(deployment, id);
+      this.blockStates.set(commit.index, position, state);
       placed.push(position);
     }
     if (placed.length === 0) return existing;
     this.touch(StateTable.Allocations);
-    this.blockUses.change(commit.index, placed.length);
     this.accounts.allocationsPlaced(template, placed.length);
     const canary = template.DeploymentStatus?.Canary === true;
     this.rollouts.allocationsPlaced(
@@ -269,6 +273,11 @@ export class StateTransaction extends RowReader {
     );
     if (!allocIsTerminal(template)) this.effects.placed.push({ block, positions: placed });
     return existing;
+  }
+
+  private noteState(row: Allocation, block: PlanBlock, { index, position, changes }: PlacedRow): void {
+    const changed = outlineChanged(changes, block.isUpdate(position));
+    this.blockStates.set(index, position, stateByte(row, changed));
   }
 
   private moveAllocation(row: Allocation, previous: Allocation | null): void {
@@ -287,7 +296,7 @@ export class StateTransaction extends RowReader {
 
   removeAllocation(row: Allocation): void {
     const stored = this.tables.allocations.get(row.ID);
-    if (stored instanceof PlacedRow) this.blockUses.change(stored.index, -1);
+    if (stored instanceof PlacedRow) this.blockStates.release(stored.index, stored.position);
     this.erase(StateTable.Allocations, this.tables.allocations, row.ID);
     const { allocationsByNode, allocationsByJob, allocationsByEvaluation, allocationsByDeployment } =
       this.tables;

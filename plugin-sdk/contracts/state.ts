@@ -1,6 +1,7 @@
 /** Reading the replicated state: snapshots, watches, and the tables plugins declare. */
 import type {
   Allocation,
+  AllocationOutline,
   Deployment,
   Evaluation,
   Job,
@@ -63,6 +64,8 @@ export interface StateSnapshot extends Disposable {
   allocationJob(allocation: Allocation): Job | null;
   allocations(filter?: ByNamespace): Iterable<Allocation>;
   allocationsByJob(namespace: string, jobId: string): Allocation[];
+  /** The same allocations in no particular order, at a small part of the cost while only outlines are looked at. */
+  allocationOutlines(namespace: string, jobId: string): readonly AllocationOutline[];
   allocationsByNode(nodeId: string): Allocation[];
   allocationsByEvaluation(evaluationId: string): Allocation[];
   allocationsByDeployment(deploymentId: string): Allocation[];

@@ -203,6 +203,42 @@ export interface Allocation {
   TaskStates: Record<string, TaskState> | null;
 }
 
+/** Key of what reads the rest of an outline. */
+export const WHOLE_ALLOCATION: unique symbol = Symbol.for("drover.allocation.whole");
+
+/**
+ * What decides about an allocation in most cases. The state store gives outlines without reading the allocations' rows;
+ * `wholeAllocation` reads the rest of one. They are read as they are: a copy by `{ ...outline }` may have nothing in it.
+ */
+export type AllocationOutline = Readonly<
+  Pick<
+    Allocation,
+    | "AllocatedResources"
+    | "ClientStatus"
+    | "CreateIndex"
+    | "DeploymentID"
+    | "DesiredStatus"
+    | "ID"
+    | "JobID"
+    | "JobVersion"
+    | "Name"
+    | "Namespace"
+    | "NodeID"
+    | "TaskGroup"
+  >
+> & {
+  readonly DesiredTransition?: DesiredTransition | undefined;
+  readonly JobCreateIndex?: number | undefined;
+  readonly NextAllocation?: string | undefined;
+  /** Missing where the outline is the whole allocation. */
+  readonly [WHOLE_ALLOCATION]?: () => Allocation;
+};
+
+/** The allocation of an outline; of one from a snapshot as long as that is open. */
+export function wholeAllocation(outline: AllocationOutline): Allocation {
+  return outline[WHOLE_ALLOCATION]?.() ?? (outline as Allocation);
+}
+
 /** A row of the allocation lists (GET /v1/allocations, /v1/job/:id/allocations, /v1/evaluation/:id/allocations). */
 export interface AllocListStub {
   /** Only with `?resources=true`. */

@@ -112,9 +112,13 @@ export type GarbageBatch =
   /** SHA-256 of the tokens' secrets, hex. */
   | { readonly table: "join-tokens"; readonly hashes: readonly string[] };
 
-/** `started` says that the scheduler begins now; it is not answered. */
+/**
+ * `started` says that the scheduler begins now, `decided` that the thread can begin with another evaluation while what this
+ * one decided is committed; neither is answered.
+ */
 export type SchedulingRequest =
   | { readonly id: number; readonly kind: "started" }
+  | { readonly id: number; readonly kind: "decided" }
   | { readonly id: number; readonly kind: "plan"; readonly plan: PackedPlan }
   | { readonly id: number; readonly kind: "evaluation.update"; readonly evaluation: Evaluation }
   | { readonly id: number; readonly kind: "evaluation.create"; readonly evaluation: Evaluation }

@@ -1,10 +1,12 @@
 /** Filling a plan with what the reconciler decided. */
+
 import type { Placement, Placer, SchedulerContext } from "../contracts/scheduler.js";
 import {
   type Allocation,
   type AllocDeploymentStatus,
   type AllocMetric,
   serverTerminal,
+  wholeAllocation,
 } from "../domain/allocation.js";
 import { type Deployment, deploymentActive } from "../domain/deployment.js";
 import { type Job, lookupTaskGroup, type TaskGroup } from "../domain/job.js";
@@ -110,7 +112,8 @@ export class PlanFiller {
 
   #placeOne(decision: PlaceDecision): boolean {
     const { placer, plan } = this.#options;
-    const { name, previous, reschedule } = decision;
+    const { name, reschedule } = decision;
+    const previous = decision.previous === null ? null : wholeAllocation(decision.previous);
     const { job, group } = this.#versionFor(decision);
     const sticky = previous !== null && group.EphemeralDisk.Sticky && !reschedule;
     const placement = placer.place({
@@ -125,7 +128,7 @@ export class PlanFiller {
       this.failed[decision.group.Name] = placement.failed;
       return false;
     }
-    const allocation = this.#newAllocation(job, group, decision, placement);
+    const allocation = this.#newAllocation(job, group, { ...decision, previous }, placement);
     for (const stub of preemptFor(plan, allocation, placement.preempted ?? []))
       this.preempted.push({ group: allocation.TaskGroup, stub });
     placeAllocation(plan, allocation);
@@ -136,7 +139,7 @@ export class PlanFiller {
   #newAllocation(
     job: Job,
     group: TaskGroup,
-    { name, previous, reschedule, canary }: PlaceDecision,
+    { name, previous, reschedule, canary }: PlaceDecision & { readonly previous: Allocation | null },
     placement: Placement,
   ): Allocation {
     const { context, ids, now } = this.#options;

@@ -10,6 +10,7 @@ import {
   type Scheduler,
   type SchedulerContext,
 } from "../contracts/scheduler.js";
+import { wholeAllocation } from "../domain/allocation.js";
 import type { Deployment } from "../domain/deployment.js";
 import { EvalStatus } from "../domain/evaluation.js";
 import { jobStopped } from "../domain/job.js";
@@ -81,7 +82,7 @@ class Run implements EvaluationRun {
       job,
       evaluationId: evaluation.ID,
       batch: this.#batch,
-      allocations: state.allocationsByJob(evaluation.Namespace, evaluation.JobID),
+      allocations: state.allocationOutlines(evaluation.Namespace, evaluation.JobID),
       deployments,
       newDeploymentId: seededUUID("deployment", ...seeds),
       now: this.#now,
@@ -101,7 +102,7 @@ class Run implements EvaluationRun {
         ? null
         : new PlanFiller({ context: this.#context, plan, placer, job, deployment, ids, now: this.#now });
     for (const { allocation, group } of changes.inPlace)
-      this.#filler?.updateInPlace(allocation, group, fitted.get(allocation.ID)!);
+      this.#filler?.updateInPlace(wholeAllocation(allocation), group, fitted.get(allocation.ID)!);
     this.#filler?.place(changes);
     if (evaluation.AnnotatePlan === true) this.#annotate(plan, changes);
 
@@ -146,7 +147,8 @@ class Run implements EvaluationRun {
     for (const { allocations } of changes.followUps) {
       for (const allocation of allocations) {
         const id = followUps.get(allocation.ID);
-        if (id !== undefined) placeAllocation(plan, { ...allocation, Job: null, FollowupEvalID: id });
+        if (id !== undefined)
+          placeAllocation(plan, { ...wholeAllocation(allocation), Job: null, FollowupEvalID: id });
       }
     }
   }

@@ -1,5 +1,5 @@
 /** Names of allocations: `web.app[0]`, the index reused from the lowest free one up. */
-import type { Allocation } from "../domain/allocation.js";
+import type { AllocationOutline } from "../domain/allocation.js";
 import { allocIndexOf, allocName } from "../domain/ids.js";
 
 /** Indexes that are in use in a group. */
@@ -53,7 +53,7 @@ export class AllocNameIndex {
 }
 
 /** By index of the name, then by age; the same order whatever order they came in. */
-export function inNameOrder(allocations: readonly Allocation[]): Allocation[] {
+export function inNameOrder(allocations: readonly AllocationOutline[]): AllocationOutline[] {
   if (allocations.length < 2) return [...allocations];
   return allocations
     .map((allocation) => ({ allocation, index: allocIndexOf(allocation.Name) }))

@@ -2,7 +2,13 @@
  * Filling in a plan. The functions here also keep a journal of what they did, by which a placer follows the plan at the
  * cost of the change and not of the whole plan. The journal stays in the thread: it isn't cloned with the plan.
  */
-import { type Allocation, type AllocClientStatus, AllocDesiredStatus } from "../domain/allocation.js";
+import {
+  type Allocation,
+  type AllocationOutline,
+  type AllocClientStatus,
+  AllocDesiredStatus,
+  wholeAllocation,
+} from "../domain/allocation.js";
 import type { Evaluation } from "../domain/evaluation.js";
 import type { Job } from "../domain/job.js";
 import type { Plan, PlanResult, PreemptedAllocStub } from "../domain/plan.js";
@@ -55,7 +61,8 @@ export interface StopOptions {
 }
 
 /** Stops an allocation. */
-export function stopAllocation(plan: Plan, allocation: Allocation, options: StopOptions): void {
+export function stopAllocation(plan: Plan, outline: AllocationOutline, options: StopOptions): void {
+  const allocation = wholeAllocation(outline);
   const stopped: Allocation = {
     ...allocation,
     Job: null,
@@ -96,7 +103,8 @@ export function preemptFor(
 }
 
 /** Takes a stop back, where the replacement found no place. */
-export function cancelStop(plan: Plan, allocation: Allocation): void {
+export function cancelStop(plan: Plan, outline: AllocationOutline): void {
+  const allocation = wholeAllocation(outline);
   const list = plan.NodeUpdate[allocation.NodeID] ?? [];
   const rest = list.filter((stopped) => stopped.ID !== allocation.ID);
   if (rest.length === list.length) return;

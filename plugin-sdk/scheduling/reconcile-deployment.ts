@@ -1,5 +1,5 @@
 /** The deployments of a job as the reconciler sees them: which one goes on, which ones end, and which canaries count. */
-import type { Allocation } from "../domain/allocation.js";
+import type { AllocationOutline } from "../domain/allocation.js";
 import {
   type Deployment,
   type DeploymentState,
@@ -41,7 +41,7 @@ export class JobDeployments {
     }
   }
 
-  isObsoleteCanary(allocation: Allocation): boolean {
+  isObsoleteCanary(allocation: AllocationOutline): boolean {
     return this.#obsolete.size > 0 && this.#obsolete.get(allocation.ID) === allocation.DeploymentID;
   }
 

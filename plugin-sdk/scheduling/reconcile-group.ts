@@ -1,5 +1,11 @@
 /** The reconciler for one group of a job. */
-import { type Allocation, AllocClientStatus, clientTerminal, serverTerminal } from "../domain/allocation.js";
+import {
+  type AllocationOutline,
+  AllocClientStatus,
+  clientTerminal,
+  serverTerminal,
+  wholeAllocation,
+} from "../domain/allocation.js";
 import type { DeploymentState } from "../domain/deployment.js";
 import type { Job, TaskGroup } from "../domain/job.js";
 import type { DesiredUpdates } from "../domain/plan.js";
@@ -22,7 +28,7 @@ export interface GroupChanges {
   readonly inPlace: Replacement[];
   readonly destructive: Replacement[];
   /** What waits for a follow-up evaluation, with its time. */
-  readonly later: ReadonlyMap<Allocation, number>;
+  readonly later: ReadonlyMap<AllocationOutline, number>;
   readonly desired: DesiredUpdates;
   /** The group's part of a deployment that has to be made; null where none is needed. */
   readonly deploymentState: DeploymentState | null;
@@ -35,7 +41,7 @@ export function reconcileGroup(
   job: Job,
   group: TaskGroup,
   deployments: JobDeployments,
-  allocations: readonly Allocation[],
+  allocations: readonly AllocationOutline[],
 ): GroupChanges {
   const sorted = sortAllocations(input, job, group, deployments, allocations);
   return new GroupReconciler(input, job, group, deployments, sorted).run();
@@ -43,8 +49,8 @@ export function reconcileGroup(
 
 /** How the allocations that stay follow the job's version. */
 interface Updates {
-  readonly inPlace: Allocation[];
-  readonly destructive: Allocation[];
+  readonly inPlace: AllocationOutline[];
+  readonly destructive: AllocationOutline[];
 }
 
 class GroupReconciler {
@@ -60,7 +66,7 @@ class GroupReconciler {
   readonly #desired = emptyUpdates();
   readonly #stop: StopDecision[];
   readonly #place: PlaceDecision[] = [];
-  readonly #later = new Map<Allocation, number>();
+  readonly #later = new Map<AllocationOutline, number>();
   /** Canaries are tried, and not promoted. */
   #trial: boolean;
 
@@ -97,7 +103,7 @@ class GroupReconciler {
       job: this.#job,
     });
     this.#stopAll(surplus, AllocDescription.NotNeeded);
-    const stays = (allocation: Allocation): boolean => !surplus.has(allocation);
+    const stays = (allocation: AllocationOutline): boolean => !surplus.has(allocation);
     const staying = surplus.size === 0 ? this.#sorted.kept : this.#sorted.kept.filter(stays);
     const moving = surplus.size === 0 ? this.#sorted.migrate : this.#sorted.migrate.filter(stays);
 
@@ -134,15 +140,19 @@ class GroupReconciler {
   }
 
   /** Without the canaries of a trial, which come on top of the count. */
-  #without(allocations: readonly Allocation[]): readonly Allocation[] {
+  #without(allocations: readonly AllocationOutline[]): readonly AllocationOutline[] {
     return this.#trial ? allocations.filter((one) => !this.#isCanary(one)) : allocations;
   }
 
-  #isCanary(allocation: Allocation): boolean {
+  #isCanary(allocation: AllocationOutline): boolean {
     return this.#canaryIds.has(allocation.ID);
   }
 
-  #stopAll(allocations: Iterable<Allocation>, description: string, clientStatus?: AllocClientStatus): void {
+  #stopAll(
+    allocations: Iterable<AllocationOutline>,
+    description: string,
+    clientStatus?: AllocClientStatus,
+  ): void {
     for (const allocation of allocations) {
       this.#stop.push(
         clientStatus === undefined ? { allocation, description } : { allocation, description, clientStatus },
@@ -151,7 +161,7 @@ class GroupReconciler {
     }
   }
 
-  #sortUpdates(staying: readonly Allocation[]): Updates {
+  #sortUpdates(staying: readonly AllocationOutline[]): Updates {
     const updates: Updates = { inPlace: [], destructive: [] };
     for (const allocation of staying) {
       const ended = clientTerminal(allocation);
@@ -167,9 +177,9 @@ class GroupReconciler {
 
   /** Begins or completes a trial; returns how many canaries it lacks, placed now or not. */
   #placeCanaries(
-    staying: readonly Allocation[],
-    moving: readonly Allocation[],
-    destructive: readonly Allocation[],
+    staying: readonly AllocationOutline[],
+    moving: readonly AllocationOutline[],
+    destructive: readonly AllocationOutline[],
   ): number {
     const strategy = this.#rolled();
     const begins = this.#deployments.current === null && destructive.length > 0;
@@ -198,20 +208,22 @@ class GroupReconciler {
   }
 
   /** How many may be placed and replaced before what is on its way is healthy. */
-  #limit(staying: readonly Allocation[], { destructive, inPlace }: Updates, moving: number): number {
+  #limit(staying: readonly AllocationOutline[], { destructive, inPlace }: Updates, moving: number): number {
     const strategy = this.#rolled();
     if (strategy === null || destructive.length + moving === 0) return Number.POSITIVE_INFINITY;
     let limit = strategy.MaxParallel;
     const deployment = this.#deployments.current;
     if (deployment === null) {
       // They were on their way in an earlier deployment, and go on in the one that begins.
-      for (const { DeploymentID, DeploymentStatus } of inPlace) {
-        if (DeploymentID !== "" && DeploymentStatus?.Healthy !== true) limit--;
+      for (const allocation of inPlace) {
+        if (allocation.DeploymentID === "") continue;
+        if (wholeAllocation(allocation).DeploymentStatus?.Healthy !== true) limit--;
       }
       return limit;
     }
-    for (const { DeploymentID, DeploymentStatus } of staying) {
-      if (DeploymentID !== deployment.ID) continue;
+    for (const allocation of staying) {
+      if (allocation.DeploymentID !== deployment.ID) continue;
+      const { DeploymentStatus } = wholeAllocation(allocation);
       if (DeploymentStatus?.Healthy === false) return 0;
       if (DeploymentStatus?.Healthy !== true) limit--;
     }
@@ -223,8 +235,8 @@ class GroupReconciler {
    * the latter only. Returns how many were placed, and how many it held.
    */
   #placeMissing(
-    staying: readonly Allocation[],
-    moving: readonly Allocation[],
+    staying: readonly AllocationOutline[],
+    moving: readonly AllocationOutline[],
     held: boolean,
   ): { placed: number; missing: number } {
     const { lost, lostDue, lostLater, rescheduleNow } = this.#sorted;
@@ -234,7 +246,7 @@ class GroupReconciler {
     if (missing === 0 && rescheduleNow.length === 0) return { placed: 0, missing };
     for (const list of [staying, moving]) for (const one of this.#without(list)) this.#names.use(one.Name);
     let placed = 0;
-    const take = (previous: Allocation): boolean => {
+    const take = (previous: AllocationOutline): boolean => {
       if (missing === 0 || this.#names.has(previous.Name)) return false;
       this.#names.use(previous.Name);
       missing--;
@@ -282,9 +294,9 @@ class GroupReconciler {
   }
 
   #replace(
-    wanted: readonly Allocation[],
+    wanted: readonly AllocationOutline[],
     limit: number,
-    nameFor: (allocation: Allocation) => string,
+    nameFor: (allocation: AllocationOutline) => string,
   ): Replacement[] {
     const chosen = limit > 0 ? inNameOrder(wanted).slice(0, limit) : [];
     this.#desired.DestructiveUpdate += chosen.length;
@@ -293,7 +305,7 @@ class GroupReconciler {
   }
 
   /** A replacement keeps its name, unless another holds that as well. */
-  #nameKeeper(allocations: readonly Allocation[]): (allocation: Allocation) => string {
+  #nameKeeper(allocations: readonly AllocationOutline[]): (allocation: AllocationOutline) => string {
     let holders: Map<string, number> | undefined;
     return ({ Name }) => {
       if (holders === undefined) {
@@ -308,11 +320,11 @@ class GroupReconciler {
     };
   }
 
-  #replacement(allocation: Allocation, name: string): Replacement {
+  #replacement(allocation: AllocationOutline, name: string): Replacement {
     return { allocation, group: this.#group, name };
   }
 
-  #move(moving: readonly Allocation[], nameFor: (allocation: Allocation) => string): void {
+  #move(moving: readonly AllocationOutline[], nameFor: (allocation: AllocationOutline) => string): void {
     for (const previous of inNameOrder(moving)) {
       this.#stop.push({ allocation: previous, description: AllocDescription.Migrating });
       const canary = this.#isCanary(previous);
@@ -322,7 +334,7 @@ class GroupReconciler {
   }
 
   /** Failed allocations that wait for another attempt, unless their update comes first; returns how many there are. */
-  #waitLater(wanted: readonly Allocation[], replaced: readonly Replacement[]): number {
+  #waitLater(wanted: readonly AllocationOutline[], replaced: readonly Replacement[]): number {
     const { rescheduleLater } = this.#sorted;
     if (rescheduleLater.size === 0) return 0;
     const stopped = new Set(this.#stop.map(({ allocation }) => allocation));

@@ -1,5 +1,11 @@
 /** Sorting the allocations of a group by what is to become of them, before it is known how many the group wants. */
-import { type Allocation, AllocClientStatus, clientTerminal, serverTerminal } from "../domain/allocation.js";
+import {
+  type AllocationOutline,
+  AllocClientStatus,
+  clientTerminal,
+  serverTerminal,
+  wholeAllocation,
+} from "../domain/allocation.js";
 import type { Job, TaskGroup } from "../domain/job.js";
 import type { JobDeployments } from "./reconcile-deployment.js";
 import { AllocDescription, type ReconcileInput, type StopDecision } from "./reconcile-types.js";
@@ -10,16 +16,16 @@ const RESCHEDULE_WINDOW = 1e9;
 
 export interface SortedAllocations {
   /** Count towards the group: running, done, or failed and waiting or out of attempts. */
-  readonly kept: Allocation[];
-  readonly migrate: Allocation[];
-  readonly lost: Allocation[];
+  readonly kept: AllocationOutline[];
+  readonly migrate: AllocationOutline[];
+  readonly lost: AllocationOutline[];
   /** Lost before, stopped, and due for their replacement now. */
-  readonly lostDue: Allocation[];
+  readonly lostDue: AllocationOutline[];
   /** Lost, with the time at which their clients will have stopped them; until then their place stays empty. */
-  readonly lostLater: Map<Allocation, number>;
-  readonly rescheduleNow: Allocation[];
+  readonly lostLater: Map<AllocationOutline, number>;
+  readonly rescheduleNow: AllocationOutline[];
   /** Of those that are kept: when they are due, Unix nanoseconds. */
-  readonly rescheduleLater: Map<Allocation, number>;
+  readonly rescheduleLater: Map<AllocationOutline, number>;
   /** Stopped whatever the group wants: canaries that are over, and what nobody will report of. */
   readonly stop: StopDecision[];
   /** How many of `stop` are wanted no more. */
@@ -35,7 +41,7 @@ export function sortAllocations(
   job: Job,
   group: TaskGroup,
   deployments: JobDeployments,
-  allocations: readonly Allocation[],
+  allocations: readonly AllocationOutline[],
 ): SortedAllocations {
   const sorted: SortedAllocations = {
     kept: [],
@@ -74,7 +80,7 @@ export function sortAllocations(
 /** How an allocation that isn't wanted is stopped: where its node is gone, nobody will report its end. */
 export function stopDecision(
   input: ReconcileInput,
-  allocation: Allocation,
+  allocation: AllocationOutline,
   description: string,
 ): StopDecision {
   if (clientTerminal(allocation) || input.node(allocation.NodeID) === "up")
@@ -83,7 +89,7 @@ export function stopDecision(
 }
 
 /** Made for this version of the job, and not for a job of the same name that was purged. */
-export function ofVersion(allocation: Allocation, job: Job): boolean {
+export function ofVersion(allocation: AllocationOutline, job: Job): boolean {
   return (
     allocation.JobVersion === job.Version &&
     (allocation.JobCreateIndex ?? job.CreateIndex) === job.CreateIndex
@@ -96,38 +102,38 @@ function sortStopped(
   sorted: SortedAllocations,
   job: Job,
   group: TaskGroup,
-  allocation: Allocation,
+  outline: AllocationOutline,
 ): void {
-  if (!clientTerminal(allocation)) {
+  if (!clientTerminal(outline)) {
     // On a node that is gone nobody reports its end.
-    const stop = stopDecision(input, allocation, AllocDescription.Lost);
+    const stop = stopDecision(input, outline, AllocDescription.Lost);
     if (stop.clientStatus !== undefined) sorted.stop.push(stop);
     return;
   }
-  if (isReplaced(allocation)) return;
+  if (isReplaced(outline) || outline.ClientStatus === AllocClientStatus.Complete) return;
+  const allocation = wholeAllocation(outline);
   // The plan that stopped it was refused where it had its replacement.
   const unfinished =
     allocation.ClientStatus === AllocClientStatus.Failed &&
     allocation.DesiredDescription === AllocDescription.Rescheduled;
-  if (unfinished && ofVersion(allocation, job)) sorted.rescheduleNow.push(allocation);
+  if (unfinished && ofVersion(allocation, job)) sorted.rescheduleNow.push(outline);
   if (allocation.ClientStatus !== AllocClientStatus.Lost) return;
   if (!stopsDisconnected(group) || !allocation.FollowupEvalID) return;
   const at = clientStopTime(allocation, group, input.now);
-  if (at > input.now && allocation.FollowupEvalID !== input.evaluationId)
-    sorted.lostLater.set(allocation, at);
-  else sorted.lostDue.push(allocation);
+  if (at > input.now && allocation.FollowupEvalID !== input.evaluationId) sorted.lostLater.set(outline, at);
+  else sorted.lostDue.push(outline);
 }
 
 function sortLive(
   input: ReconcileInput,
   sorted: SortedAllocations,
   group: TaskGroup,
-  allocation: Allocation,
+  allocation: AllocationOutline,
 ): void {
   if (input.node(allocation.NodeID) !== "up") {
     sorted.lost.push(allocation);
     if (stopsDisconnected(group))
-      sorted.lostLater.set(allocation, clientStopTime(allocation, group, input.now));
+      sorted.lostLater.set(allocation, clientStopTime(wholeAllocation(allocation), group, input.now));
   } else if (allocation.DesiredTransition?.Migrate === true) sorted.migrate.push(allocation);
   else sorted.kept.push(allocation);
 }
@@ -137,43 +143,44 @@ function sortFailed(
   sorted: SortedAllocations,
   group: TaskGroup,
   deployments: JobDeployments,
-  allocation: Allocation,
+  outline: AllocationOutline,
 ): void {
   const { current, failed: deploymentFailed } = deployments;
-  const transition = allocation.DesiredTransition;
-  if (current !== null && allocation.DeploymentID === current.ID) {
+  const transition = outline.DesiredTransition;
+  if (current !== null && outline.DeploymentID === current.ID) {
     // A deployment decides itself about what fails in it: the leader's watcher says when another attempt is worth it.
     if (deploymentFailed || transition?.Reschedule !== true) {
-      sorted.kept.push(allocation);
+      sorted.kept.push(outline);
       return;
     }
   }
   if (transition?.ForceReschedule === true) {
-    sorted.rescheduleNow.push(allocation);
+    sorted.rescheduleNow.push(outline);
     return;
   }
+  const allocation = wholeAllocation(outline);
   const policy = group.ReschedulePolicy;
   const failed = failTime(allocation);
   if (policy === null || !attemptsLeft(policy, allocation.RescheduleTracker, failed)) {
-    sorted.kept.push(allocation);
+    sorted.kept.push(outline);
     return;
   }
   const at = failed + nextDelay(policy, allocation.RescheduleTracker, failed);
   const due = at <= input.now + RESCHEDULE_WINDOW || allocation.FollowupEvalID === input.evaluationId;
   // A follow-up is noted in the allocation, and the plan applier takes no notes for a node that is gone.
   if (due || input.node(allocation.NodeID) === "unknown") {
-    sorted.rescheduleNow.push(allocation);
+    sorted.rescheduleNow.push(outline);
     return;
   }
-  sorted.kept.push(allocation);
+  sorted.kept.push(outline);
   const followup = allocation.FollowupEvalID ?? "";
-  if (followup === "" || !input.followupWaits(followup)) sorted.rescheduleLater.set(allocation, at);
+  if (followup === "" || !input.followupWaits(followup)) sorted.rescheduleLater.set(outline, at);
 }
 
 function stopsDisconnected(group: TaskGroup): boolean {
   return (group.StopAfterClientDisconnect ?? 0) > 0;
 }
 
-function isReplaced(allocation: Allocation): boolean {
+function isReplaced(allocation: AllocationOutline): boolean {
   return allocation.NextAllocation !== undefined && allocation.NextAllocation !== "";
 }

@@ -1,5 +1,5 @@
 /** What the reconciler of service and batch jobs is told, and what it answers. */
-import type { Allocation, AllocClientStatus } from "../domain/allocation.js";
+import type { AllocationOutline, AllocClientStatus } from "../domain/allocation.js";
 import type { Deployment, DeploymentStatusUpdate } from "../domain/deployment.js";
 import type { Job, TaskGroup } from "../domain/job.js";
 import type { DesiredUpdates } from "../domain/plan.js";
@@ -26,7 +26,7 @@ export interface ReconcileInput {
   /** Completed allocations are done and not run again, and nothing is deployed. */
   readonly batch: boolean;
   /** All of the job, terminal ones included. */
-  readonly allocations: readonly Allocation[];
+  readonly allocations: readonly AllocationOutline[];
   /** All of the job. */
   readonly deployments: readonly Deployment[];
   /** Id of the deployment, where one has to be made. */
@@ -35,13 +35,13 @@ export interface ReconcileInput {
   readonly now: number;
   /** Asked once for each allocation that its node matters to. */
   node(id: string): NodePresence;
-  updateKind(allocation: Allocation, job: Job, group: TaskGroup): UpdateKind;
+  updateKind(allocation: AllocationOutline, job: Job, group: TaskGroup): UpdateKind;
   /** Whether the evaluation that will reschedule an allocation still waits. */
   followupWaits(evaluationId: string): boolean;
 }
 
 export interface StopDecision {
-  readonly allocation: Allocation;
+  readonly allocation: AllocationOutline;
   readonly description: string;
   /** Lost: no client will report. */
   readonly clientStatus?: AllocClientStatus;
@@ -50,7 +50,7 @@ export interface StopDecision {
 export interface PlaceDecision {
   readonly group: TaskGroup;
   readonly name: string;
-  readonly previous: Allocation | null;
+  readonly previous: AllocationOutline | null;
   /**
    * It replaces a failed allocation: the attempt is counted and its nodes are avoided. `previous` is to be stopped as
    * `Rescheduled` with the placement, and to be left as it is where there is no place: it keeps the record of its attempts.
@@ -64,7 +64,7 @@ export interface PlaceDecision {
 
 /** To be written with the new version where it runs, or to be stopped and placed again. */
 export interface Replacement {
-  readonly allocation: Allocation;
+  readonly allocation: AllocationOutline;
   readonly group: TaskGroup;
   /** Of the replacement: the allocation's own, or a free one where another holds it as well. */
   readonly name: string;
@@ -74,7 +74,7 @@ export interface FollowUp {
   /** Unix nanoseconds. */
   readonly waitUntil: number;
   /** Failed ones, and lost ones that are stopped by the same plan: their replacement waits for the evaluation. */
-  readonly allocations: Allocation[];
+  readonly allocations: AllocationOutline[];
 }
 
 export interface Reconciliation {

@@ -2,7 +2,7 @@
  * The reconciler of service and batch jobs: what has to change between the allocations that exist and those that the job
  * asks for. Pure: it reads what it is given, writes nothing and looks at no clock.
  */
-import { type Allocation, clientTerminal, serverTerminal } from "../domain/allocation.js";
+import { type AllocationOutline, clientTerminal, serverTerminal } from "../domain/allocation.js";
 import type { DeploymentState } from "../domain/deployment.js";
 import { jobParameterized, jobPeriodicActive, jobStopped } from "../domain/job.js";
 import type { DesiredUpdates } from "../domain/plan.js";
@@ -34,9 +34,9 @@ export function reconcile(input: ReconcileInput): Reconciliation {
   >;
   const desired: Record<string, DesiredUpdates> = {};
   const states: Record<string, DeploymentState> = {};
-  const later: [Allocation, number][] = [];
+  const later: [AllocationOutline, number][] = [];
 
-  const byGroup = new Map<string, Allocation[]>();
+  const byGroup = new Map<string, AllocationOutline[]>();
   for (const allocation of input.allocations) {
     const list = byGroup.get(allocation.TaskGroup);
     if (list === undefined) byGroup.set(allocation.TaskGroup, [allocation]);
@@ -75,7 +75,7 @@ export function reconcile(input: ReconcileInput): Reconciliation {
 }
 
 /** Stops what runs of a group that isn't wanted, and closes what nobody will report of. */
-function stopAll(input: ReconcileInput, allocations: readonly Allocation[]): StopDecision[] {
+function stopAll(input: ReconcileInput, allocations: readonly AllocationOutline[]): StopDecision[] {
   const stops: StopDecision[] = [];
   for (const allocation of allocations) {
     if (clientTerminal(allocation)) continue;
@@ -85,7 +85,7 @@ function stopAll(input: ReconcileInput, allocations: readonly Allocation[]): Sto
   return stops;
 }
 
-function batchFollowUps(later: readonly [Allocation, number][]): FollowUp[] {
+function batchFollowUps(later: readonly [AllocationOutline, number][]): FollowUp[] {
   const batches: FollowUp[] = [];
   for (const [allocation, at] of later.toSorted((a, b) => a[1] - b[1])) {
     const open = batches.at(-1);

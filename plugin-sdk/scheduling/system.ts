@@ -3,8 +3,10 @@
  * when part of the plan was refused. A node without room gets a blocked evaluation of its own.
  * Source: https://developer.hashicorp.com/nomad/docs/schedulers
  */
+
 import type { Placement, Placer, Scheduler, SchedulerContext } from "../contracts/scheduler.js";
 import type { Allocation, AllocMetric } from "../domain/allocation.js";
+import { wholeAllocation } from "../domain/allocation.js";
 import {
   BLOCKED_EVAL_FAILED_PLACEMENTS,
   BLOCKED_EVAL_MAX_PLANS,
@@ -112,7 +114,10 @@ class Run implements EvaluationRun {
     }
     for (const { allocation } of changes.inPlace) {
       const placement = fitted.get(allocation.ID)!;
-      placeAllocation(plan, updatedInPlace(allocation, { evaluation, job: job!, placement, now: this.#now }));
+      placeAllocation(
+        plan,
+        updatedInPlace(wholeAllocation(allocation), { evaluation, job: job!, placement, now: this.#now }),
+      );
     }
     if (job !== null && !jobStopped(job)) for (const group of job.TaskGroups) this.#queued[group.Name] = 0;
     const preempted = job === null ? [] : this.#place(plan, placer, job, changes);
@@ -184,7 +189,8 @@ class Run implements EvaluationRun {
     // Updates come first: what they free serves the others.
     for (const { allocation, group } of changes.destructive) {
       stopAllocation(plan, allocation, { description: AllocDescription.Updating });
-      const decision = { group, nodeId: allocation.NodeID, previous: allocation };
+      const previous = wholeAllocation(allocation);
+      const decision = { group, nodeId: allocation.NodeID, previous };
       const placed = this.#placeOne(plan, placer, job, decision, changes, preempted);
       if (placed === "placed") continue;
       cancelStop(plan, allocation);

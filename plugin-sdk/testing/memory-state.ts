@@ -4,6 +4,7 @@ import { NodeStatusBit } from "../contracts/scheduler.js";
 import type { ByNamespace, StateSnapshot } from "../contracts/state.js";
 import {
   type Allocation,
+  type AllocationOutline,
   allocIsTerminal,
   countInDeployment,
   DEFAULT_SCHEDULER_SETTINGS,
@@ -178,6 +179,10 @@ export class MemoryState implements StateSnapshot {
 
   allocationsByJob(namespace: string, jobId: string): Allocation[] {
     return this.#allocationsWhere((one) => one.Namespace === namespace && one.JobID === jobId);
+  }
+
+  allocationOutlines(namespace: string, jobId: string): readonly AllocationOutline[] {
+    return this.allocationsByJob(namespace, jobId);
   }
 
   allocationsByNode(nodeId: string): Allocation[] {

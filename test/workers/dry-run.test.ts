@@ -22,6 +22,7 @@ import { CommandType, registeredJob } from "../../core/state/index.js";
 import { SharedNodeColumns } from "../../core/state/read/index.js";
 import { runDry } from "../../workers/dry-run.js";
 import { SubmittedJobSnapshot } from "../../workers/submitted-job.js";
+import { UnderwayPlans } from "../../workers/underway.js";
 import {
   type Machine,
   makeAllocation,
@@ -135,9 +136,11 @@ describe("a dry run", () => {
     task: Partial<DryRunTask> = {},
   ): Promise<DryRunOutcome> => {
     const scheduler: Scheduler = { type: next.Type, process };
+    const columns = new SharedNodeColumns(machine.store.columns);
     const parts = {
       snapshot: () => machine.store.snapshot(),
-      columns: new SharedNodeColumns(machine.store.columns),
+      columns,
+      underway: new UnderwayPlans(columns),
       select: () => ({ filters: [], scorers: [] }),
       log: quietLogger,
     };

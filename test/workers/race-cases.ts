@@ -28,6 +28,7 @@ import { type Command, CommandType } from "../../core/state/index.js";
 import { SharedNodeColumns } from "../../core/state/read/index.js";
 import type { MainPort } from "../../workers/main-port.js";
 import { TaskContext } from "../../workers/task-context.js";
+import { UnderwayPlans } from "../../workers/underway.js";
 import { SingleConsensus } from "../core/server/single-consensus.js";
 import {
   type Machine,
@@ -328,20 +329,25 @@ class RaceRun {
     const job = snapshot.job("default", jobId)!;
     await this.#gates?.pass(worker);
     const main = {
-      request: async (request: { kind: string; plan?: PackedPlan }) => {
+      decided: () => undefined,
+      poll: () => undefined,
+      request: async (request: { kind: string; plan?: PackedPlan }, _: unknown, settled?: () => void) => {
         if (request.plan === undefined) return null;
         await this.#gates?.pass(worker);
         this.outcome.plans++;
         const closed = this.#closedNodes();
         const result = await this.#applier.submit(request.plan);
+        settled?.();
         this.#checkRefused(request.plan, result, closed);
         if (result.refused.length > 0) this.outcome.refused++;
         return result;
       },
     };
+    const columns = new SharedNodeColumns(this.#machine.store.columns);
     const parts = {
       snapshot: () => this.#machine.store.snapshot(),
-      columns: new SharedNodeColumns(this.#machine.store.columns),
+      columns,
+      underway: new UnderwayPlans(columns),
       select: () => ({ filters: [], scorers: [] }),
       log: quietLogger,
     };

@@ -34,7 +34,7 @@ const compiled = (path: string): string => new URL(`../../${path}`, import.meta.
 
 /** A leader's state and a pool of one scheduling thread. */
 class Leader {
-  readonly requests: Exclude<SchedulingRequest, { kind: "started" }>[] = [];
+  readonly requests: Exclude<SchedulingRequest, { kind: "started" | "decided" }>[] = [];
   /** Called before each plan is checked; plays the others who change the state. */
   beforePlan: (plan: PackedPlan) => void = () => {};
   /** Resolves before a plan is answered; lets tests hold plans back. */
@@ -126,7 +126,7 @@ class Leader {
   async schedule(evaluation: Evaluation): Promise<void> {
     const { port1, port2 } = new MessageChannel();
     port1.on("message", (request: SchedulingRequest) => {
-      if (request.kind === "started") return;
+      if (request.kind === "started" || request.kind === "decided") return;
       this.requests.push(request);
       void this.#answer(request).then((answer) => port1.postMessage(answer));
     });
@@ -146,7 +146,9 @@ class Leader {
     }
   }
 
-  async #answer(request: Exclude<SchedulingRequest, { kind: "started" }>): Promise<SchedulingAnswer> {
+  async #answer(
+    request: Exclude<SchedulingRequest, { kind: "started" | "decided" }>,
+  ): Promise<SchedulingAnswer> {
     const { id } = request;
     try {
       if (request.kind === "plan") {

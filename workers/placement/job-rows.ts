@@ -1,6 +1,6 @@
 /** Where the allocations of one job run, the plan's changes included; and the rules that depend on it. */
 import {
-  type Allocation,
+  type AllocationOutline,
   allocIsTerminal,
   type Constraint,
   ConstraintOperand,
@@ -19,17 +19,17 @@ export class JobRows {
 
   constructor(job: Job, columns: NodeColumns, state: StateSnapshot) {
     this.job = job;
-    for (const allocation of state.allocationsByJob(job.Namespace, job.ID)) {
+    for (const allocation of state.allocationOutlines(job.Namespace, job.ID)) {
       const row = allocIsTerminal(allocation) ? undefined : columns.row(allocation.NodeID);
       if (row !== undefined) this.add(row, allocation, 1);
     }
   }
 
-  owns(allocation: Allocation): boolean {
+  owns(allocation: AllocationOutline): boolean {
     return allocation.JobID === this.job.ID && allocation.Namespace === this.job.Namespace;
   }
 
-  add(row: number, allocation: Allocation, by: 1 | -1): void {
+  add(row: number, allocation: AllocationOutline, by: 1 | -1): void {
     bump(this.#all, row, by);
     bump(this.rowsOf(allocation.TaskGroup), row, by);
   }
@@ -96,14 +96,14 @@ export class DistinctRules {
     return this.#hostsOfJob || this.#hostsOfGroup || this.#properties.length > 0;
   }
 
-  changed(row: number, allocation: Allocation, by: 1 | -1): void {
+  changed(row: number, allocation: AllocationOutline, by: 1 | -1): void {
     for (const rule of this.#properties) {
       if (rule.wholeJob || allocation.TaskGroup === this.#group.Name) this.#count(rule, row, by);
     }
   }
 
   /** Why the row can't take an allocation of the group, null when it can; `instead`: in the place of this one there. */
-  violation(row: number, instead: Allocation | null): string | null {
+  violation(row: number, instead: AllocationOutline | null): string | null {
     const leaving = instead === null ? 0 : 1;
     if (this.#hostsOfJob && this.#rows.inJob(row) > leaving) return ConstraintOperand.DistinctHosts;
     if (this.#hostsOfGroup && this.#rows.inGroup(this.#group.Name, row) > leaving)

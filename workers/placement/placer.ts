@@ -15,6 +15,7 @@ import type {
   TaskGroup,
 } from "@drover/plugin-sdk";
 import { emptyMetric, hashText, mix32, planChanges, seededRandom } from "@drover/plugin-sdk/scheduling";
+import type { TakenRoom } from "../underway.js";
 import { NodeHoldings } from "./assign.js";
 import { GroupPlacement } from "./group.js";
 import { JobRows } from "./job-rows.js";
@@ -28,6 +29,8 @@ export interface ColumnPlacerOptions {
   readonly evaluation: Evaluation;
   readonly filters: readonly NodeFilter[];
   readonly scorers: readonly NodeScorer[];
+  /** Taken by plans that are on their way to the columns; null for nothing. */
+  readonly taken?: TakenRoom | null;
 }
 
 /**
@@ -140,7 +143,7 @@ export class ColumnPlacer implements Placer {
     const { columns, state, plan, evaluation, filters, scorers } = this.#options;
     const length = columns.length;
     const seed = hashText(evaluation.ID);
-    const usage = new PlanUsage(columns, state, plan);
+    const usage = new PlanUsage(columns, state, plan, this.#options.taken ?? null);
     this.#groups = new Map();
     this.#jobs = new Map();
     this.#holdings = new Map();

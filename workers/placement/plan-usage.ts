@@ -1,4 +1,7 @@
-/** What a plan adds to and takes from the columns: a difference a row, kept up with the plan's journal. */
+/**
+ * What a plan adds to and takes from the columns: a difference a row, kept up with the plan's journal. What plans on their way
+ * to the columns take is in it from the start.
+ */
 import {
   type Allocation,
   allocIsTerminal,
@@ -7,6 +10,7 @@ import {
   type StateSnapshot,
 } from "@drover/plugin-sdk";
 import { allocationUse, type PlanChange } from "@drover/plugin-sdk/scheduling";
+import type { TakenRoom } from "../underway.js";
 
 /** Told of each allocation that the plan puts on a row (`by` 1) or takes from it (-1). */
 export type UsageListener = (row: number, allocation: Allocation, by: 1 | -1) => void;
@@ -27,13 +31,16 @@ export class PlanUsage {
   /** By node: new allocations and new versions of old ones. */
   readonly #placed = new Map<string, Map<string, Allocation>>();
 
-  constructor(columns: NodeColumns, state: StateSnapshot, plan: Plan) {
+  constructor(columns: NodeColumns, state: StateSnapshot, plan: Plan, taken: TakenRoom | null) {
     this.#plan = plan;
     this.#columns = columns;
     this.#state = state;
     this.cpu = new Float64Array(columns.length);
     this.memory = new Float64Array(columns.length);
     this.disk = new Float64Array(columns.length);
+    if (taken !== null)
+      for (const name of ["cpu", "memory", "disk"] as const)
+        this[name].set(taken[name].subarray(0, this[name].length));
   }
 
   apply(change: PlanChange, listener: UsageListener): void {

@@ -10,8 +10,9 @@ interface Use {
 
 /**
  * Plans that are proposed and not yet applied, by the nodes they touch. What is only counted needs not wait for them: it is
- * checked against the state plus what they take. A node that is looked at as a whole, or that a plan makes room on, belongs
- * to one plan at a time.
+ * checked against the state plus what they take. Nor does what only stops allocations, which needs no room: the plans of a
+ * hundred jobs that lost something with one node go together. A node that is looked at as a whole belongs to one plan at a
+ * time.
  */
 export class InFlightPlans {
   readonly #counted = new Map<string, Use>();
@@ -22,7 +23,7 @@ export class InFlightPlans {
   /** Whether the plan must wait for another one that touches one of its nodes. */
   conflicts(plan: PackedPlan): boolean {
     return plan.nodes.some(
-      (node, i) => this.#whole.has(node) || (plan.checks[i] !== NodeCheck.Counted && this.#counted.has(node)),
+      (node, i) => this.#whole.has(node) || (plan.checks[i] === NodeCheck.Whole && this.#counted.has(node)),
     );
   }
 
@@ -49,7 +50,7 @@ export class InFlightPlans {
 
   add(plan: PackedPlan): void {
     for (const [i, node] of plan.nodes.entries()) {
-      if (plan.checks[i] !== NodeCheck.Counted) {
+      if (plan.checks[i] === NodeCheck.Whole) {
         this.#whole.add(node);
         continue;
       }
@@ -67,7 +68,7 @@ export class InFlightPlans {
 
   remove(plan: PackedPlan): void {
     for (const [i, node] of plan.nodes.entries()) {
-      const use = plan.checks[i] === NodeCheck.Counted ? this.#counted.get(node) : undefined;
+      const use = plan.checks[i] === NodeCheck.Whole ? undefined : this.#counted.get(node);
       if (use === undefined) {
         this.#whole.delete(node);
         continue;

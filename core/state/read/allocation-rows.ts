@@ -40,6 +40,25 @@ type Changeable = (typeof CHANGEABLE)[number];
 /** Number of a field and its value, one after the other. */
 type Changes = readonly unknown[];
 
+/** Changeable fields of an outline besides the statuses; what was updated in place has another CreateIndex anyway. */
+const IN_OUTLINE: ReadonlySet<Changeable> = new Set([
+  "CreateIndex",
+  "DeploymentID",
+  "DesiredTransition",
+  "JobCreateIndex",
+  "JobVersion",
+  "NextAllocation",
+]);
+
+/** Whether a row says more than its status that its block doesn't, and that an outline shows. */
+export function outlineChanged(changes: Changes, isUpdate: boolean): boolean {
+  for (let i = 0; i < changes.length; i += 2) {
+    const field = CHANGEABLE[changes[i] as number]!;
+    if (IN_OUTLINE.has(field) && !(isUpdate && field === "CreateIndex")) return true;
+  }
+  return false;
+}
+
 /** Where an allocation was placed: the index of the plan's log entry, its position there, and what changed since. */
 export class PlacedRow {
   constructor(

@@ -2,5 +2,5 @@
 export { SharedNodeColumns } from "./columns.js";
 export { statusOf } from "./job-status.js";
 export { openReader, type ReaderHandle } from "./open-reader.js";
-export { packPlan } from "./pack-plan.js";
+export { onlyCounts, packPlan } from "./pack-plan.js";
 export { LmdbSnapshot } from "./snapshot.js";

@@ -7,12 +7,29 @@ import { encodePlanCommand, stopOf } from "./plan-command.js";
 const PLACEMENTS_A_COMMAND = 128;
 
 /** Whether everything about an allocation can be counted: it holds nothing that must be told apart. */
-function onlyCounts(allocation: Allocation): boolean {
+function isCounted(allocation: Allocation): boolean {
   const { Shared, Tasks } = allocation.AllocatedResources;
   if (Shared.Ports !== null || Shared.Networks !== null) return false;
   for (const name in Tasks) {
     const task = Tasks[name]!;
     if (task.Networks !== null || task.Devices !== null || task.Cpu.ReservedCores !== null) return false;
+  }
+  return true;
+}
+
+/**
+ * Whether all that a plan takes are numbers: another may be made beside it, and only these numbers need to be known. Not so
+ * where it pushes others aside, or where ports, cores or devices are given.
+ */
+export function onlyCounts(plan: Plan): boolean {
+  if (Object.keys(plan.NodePreemptions).length > 0) return false;
+  const seen = new Set<object>();
+  for (const id in plan.NodeAllocation) {
+    for (const allocation of plan.NodeAllocation[id]!) {
+      if (seen.has(allocation.AllocatedResources)) continue;
+      if (!isCounted(allocation)) return false;
+      seen.add(allocation.AllocatedResources);
+    }
   }
   return true;
 }
@@ -45,7 +62,7 @@ export function packPlan(plan: Plan, time: number): PackedPlan {
       if (check === NodeCheck.None) check = makesRoom ? NodeCheck.Whole : NodeCheck.Counted;
       let known = uses.get(allocation.AllocatedResources);
       if (known === undefined) {
-        known = { use: allocationUse(allocation.AllocatedResources), counts: onlyCounts(allocation) };
+        known = { use: allocationUse(allocation.AllocatedResources), counts: isCounted(allocation) };
         uses.set(allocation.AllocatedResources, known);
       }
       if (!known.counts || allocation.CreateIndex !== 0) check = NodeCheck.Whole;

@@ -264,6 +264,13 @@ export class PlanBlock implements Iterable<Allocation> {
     return this.#resource[at]!;
   }
 
+  name(at: number): string {
+    const number = this.#number[at]!;
+    if (number === 0) return this.#names.get(at) ?? "";
+    const { JobID, TaskGroup } = element(this.#packed.templates, this.#template[at]);
+    return allocName(JobID, TaskGroup, number - 1);
+  }
+
   previous(at: number): string | undefined {
     return this.#previous.get(at);
   }
@@ -276,7 +283,6 @@ export class PlanBlock implements Iterable<Allocation> {
   allocation(at: number, commit?: Commit): Allocation {
     const template = element(this.#packed.templates, this.#template[at]);
     const node = this.#node[at]!;
-    const number = this.#number[at]!;
     const metric = this.#metric[at]!;
     const metrics = (): Allocation["Metrics"] =>
       metric === 0 ? null : this.#metricsReader.metric(metric - 1);
@@ -310,8 +316,7 @@ export class PlanBlock implements Iterable<Allocation> {
       },
       ModifyIndex: commit?.index ?? template.ModifyIndex,
       ModifyTime: commit?.time ?? template.ModifyTime,
-      Name:
-        number > 0 ? allocName(template.JobID, template.TaskGroup, number - 1) : (this.#names.get(at) ?? ""),
+      Name: this.name(at),
       Namespace: template.Namespace,
       NetworkStatus: template.NetworkStatus,
       NodeID: this.nodeId(node),

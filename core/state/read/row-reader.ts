@@ -1,6 +1,7 @@
 /** Reads rows as domain objects, inside one read transaction or inside the write transaction under way. */
 import {
   type Allocation,
+  type AllocationOutline,
   type ByNamespace,
   DEFAULT_SCHEDULER_SETTINGS,
   type Deployment,
@@ -14,7 +15,9 @@ import {
 } from "@drover/plugin-sdk";
 import type { Database, Transaction } from "lmdb";
 import { allocationOf, PlacedRow, type StoredAllocation } from "./allocation-rows.js";
+import { GONE } from "./block-states.js";
 import { compositeKey, decodeId, idScanStarts, indexKey, jobKey, jobVersionKey } from "./keys.js";
+import { PlacedOutline } from "./placed-outline.js";
 import { PlanBlock } from "./plan-block.js";
 import type { CommittedBlock } from "./plan-blocks.js";
 import type { AgentKeyRow, JobReferences, JoinTokenRow, OpenTables, TableIndexes } from "./schema.js";
@@ -166,6 +169,35 @@ export class RowReader {
 
   allocationsByJob(namespace: string, jobId: string): Allocation[] {
     return this.allocationsBy(this.tables.allocationsByJob, jobKey(namespace, jobId));
+  }
+
+  /** In no particular order. */
+  allocationOutlines(namespace: string, jobId: string): readonly AllocationOutline[] {
+    return this.outlinesInBlocks(jobKey(namespace, jobId)) ?? this.allocationsByJob(namespace, jobId);
+  }
+
+  /** The job's allocations by the states of its blocks; null where some are not in a block that has states. */
+  private outlinesInBlocks(job: string): AllocationOutline[] | null {
+    this.check();
+    const { allocationsByJob, blockStates, blocksByJob } = this.tables;
+    const read = (id: string): Allocation => {
+      const allocation = this.allocation(id);
+      if (allocation === null) throw new Error(`allocation ${id} has a place in a block and no row`);
+      return allocation;
+    };
+    const outlines: AllocationOutline[] = [];
+    for (const key of Array.from(blocksByJob.getValues(job, { ...this.options }), (bytes) =>
+      Buffer.from(bytes).toString(),
+    )) {
+      const states = this.get(blockStates, key);
+      if (states === undefined || typeof states === "number") return null;
+      const index = Number(key);
+      const source = { block: this.block(index).block, index, read };
+      for (const [position, state] of states.entries())
+        if (state !== GONE) outlines.push(new PlacedOutline(source, position, state));
+    }
+    const all = allocationsByJob.getValuesCount(job, { ...this.options });
+    return outlines.length === all ? outlines : null;
   }
 
   /** Ids alone: for who reads the rows bit by bit. */

@@ -17,9 +17,10 @@ import { createRowEncoders } from "./rows.js";
 
 /**
  * Version of the layout below. A store of a newer version is refused; one of an older version is read as it is.
- * 1: every allocation is a row of its own. 2: placements refer to the block of their plan.
+ * 1: every allocation is a row of its own. 2: placements refer to the block of their plan. 3: blocks have the states of
+ * their allocations, and are found by their job.
  */
-export const SCHEMA_VERSION = 2;
+export const SCHEMA_VERSION = 3;
 
 /** Databases in the environment, with room for later schema versions. */
 export const MAX_DATABASES = 48;
@@ -95,8 +96,10 @@ export interface Tables {
   readonly allocations: Rows<StoredAllocation>;
   /** By `indexKey` of the log entry. */
   readonly planBlocks: Rows<StoredBlock>;
-  /** How many allocations refer to a block. */
-  readonly planBlockUses: Rows<number>;
+  /** Of each allocation of a block its `stateByte`; of blocks of schema 2 how many allocations refer to them. */
+  readonly blockStates: Rows<Uint8Array | number>;
+  /** Keys of blocks. */
+  readonly blocksByJob: IdIndex;
   readonly evaluations: Rows<Evaluation>;
   readonly deployments: Rows<Deployment>;
   readonly schedulerConfig: Rows<SchedulerConfiguration>;
@@ -137,7 +140,8 @@ export const LAYOUTS: Readonly<Record<keyof Tables, Layout>> = {
   nodes: { name: "nodes", key: "id", value: "row" },
   allocations: { name: "allocs", key: "id", value: "allocation" },
   planBlocks: { name: "plan_blocks", key: "text", value: "row" },
-  planBlockUses: { name: "plan_block_uses", key: "text", value: "row" },
+  blockStates: { name: "plan_block_uses", key: "text", value: "row" },
+  blocksByJob: { name: "plan_blocks_by_job", key: "text", value: "ids" },
   evaluations: { name: "evals", key: "id", value: "evaluation" },
   deployments: { name: "deployment", key: "id", value: "row" },
   schedulerConfig: { name: "scheduler_config", key: "text", value: "row" },

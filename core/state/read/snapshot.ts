@@ -1,5 +1,5 @@
 /** A consistent view of the state at one index: one LMDB read transaction. */
-import type { Allocation, StateSnapshot } from "@drover/plugin-sdk";
+import type { AllocationOutline, StateSnapshot } from "@drover/plugin-sdk";
 import type { RootDatabase, Transaction } from "lmdb";
 import { RowReader } from "./row-reader.js";
 import type { OpenTables } from "./schema.js";
@@ -9,7 +9,7 @@ export class LmdbSnapshot extends RowReader implements StateSnapshot {
   private open = true;
   /** The job whose allocations were read last: who reconciles a job and who places for it ask alike. */
   private lastJob:
-    | { readonly namespace: string; readonly id: string; readonly rows: Allocation[] }
+    | { readonly namespace: string; readonly id: string; readonly outlines: readonly AllocationOutline[] }
     | undefined;
 
   private constructor(
@@ -42,12 +42,12 @@ export class LmdbSnapshot extends RowReader implements StateSnapshot {
     }
   }
 
-  override allocationsByJob(namespace: string, jobId: string): Allocation[] {
+  override allocationOutlines(namespace: string, jobId: string): readonly AllocationOutline[] {
     this.check();
     if (this.lastJob?.id !== jobId || this.lastJob.namespace !== namespace) {
-      this.lastJob = { namespace, id: jobId, rows: super.allocationsByJob(namespace, jobId) };
+      this.lastJob = { namespace, id: jobId, outlines: super.allocationOutlines(namespace, jobId) };
     }
-    return this.lastJob.rows;
+    return this.lastJob.outlines;
   }
 
   protected override check(): void {

@@ -1,7 +1,13 @@
 /** Random command sequences: everything derived must agree with a recount from the rows. */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { type Allocation, allocIsTerminal, evalTerminal, NodeStatusBit } from "@drover/plugin-sdk";
+import {
+  type Allocation,
+  type AllocationOutline,
+  allocIsTerminal,
+  evalTerminal,
+  NodeStatusBit,
+} from "@drover/plugin-sdk";
 import { nodeCapacity, nodeValue, sumUse } from "@drover/plugin-sdk/scheduling";
 import fc from "fast-check";
 import { type Command, CommandType } from "../../../core/state/index.js";
@@ -144,6 +150,36 @@ const command: fc.Arbitrary<Command> = fc.oneof(
 
 const sorted = (rows: Iterable<{ readonly ID: string }>): string[] => [...rows].map((row) => row.ID).sort();
 
+/** Fields of an outline. */
+const OUTLINE = [
+  "AllocatedResources",
+  "ClientStatus",
+  "CreateIndex",
+  "DeploymentID",
+  "DesiredStatus",
+  "DesiredTransition",
+  "ID",
+  "JobCreateIndex",
+  "JobID",
+  "JobVersion",
+  "Name",
+  "Namespace",
+  "NextAllocation",
+  "NodeID",
+  "TaskGroup",
+] as const satisfies readonly (keyof AllocationOutline)[];
+
+/** Outlines say what the rows say. */
+function checkOutlines(outlines: readonly AllocationOutline[], rows: readonly Allocation[]): void {
+  assert.equal(outlines.length, rows.length);
+  const byId = new Map(rows.map((row) => [row.ID, row]));
+  for (const outline of outlines) {
+    const row = byId.get(outline.ID);
+    assert.ok(row !== undefined, `outline of ${outline.ID} has a row`);
+    for (const field of OUTLINE) assert.deepEqual(outline[field], row[field], `${field} of ${outline.ID}`);
+  }
+}
+
 /** Secondary indexes hold exactly the rows that they should. */
 function checkIndexes(machine: Machine): void {
   const s = machine.store.view();
@@ -160,6 +196,7 @@ function checkIndexes(machine: Machine): void {
       sorted(s.allocationsByJob("default", id)),
       sorted(allocations.filter((a) => a.JobID === id)),
     );
+    checkOutlines(s.allocationOutlines("default", id), s.allocationsByJob("default", id));
     const evals = [...s.evaluations()].filter((e) => e.JobID === id);
     assert.deepEqual(sorted(s.evaluationsByJob("default", id)), sorted(evals));
     assert.deepEqual(

@@ -3,8 +3,9 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
-import type { Allocation } from "@drover/plugin-sdk";
+import { type Allocation, WHOLE_ALLOCATION, wholeAllocation } from "@drover/plugin-sdk";
 import { CommandType } from "../../../core/state/index.js";
+import { GONE } from "../../../core/state/read/block-states.js";
 import { openReader } from "../../../core/state/read/index.js";
 import {
   type Machine,
@@ -43,7 +44,46 @@ function collect(...allocations: readonly Allocation[]): void {
 }
 
 const blocks = (): number => machine.store.tables.planBlocks.getKeysCount();
-const uses = (): unknown[] => [...machine.store.tables.planBlockUses.getRange({})].map(({ value }) => value);
+/** By block: how many allocations refer to it. */
+const uses = (): number[] =>
+  Array.from(machine.store.tables.blockStates.getRange({}), ({ value }) =>
+    typeof value === "number" ? value : value.filter((state) => state !== GONE).length,
+  );
+
+describe("outlines of a job's allocations", () => {
+  it("come from blocks alone while nothing but statuses changed", () => {
+    const [first, second] = place(3) as [Allocation, Allocation, Allocation];
+    machine.apply(report(first, { ClientStatus: "running" }), report(second, { ClientStatus: "complete" }));
+    using snapshot = machine.store.snapshot();
+    const outlines = snapshot.allocationOutlines("default", "web");
+    assert.ok(outlines.every((outline) => WHOLE_ALLOCATION in outline));
+    const statuses = new Map(outlines.map(({ ID, ClientStatus }) => [ID, ClientStatus]));
+    assert.equal(statuses.get(first.ID), "running");
+    assert.equal(statuses.get(second.ID), "complete");
+    const outline = outlines.find(({ ID }) => ID === first.ID)!;
+    assert.deepEqual(wholeAllocation(outline), snapshot.allocation(first.ID));
+  });
+
+  it("are whole allocations where a block of an older schema has no states", () => {
+    const placed = place(2);
+    const { blockStates } = machine.store.tables;
+    for (const key of [...blockStates.getKeys()]) blockStates.putSync(key, 2);
+    using snapshot = machine.store.snapshot();
+    const outlines = snapshot.allocationOutlines("default", "web");
+    assert.deepEqual(outlines.map(({ ID }) => ID).sort(), placed.map(({ ID }) => ID).sort());
+    assert.ok(outlines.every((outline) => !(WHOLE_ALLOCATION in outline)));
+    collect(...placed);
+    assert.deepEqual([blocks(), uses()], [0, []]);
+  });
+
+  it("can't be read further once their snapshot is closed", () => {
+    place(1);
+    const snapshot = machine.store.snapshot();
+    const [outline] = snapshot.allocationOutlines("default", "web");
+    snapshot.close();
+    assert.throws(() => wholeAllocation(outline!), /is closed/);
+  });
+});
 
 describe("the block of a plan in the store", () => {
   it("stays as long as one of its allocations does, whatever their nodes report", () => {
@@ -191,6 +231,6 @@ describe("rows of the first layout", () => {
   it("are in a store that says schema 1, which is raised when it is opened", async () => {
     machine.store.env.transactionSync(() => void machine.store.tables.meta.putSync("schema", 1));
     machine = await machine.reopen();
-    assert.equal(machine.store.tables.meta.get("schema"), 2);
+    assert.equal(machine.store.tables.meta.get("schema"), 3);
   });
 });

@@ -89,6 +89,7 @@ export class FakeState implements StateReader {
       allocationJob: (alloc) => this.allocationJobs.get(alloc.ID) ?? job(alloc.Namespace, alloc.JobID),
       allocations: (filter) => filtered(this.allocations, filter),
       allocationsByJob: (namespace, id) => byJob(this.allocations, namespace, id),
+      allocationOutlines: (namespace, id) => byJob(this.allocations, namespace, id),
       allocationsByNode: (id) => this.allocations.filter((row) => row.NodeID === id),
       allocationsByEvaluation: (id) => this.allocations.filter((row) => row.EvalID === id),
       allocationsByDeployment: (id) => this.allocations.filter((row) => row.DeploymentID === id),
