@@ -81,16 +81,26 @@ plugin "mqtt" {
       const answer = await fetch(`${server.address}/v1/${path}`, { signal: AbortSignal.timeout(5_000) });
       return answer.ok ? ((await answer.json()) as T) : undefined;
     } catch (error) {
-      // It does not listen yet.
-      if (error instanceof TypeError) return undefined;
+      // It does not listen yet, or the machine has other things to do.
+      if (error instanceof TypeError || (error as Error).name === "TimeoutError") return undefined;
       throw error;
+    }
+  }
+
+  /** Waits, and shows what the servers printed where it is in vain. */
+  async until(what: string, condition: () => Promise<boolean>): Promise<void> {
+    try {
+      await eventually(what, condition);
+    } catch (error) {
+      const printed = this.all.map(({ name, running }) => `${name}: ${running?.output.slice(-3_000) ?? ""}`);
+      throw new Error([String(error), ...printed].join("\n"), { cause: error });
     }
   }
 
   /** The server that all of these agree leads. */
   async leader(among: readonly Server[] = this.all): Promise<Server> {
     let found: Server | undefined;
-    await eventually("one leader", async () => {
+    await this.until("one leader", async () => {
       const said = await Promise.all(among.map((server) => this.get<string>(server, "status/leader")));
       found = this.all.find(({ rpc }) => said.every((leader) => leader === rpc));
       return found !== undefined && among.includes(found);
@@ -118,24 +128,24 @@ test("three servers find each other, survive the death of one, and let their lea
   const servers = await Servers.create(t, 3);
   for (const server of servers.all) servers.start(server);
   const first = await servers.leader();
-  await eventually("one cluster", async () => {
+  await servers.until("one cluster", async () => {
     const ids = await Promise.all(servers.all.map((server) => servers.clusterId(server)));
     return new Set(ids).size === 1 && ids[0] !== undefined && ids[0] !== "";
   });
 
   const victim = servers.all.find((server) => server !== first)!;
   await victim.running!.kill("SIGKILL");
-  await eventually("it is missed", async () => (await servers.status(first, victim)) === "failed");
+  await servers.until("it is missed", async () => (await servers.status(first, victim)) === "failed");
   assert.equal((await servers.get<string[]>(first, "status/peers"))?.length, 3);
   servers.start(victim);
-  await eventually("it is back", async () => (await servers.status(first, victim)) === "alive");
+  await servers.until("it is back", async () => (await servers.status(first, victim)) === "alive");
 
   const leader = await servers.leader();
   const { code } = await leader.running!.kill("SIGINT");
   assert.equal(code, 0, leader.running!.output);
   const others = servers.all.filter((server) => server !== leader);
   const next = await servers.leader(others);
-  await eventually("two are left", async () => {
+  await servers.until("two are left", async () => {
     const peers = (await servers.get<string[]>(next, "status/peers")) ?? [];
     return peers.length === 2 && !peers.includes(leader.rpc);
   });
