@@ -1,5 +1,14 @@
-import { isIP } from "node:net";
+import { BlockList, isIP } from "node:net";
 import { networkInterfaces } from "node:os";
+
+/** Addresses of "this network" (RFC 1122), the unspecified one of IPv6, broadcast; in whatever spelling. */
+const ANY = new BlockList();
+ANY.addSubnet("0.0.0.0", 8, "ipv4");
+ANY.addAddress("255.255.255.255", "ipv4");
+ANY.addAddress("::", "ipv6");
+const MULTICAST = new BlockList();
+MULTICAST.addSubnet("224.0.0.0", 4, "ipv4");
+MULTICAST.addSubnet("ff00::", 8, "ipv6");
 
 const WILDCARDS = new Set(["0.0.0.0", "::", "[::]", ""]);
 
@@ -66,6 +75,15 @@ export function splitHostPort(
     throw new AddressError(`"${address}" is no address: write host or host:port`);
   }
   return { host, port };
+}
+
+/** Why other servers can't reach an address of `host:port`; undefined where nothing is known against it. */
+export function unreachableReason(address: string): string | undefined {
+  const host = address.replace(/:\d+$/, "").replace(/^\[|\]$/g, "");
+  if (isIP(host) === 0) return host === "" ? "it names no host" : undefined;
+  if (ANY.check(host, isIP(host) === 4 ? "ipv4" : "ipv6")) return "it stands for any address of a machine";
+  if (MULTICAST.check(host, isIP(host) === 4 ? "ipv4" : "ipv6")) return "it is a multicast address";
+  return undefined;
 }
 
 export function joinHostPort(host: string, port: number): string {

@@ -8,11 +8,12 @@ import {
   type PluginBlock,
   type SchedulerRules,
   type SchedulerSettings,
+  type TlsConfiguration,
 } from "@drover/plugin-sdk";
 import { formatDuration } from "../jobspec/duration.js";
 import { findBuiltin } from "../kernel/builtin.js";
 import { publisherKey } from "../kernel/signature.js";
-import { AddressError, advertiseAddress, resolveTemplate } from "./addresses.js";
+import { AddressError, advertiseAddress, resolveTemplate, unreachableReason } from "./addresses.js";
 import { DEFAULT_PORTS } from "./defaults.js";
 import { ConfigError, type ConfigProblem } from "./errors.js";
 import type { Settings } from "./schema.js";
@@ -53,6 +54,7 @@ export function resolveSettings(settings: Settings, options: ResolveOptions): Ag
 
   const ports = { ...DEFAULT_PORTS, ...settings.ports };
   const addresses = resolveAddresses(settings, ports, problem);
+  checkAdvertised(settings, addresses.advertise.rpc, problem);
   if (problems.length > 0) throw new ConfigError(problems);
 
   return {
@@ -86,6 +88,7 @@ export function resolveSettings(settings: Settings, options: ResolveOptions): Ag
       publish_node_metrics: settings.telemetry?.publish_node_metrics ?? false,
       disable_hostname: settings.telemetry?.disable_hostname ?? false,
     },
+    tls: resolveTls(settings),
     plugins: resolvePlugins(settings),
     schedulers: resolveRules(settings),
     files: options.files,
@@ -194,6 +197,22 @@ function resolveClient({ client = {} }: Settings, dataDir: string): AgentConfigu
   };
 }
 
+function resolveTls({ tls = {} }: Settings): TlsConfiguration {
+  return {
+    http: tls.http ?? false,
+    rpc: tls.rpc ?? false,
+    ca_file: tls.ca_file ?? "",
+    cert_file: tls.cert_file ?? "",
+    key_file: tls.key_file ?? "",
+    rpc_upgrade_mode: tls.rpc_upgrade_mode ?? false,
+    tls_cipher_suites: tls.tls_cipher_suites ?? "",
+    tls_min_version: tls.tls_min_version ?? "tls12",
+    tls_prefer_server_cipher_suites: tls.tls_prefer_server_cipher_suites ?? false,
+    verify_https_client: tls.verify_https_client ?? false,
+    verify_server_hostname: tls.verify_server_hostname ?? false,
+  };
+}
+
 /** Blocks by the name of their plugin: one written for Nomad (`raw_exec`) lands at the built-in it means. */
 function resolvePlugins({ plugin = {} }: Settings): Record<string, PluginBlock> {
   const plugins = new Map<string, PluginBlock>();
@@ -275,6 +294,21 @@ function checkRoles(settings: Settings, problem: Report): void {
       "server.bootstrap_expect (or -bootstrap-expect) must be set: 1 for a single server; a server that joins a cluster needs server_join (or -retry-join) instead",
     );
   }
+}
+
+/** A server among others gives its address to them. */
+function checkAdvertised({ server = {} }: Settings, rpc: string, problem: Report): void {
+  const { server_join: join = {} } = server;
+  const joins = [server.start_join, server.retry_join, join.start_join, join.retry_join];
+  const isAmongOthers = (server.bootstrap_expect ?? 0) > 1 || joins.some((list) => (list?.length ?? 0) > 0);
+  // An address that could not be made out was reported.
+  if (server.enabled !== true || !isAmongOthers || rpc === "") return;
+  const reason = unreachableReason(rpc);
+  if (reason === undefined) return;
+  problem(
+    `advertise.rpc: other servers can't reach this one at ${rpc}: ${reason}; set advertise.rpc (or bind_addr) to an ` +
+      "address of this machine",
+  );
 }
 
 function checkNames(settings: Settings, problem: Report): void {

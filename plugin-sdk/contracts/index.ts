@@ -13,3 +13,4 @@ export * from "./scheduler-rules.js";
 export * from "./server-network.js";
 export * from "./state.js";
 export * from "./task-driver.js";
+export * from "./tls.js";

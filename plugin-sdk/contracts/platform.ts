@@ -2,6 +2,7 @@
 import type { AutopilotSettings, SchedulerSettings } from "../domain/index.js";
 import { createToken } from "../kernel/token.js";
 import type { SchedulerRules } from "./scheduler-rules.js";
+import type { TlsConfiguration } from "./tls.js";
 
 /** Structured log. Fields come first so that a line is searchable; never put a secret in either. */
 export interface Logger {
@@ -113,6 +114,7 @@ export interface AgentConfiguration {
     readonly publish_node_metrics: boolean;
     readonly disable_hostname: boolean;
   };
+  readonly tls: TlsConfiguration;
   /** `plugin "NAME"` blocks by name. */
   readonly plugins: Readonly<Record<string, PluginBlock>>;
   /** `scheduler "TYPE"` blocks by job type, or `*`. */

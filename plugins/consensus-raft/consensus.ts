@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import {
@@ -15,9 +16,10 @@ import {
   type StateMachine,
 } from "@drover/plugin-sdk";
 import type { RaftConfig } from "./config.js";
+import { Copies } from "./copies.js";
 import { voters } from "./core/configuration.js";
 import { RaftCore, type RaftOptions } from "./core/raft-core.js";
-import type { Leadership } from "./core/types.js";
+import type { Configuration, Entry, Leadership, SnapshotMeta } from "./core/types.js";
 import { Handover } from "./handover.js";
 import { LmdbLogStore } from "./lmdb-log-store.js";
 import type { LogStore } from "./log-store.js";
@@ -26,7 +28,8 @@ import { MemoryLogStore } from "./memory-log-store.js";
 import { loadNodeId } from "./node-id.js";
 import { Peers } from "./peers.js";
 import { RaftLoop } from "./raft-loop.js";
-import { recover } from "./recovery.js";
+import { recover, recoverConfiguration } from "./recovery.js";
+import { RestoreStore } from "./restore-store.js";
 import { SnapshotStore } from "./snapshot-store.js";
 import { Snapshotter } from "./snapshotter.js";
 
@@ -40,6 +43,8 @@ export interface RaftDependencies {
   readonly logStore?: LogStore;
 }
 
+/** Servers are known by their ids, as in Nomad's Raft protocol 3. */
+const RAFT_PROTOCOL = 3;
 /** Snapshots kept. */
 const RETAIN = 2;
 /** Bytes of committed entries taken from the core at once. */
@@ -52,6 +57,7 @@ interface Running {
   readonly store: LogStore;
   readonly loop: RaftLoop;
   readonly peers: Peers;
+  readonly copies: Copies;
   readonly snapshotter: Snapshotter;
   readonly handover: Handover;
   readonly ticks: NodeJS.Timeout;
@@ -72,10 +78,14 @@ export class RaftConsensus implements Consensus {
   readonly #listeners = new Set<LeadershipListener>();
   /** Term in which this server leads. */
   #leads: number | null = null;
+  /** Whether the address of a server is being changed. */
+  #relocating = false;
   readonly #snapshots: SnapshotStore;
+  readonly #restores: RestoreStore;
 
   constructor(private readonly deps: RaftDependencies) {
     this.#snapshots = new SnapshotStore(join(this.#folder, "snapshots"), RETAIN, deps.log);
+    this.#restores = new RestoreStore(join(this.#folder, "restores"));
     this.membership = new RaftMembership({
       self: () => this.id,
       running: () => this.#running,
@@ -120,11 +130,29 @@ export class RaftConsensus implements Consensus {
     const { config, log, metrics } = this.deps;
     const store = this.deps.logStore ?? this.#createStore();
     try {
-      const stored = await store.open(this.id);
+      let stored = await store.open(this.id);
       await this.#snapshots.open();
+      if (store instanceof LmdbLogStore) {
+        const folder = store.location;
+        stored = await recoverConfiguration(folder, this.id, stored, store, this.#snapshots, log);
+      }
+      for (const entry of stored.entries) this.#restores.note(entry);
+      await this.#restores.open();
       const snapshot = (await recover(machine, stored, store, this.#snapshots, log))?.meta ?? null;
       const applied = machine.lastApplied();
-      const core = new RaftCore(this.#options, { ...stored, snapshot, applied });
+      const since = { entries: 0, bytes: 0 };
+      const entries = observed(stored.entries, ({ index, data }) => {
+        if (index <= (snapshot?.index ?? 0) || index > applied) return;
+        since.entries++;
+        since.bytes += data.length;
+      });
+      const core = new RaftCore(this.#options, {
+        ...stored,
+        base: named(stored.base),
+        entries,
+        snapshot,
+        applied,
+      });
       const peers = this.#createPeers();
       const handover = new Handover(config.election_ticks);
       const loop = new RaftLoop({
@@ -136,12 +164,22 @@ export class RaftConsensus implements Consensus {
         log,
         send: (messages) => peers.send(messages),
         leader: () => this.leader(),
+        fetch: (fetch) => copies.fetch(fetch),
+        snapshotFolder: (meta) => this.#snapshots.stateOf(meta),
+        restoreFolder: (restore) => this.#restores.verified(restore),
+        installed: (meta) => {
+          snapshotter.installed(meta);
+          void this.#compacted(meta.index);
+        },
         led: (leadership) => {
           this.#led(leadership);
           handover.led(leadership);
         },
         handoverAborted: (to) => handover.aborted(to),
-        applied: (entry) => snapshotter.applied(entry),
+        applied: (entry) => {
+          snapshotter.applied(entry);
+          this.#restores.note(entry);
+        },
         turned: () => {
           if (!this.#stopping) snapshotter.consider();
         },
@@ -150,15 +188,20 @@ export class RaftConsensus implements Consensus {
           this.#fatal(error);
         },
       });
-      const parts = { machine, loop, store: this.#snapshots, config, log, metrics };
-      const snapshotter = new Snapshotter(parts, snapshot);
-      for (const entry of stored.entries) {
-        if (entry.index > (snapshot?.index ?? 0) && entry.index <= applied) snapshotter.applied(entry);
-      }
+      const copies = this.#createCopies(loop, peers);
+      const parts = {
+        machine,
+        loop,
+        store: this.#snapshots,
+        config,
+        log,
+        metrics,
+        compacted: (base: number) => this.#compacted(base),
+      };
+      const snapshotter = new Snapshotter(parts, snapshot, since);
       // Timers are monotonic: a clock that is set back changes nothing here.
       const ticks = setInterval(() => this.#tick(), config.tick_interval);
-      ticks.unref();
-      this.#running = { machine, store, loop, peers, snapshotter, handover, ticks };
+      this.#running = { machine, store, loop, peers, copies, snapshotter, handover, ticks };
       const all = voters(core.configuration);
       // Nobody else can lead, so there is no election timeout to wait for.
       if (all.length === 1 && all[0] === this.id) core.campaign();
@@ -181,6 +224,7 @@ export class RaftConsensus implements Consensus {
     this.#stopping = true;
     clearInterval(running.ticks);
     running.peers.close();
+    await running.copies.close();
     await running.loop.stop();
     running.handover.stop(new NotLeaderError(undefined));
     await running.snapshotter.idle();
@@ -256,9 +300,19 @@ export class RaftConsensus implements Consensus {
     return { index, term, peers: configuration.servers };
   }
 
-  async restoreSnapshot(): Promise<number> {
-    this.#leading();
-    throw new Error("consensus-raft restores a snapshot at start only");
+  async restoreSnapshot(folder: string): Promise<number> {
+    const loop = this.#leading();
+    const { machine } = this.#running!;
+    // A copy that a machine can't take must not get into the log, where every server would meet it.
+    const index = await machine.verify(folder);
+    const reference = await this.#restores.create(randomUUID(), folder);
+    // Rows of the copy carry indexes up to its own; what comes after it must have higher ones.
+    await this.#leading().fill(index);
+    this.deps.log.info(
+      { folder, index, at: loop.core.lastIndex + 1 },
+      "putting a copy of the state in force",
+    );
+    return this.#leading().proposeRestore(reference);
   }
 
   onLeadership(listener: LeadershipListener): () => void {
@@ -279,6 +333,8 @@ export class RaftConsensus implements Consensus {
       applied_index: applied,
       commit_index: core.commit,
       fsm_pending: Math.max(0, core.commit - applied),
+      latest_configuration: describeConfiguration(core.configuration),
+      protocol_version: RAFT_PROTOCOL,
       last_contact: this.isLeader() ? 0 : contact === null ? "never" : `${Math.round(contact)}ms`,
       last_log_index: core.lastIndex,
       last_log_term: core.entryTerm(core.lastIndex) ?? 0,
@@ -312,6 +368,36 @@ export class RaftConsensus implements Consensus {
     });
   }
 
+  #createCopies(loop: RaftLoop, peers: Peers): Copies {
+    const { config, log, metrics, network } = this.deps;
+    return new Copies({
+      network,
+      log,
+      metrics,
+      snapshots: this.#snapshots,
+      restores: this.#restores,
+      patience: 10_000,
+      minFreeBytes: config.min_free_bytes,
+      greet: (to) => peers.greet(to),
+      check: (hello, caller) => peers.check(hello, caller),
+      addressOf: (id) => peers.addressOf(id),
+      snapshotFetched: (snapshot) => loop.snapshotFetched(snapshot),
+      restoreFetched: (id) => loop.restoreFetched(id),
+      fetchFailed: () => loop.fetchFailed(),
+    });
+  }
+
+  async #compacted(base: number): Promise<void> {
+    try {
+      await this.#restores.compacted(base);
+    } catch (error) {
+      this.deps.log.warn(
+        { error: (error as Error).message },
+        "a copy of the state that is of no more use could not be removed",
+      );
+    }
+  }
+
   #leading(): RaftLoop {
     const loop = this.#running?.loop;
     if (loop?.failure !== undefined) throw loop.failure;
@@ -323,6 +409,29 @@ export class RaftConsensus implements Consensus {
     this.#running?.loop.tick();
     this.#running?.handover.tick();
     this.#followConfiguration();
+    this.#noteAddresses();
+  }
+
+  /** A server keeps its id and may come back at another address, which the configuration must tell the others. */
+  #noteAddresses(): void {
+    const running = this.#running;
+    if (running === undefined || !this.isLeader() || this.#relocating) return;
+    const { agent, log } = this.deps;
+    for (const { id, address } of running.loop.core.configuration.servers) {
+      const told = id === this.id ? agent.advertise.rpc : running.peers.announcedAddress(id);
+      if (told === undefined || told === address) continue;
+      this.#relocating = true;
+      log.info({ server: id, from: address, to: told }, "a server has another address");
+      this.membership
+        .relocate(id, told)
+        .catch((error: Error) =>
+          log.warn({ server: id, error: error.message }, "its address is not noted yet"),
+        )
+        .finally(() => {
+          this.#relocating = false;
+        });
+      return;
+    }
   }
 
   #followConfiguration(): void {
@@ -357,5 +466,29 @@ export class RaftConsensus implements Consensus {
     } catch (error) {
       this.deps.log.error({ error: (error as Error).stack }, "a leadership listener failed");
     }
+  }
+}
+
+/** As Nomad writes it. */
+function describeConfiguration({ servers }: Configuration): string {
+  const list = servers.map(
+    ({ id, address, voter }) => `{Suffrage:${voter ? "Voter" : "Nonvoter"} ID:${id} Address:${address}}`,
+  );
+  return `[${list.join(" ")}]`;
+}
+
+/** Clusters of one server, from before they had names, go by that server's id. */
+function named(base: SnapshotMeta): SnapshotMeta {
+  const { cluster, servers } = base.configuration;
+  const [first] = servers;
+  if (cluster !== undefined || first === undefined) return base;
+  return { ...base, configuration: { cluster: first.id, servers } };
+}
+
+/** The same entries, each shown to `see` on its way. */
+function* observed(entries: Iterable<Entry>, see: (entry: Entry) => void): Iterable<Entry> {
+  for (const entry of entries) {
+    see(entry);
+    yield entry;
   }
 }

@@ -1,8 +1,9 @@
 import { chmod, mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { type Database, open, type RootDatabase } from "lmdb";
-import { parseConfiguration } from "./core/configuration.js";
-import type { Entry, HardState, SnapshotMeta } from "./core/types.js";
+import { encodeConfiguration, parseConfiguration } from "./core/configuration.js";
+import type { EntrySource } from "./core/raft-log.js";
+import type { Configuration, Entry, HardState, SnapshotMeta } from "./core/types.js";
 import { decodeMeta, decodeRecord, encodeMeta, encodeRecord } from "./entry-record.js";
 import { LogDamagedError } from "./errors.js";
 import { EMPTY_BASE, type LogStore, type LogWrite, type StoredLog } from "./log-store.js";
@@ -26,7 +27,7 @@ export interface LmdbLogOptions {
  * The log in LMDB. Without `overlappingSync` a commit is: write pages, fdatasync, write the meta page through an O_DSYNC
  * descriptor; lmdb-js resolves after that, so its promise means durable, and a crash shows either the whole write or none.
  */
-export class LmdbLogStore implements LogStore {
+export class LmdbLogStore implements LogStore, EntrySource {
   readonly location: string;
   #root: RootDatabase<Buffer, string> | undefined;
   #meta!: Database<Buffer, string>;
@@ -121,6 +122,22 @@ export class LmdbLogStore implements LogStore {
     await committed(puts, this.location);
   }
 
+  async reconfigure(configuration: Configuration): Promise<StoredLog> {
+    const { base, entries } = this.#read();
+    const data = encodeConfiguration(configuration);
+    const replaced = [...entries].filter(({ kind }) => kind === "configuration");
+    await this.#space!.ensure(this.#usedBytes(), replaced.length * (data.length + PAGE) + PAGES_OF_A_WRITE);
+    await committed(
+      [
+        this.#meta.put("base", encodeMeta({ ...base, configuration })),
+        ...replaced.map((entry) => this.#log.put(entry.index, encodeRecord({ ...entry, data }))),
+      ],
+      this.location,
+    );
+    this.#root!.resetReadTxn();
+    return this.#read();
+  }
+
   async close(): Promise<void> {
     if (this.#root === undefined) return;
     await this.#space?.close();
@@ -141,22 +158,43 @@ export class LmdbLogStore implements LogStore {
   #read(): StoredLog {
     const base = this.#readMeta("base", parseBase) ?? EMPTY_BASE;
     const hardState = this.#readMeta("hard-state", parseHardState) ?? { term: 0, vote: null, commit: 0 };
-    const entries: Entry[] = [];
     // Compacted entries whose removal is due may be there still, in pieces.
-    const first = [...this.#log.getKeys({ limit: 1 })][0];
-    this.#first = Math.min(first ?? base.index + 1, base.index + 1);
-    let expected = base.index + 1;
-    for (const { key, value } of this.#log.getRange({ start: base.index + 1 })) {
+    const first = [...this.#log.getKeys({ limit: 1 })][0] ?? base.index + 1;
+    const last = [...this.#log.getKeys({ limit: 1, reverse: true })][0] ?? base.index;
+    this.#first = Math.min(first, base.index + 1);
+    this.#last = Math.max(last, base.index);
+    const entries = { [Symbol.iterator]: () => this.#range(base.index + 1, this.#last) };
+    return { hardState, base, last: this.#last, entries, source: this };
+  }
+
+  read(from: number, to: number, maxBytes: number): Entry[] {
+    // Reads of one turn of the event loop share a view, which may be from before the last write.
+    this.#root!.resetReadTxn();
+    const entries: Entry[] = [];
+    let bytes = 0;
+    for (const entry of this.#range(from, to)) {
+      bytes += entry.data.length;
+      if (entries.length > 0 && bytes > maxBytes) break;
+      entries.push(entry);
+    }
+    return entries;
+  }
+
+  /** Entries from `from` to `to`, each checked; throws for one that is missing or damaged. */
+  *#range(from: number, to: number): Generator<Entry, void, undefined> {
+    let expected = from;
+    for (const { key, value } of this.#log.getRange({ start: from, end: to + 1 })) {
       if (key !== expected) throw this.#damaged(`entry ${expected} is missing; entry ${key} follows`);
       expected = key + 1;
+      let entry: Entry;
       try {
-        entries.push(decodeRecord(value, key));
+        entry = decodeRecord(value, key);
       } catch (error) {
         throw this.#damaged(`entry ${key} is damaged: ${(error as Error).message}`, error);
       }
+      yield entry;
     }
-    this.#last = expected - 1;
-    return { hardState, base, entries };
+    if (expected <= to) throw this.#damaged(`entry ${expected} is missing`);
   }
 
   #readMeta<T>(key: string, parse: (value: unknown) => T): T | undefined {

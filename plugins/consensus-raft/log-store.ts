@@ -1,11 +1,17 @@
-import type { Entry, HardState, SnapshotMeta } from "./core/types.js";
+import type { EntrySource } from "./core/raft-log.js";
+import type { Configuration, Entry, HardState, SnapshotMeta } from "./core/types.js";
 
 /** What a log holds when it is opened. */
 export interface StoredLog {
   readonly hardState: HardState;
   /** Where the log starts: everything up to `base.index` is in a snapshot. */
   readonly base: SnapshotMeta;
-  readonly entries: readonly Entry[];
+  /** Last entry; `base.index` when there is none. */
+  readonly last: number;
+  /** Read and checked while they are gone through: that throws `LogDamagedError`. */
+  readonly entries: Iterable<Entry>;
+  /** Reads durable entries back; undefined for a store that has no copy of its own. */
+  readonly source: EntrySource | undefined;
 }
 
 /** One atomic change of the log. */
@@ -33,6 +39,11 @@ export interface LogStore {
    * any other error the store must not be used again.
    */
   write(change: LogWrite): Promise<void>;
+  /**
+   * Puts `configuration` in the place of every one in the log, durably, and reads everything back. For an operator who recovers
+   * a cluster: the entries keep their index and term, so servers whose logs agree still do.
+   */
+  reconfigure(configuration: Configuration): Promise<StoredLog>;
   close(): Promise<void>;
 }
 

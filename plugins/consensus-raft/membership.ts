@@ -49,6 +49,14 @@ export class RaftMembership implements Membership {
     });
   }
 
+  /** Notes where a server says it is; like `addNonvoter`, for a server that is known and knows its own address best. */
+  relocate(id: string, address: string): Promise<number> {
+    return this.#change((configuration) => ({
+      type: "add",
+      server: { ...known(configuration, id), address },
+    }));
+  }
+
   promote(id: string): Promise<number> {
     return this.#change((configuration) => ({
       type: "add",

@@ -8,11 +8,16 @@ export class MemoryLogStore implements LogStore {
   readonly location = "memory";
 
   open(_owner: string): Promise<StoredLog> {
-    return Promise.resolve({ hardState: { term: 0, vote: null, commit: 0 }, base: EMPTY_BASE, entries: [] });
+    const hardState = { term: 0, vote: null, commit: 0 };
+    return Promise.resolve({ hardState, base: EMPTY_BASE, last: 0, entries: [], source: undefined });
   }
 
   write(_change: LogWrite): Promise<void> {
     return Promise.resolve();
+  }
+
+  reconfigure(): Promise<StoredLog> {
+    return Promise.reject(new Error("a log in memory has no configuration that is older than its server"));
   }
 
   close(): Promise<void> {

@@ -1,5 +1,6 @@
 import type { Duplex } from "node:stream";
 import { type Logger, RpcError, type ServerNetwork } from "@drover/plugin-sdk";
+import { Complaints } from "./complaints.js";
 import type { Message } from "./core/types.js";
 import { readFrames, writeFrame } from "./frames.js";
 import { decodeHello, encodeHello, type Hello, refusal } from "./hello.js";
@@ -12,8 +13,6 @@ const MAX_QUEUED = 4096;
 /** Milliseconds between two tries of a peer that can't be reached: doubled each time, up to the second. */
 const FIRST_RETRY = 50;
 const LAST_RETRY = 1000;
-/** Milliseconds until the same complaint is written again. */
-const REPEAT_COMPLAINT = 60_000;
 const MAX_GREETING = 64 * 1024;
 
 export interface LinkParts {
@@ -35,8 +34,7 @@ export class PeerLink {
   #blocked = false;
   #failures = 0;
   #retryAt = 0;
-  #complaint = "";
-  #complainedAt = Number.NEGATIVE_INFINITY;
+  readonly #complaints = new Complaints();
   readonly #abort = new AbortController();
 
   constructor(
@@ -101,7 +99,7 @@ export class PeerLink {
       log.debug({ peer: this.id, address: this.address }, "raft messages flow to the server");
       this.#state = "open";
       this.#failures = 0;
-      this.#complaint = "";
+      this.#complaints.clear(this.id);
       this.#flush();
       // Nothing more is said on this side: it ends with the stream.
       await answers.next();
@@ -132,10 +130,7 @@ export class PeerLink {
   }
 
   #complain(error: Error): void {
-    const now = performance.now();
-    if (error.message === this.#complaint && now - this.#complainedAt < REPEAT_COMPLAINT) return;
-    this.#complaint = error.message;
-    this.#complainedAt = now;
+    if (!this.#complaints.due(this.id, error.message)) return;
     const fields = { peer: this.id, address: this.address, error: error.message };
     if (error instanceof RpcError && error.code === "ERR_RPC_REFUSED") {
       this.parts.log.error(fields, "the server refuses this one's raft messages");

@@ -2,6 +2,7 @@
 import { randomUUID } from "node:crypto";
 import type { Duplex } from "node:stream";
 import type { Logger, RpcCaller, ServerNetwork } from "@drover/plugin-sdk";
+import { Complaints } from "./complaints.js";
 import type { Configuration, Message } from "./core/types.js";
 import { readFrames, writeFrame } from "./frames.js";
 import { checkHello, decodeHello, encodeHello, type Hello, refusal } from "./hello.js";
@@ -33,6 +34,7 @@ export class Peers {
   readonly #heard = new Map<string, number>();
   readonly #incarnation = randomUUID();
   #configuration: Configuration = { servers: [] };
+  readonly #complaints = new Complaints();
   readonly #remove: () => void;
 
   constructor(private readonly parts: PeersParts) {
@@ -54,7 +56,7 @@ export class Peers {
     this.#configuration = configuration;
     for (const { id } of configuration.servers) this.#link(id)?.ensure();
     for (const [id, link] of this.#links) {
-      if (this.#addressOf(id) === link.address) continue;
+      if (this.addressOf(id) === link.address) continue;
       link.close();
       this.#links.delete(id);
     }
@@ -68,6 +70,11 @@ export class Peers {
   lastContact(id: string): number | null {
     const heard = this.#heard.get(id);
     return heard === undefined ? null : performance.now() - heard;
+  }
+
+  /** Throws for a server that must not speak with this one. */
+  check(hello: Hello, caller: RpcCaller): void {
+    checkHello(hello, { ...this.parts.self, cluster: this.parts.cluster() }, caller);
   }
 
   /** Where a server that is connected says it is. */
@@ -89,7 +96,7 @@ export class Peers {
   }
 
   /** A server's own word on its address is newer than the configuration's. */
-  #addressOf(id: string): string | undefined {
+  addressOf(id: string): string | undefined {
     return (
       this.announcedAddress(id) ?? this.#configuration.servers.find((server) => server.id === id)?.address
     );
@@ -97,7 +104,7 @@ export class Peers {
 
   #link(id: string): PeerLink | undefined {
     if (id === this.parts.self.id) return undefined;
-    const address = this.#addressOf(id);
+    const address = this.addressOf(id);
     const known = this.#links.get(id);
     if (known !== undefined && known.address === address) return known;
     known?.close();
@@ -117,18 +124,18 @@ export class Peers {
   async #accept(stream: Duplex, body: Uint8Array, caller: RpcCaller): Promise<void> {
     const { log } = this.parts;
     stream.on("error", () => undefined);
-    let hello: Hello;
+    let hello: Hello | undefined;
     try {
       hello = decodeHello(body);
-      checkHello(hello, { ...this.parts.self, cluster: this.parts.cluster() }, caller);
+      this.check(hello, caller);
       this.#checkDuplicate(hello);
     } catch (error) {
-      log.error(
-        { address: caller.address, error: (error as Error).message },
-        "refused a server's raft messages",
-      );
+      const { message } = error as Error;
+      if (this.#complaints.due(hello?.id ?? caller.address, message))
+        log.error({ address: caller.address, error: message }, "refused a server's raft messages");
       throw error;
     }
+    this.#complaints.clear(hello.id);
     const inbound: Inbound = { stream, hello, heardAt: performance.now() };
     this.#inbound.get(hello.id)?.stream.destroy();
     this.#inbound.set(hello.id, inbound);

@@ -1,7 +1,51 @@
 import type { Logger, StateMachine } from "@drover/plugin-sdk";
+import { decodeConfiguration } from "./core/configuration.js";
+import type { Configuration } from "./core/types.js";
 import { LogDamagedError } from "./errors.js";
 import type { LogStore, StoredLog } from "./log-store.js";
+import { explainPeersFile, readPeersFile, removePeersFile } from "./peers-file.js";
 import type { SnapshotStore, StoredSnapshot } from "./snapshot-store.js";
+
+/**
+ * Makes the servers of `peers.json` in the log's folder the configuration, where an operator put that file there, and removes
+ * it. Nothing is committed by that: the servers elect the one among them whose log is longest, as always. Each step may be
+ * repeated, so that a crash in between is mended by the next start.
+ */
+export async function recoverConfiguration(
+  folder: string,
+  self: string,
+  stored: StoredLog,
+  store: LogStore,
+  snapshots: SnapshotStore,
+  log: Logger,
+): Promise<StoredLog> {
+  await explainPeersFile(folder);
+  const servers = await readPeersFile(folder, self);
+  if (servers === undefined) return stored;
+  if (stored.last === 0) {
+    throw new Error(
+      `${folder} has a peers.json, but this server was never part of a cluster: there is nothing to recover. Remove the file`,
+    );
+  }
+  const cluster = newestConfiguration(stored).cluster;
+  const configuration = { ...(cluster === undefined ? {} : { cluster }), servers };
+  log.warn(
+    { servers: servers.map(({ id, address, voter }) => `${id} ${address}${voter ? "" : " (no vote)"}`) },
+    "peers.json takes the place of the raft configuration",
+  );
+  await snapshots.reconfigure(configuration);
+  const changed = await store.reconfigure(configuration);
+  await removePeersFile(folder);
+  return changed;
+}
+
+function newestConfiguration({ base, entries }: StoredLog): Configuration {
+  let { configuration } = base;
+  for (const entry of entries) {
+    if (entry.kind === "configuration") configuration = decodeConfiguration(entry.data);
+  }
+  return configuration;
+}
 
 /**
  * Brings the machine to a point from which the log can go on: nothing to do after a crash of the process; after a loss of
@@ -15,7 +59,7 @@ export async function recover(
   log: Logger,
 ): Promise<StoredSnapshot | null> {
   const available = await snapshots.list();
-  const last = stored.base.index + stored.entries.length;
+  const { last } = stored;
   if (machine.lastApplied() > last) {
     throw new LogDamagedError(
       `the state has applied entry ${machine.lastApplied()}, but the raft log in ${store.location} ends at ${last}; the log was replaced or lost. Restore both from one backup`,

@@ -11,12 +11,14 @@ export interface SnapshotterParts {
   readonly config: RaftConfig;
   readonly log: Logger;
   readonly metrics: Metrics;
+  /** Entries up to `base` are in the log no more. */
+  compacted(base: number): Promise<void>;
 }
 
 /** Takes a snapshot when enough was applied since the last one, and lets the log start there. */
 export class Snapshotter {
-  #entries = 0;
-  #bytes = 0;
+  #entries: number;
+  #bytes: number;
   #at = Number.NEGATIVE_INFINITY;
   #running: Promise<void> | undefined;
 
@@ -24,7 +26,12 @@ export class Snapshotter {
     private readonly parts: SnapshotterParts,
     /** Newest snapshot. */
     private newest: SnapshotMeta | null,
-  ) {}
+    /** Applied since then. */
+    since: { readonly entries: number; readonly bytes: number },
+  ) {
+    this.#entries = since.entries;
+    this.#bytes = since.bytes;
+  }
 
   get meta(): SnapshotMeta | null {
     return this.newest;
@@ -33,6 +40,13 @@ export class Snapshotter {
   applied(entry: Entry): void {
     this.#entries++;
     this.#bytes += entry.data.length;
+  }
+
+  /** A snapshot of another server is the newest one now. */
+  installed(snapshot: SnapshotMeta): void {
+    this.newest = snapshot;
+    this.#entries = 0;
+    this.#bytes = 0;
   }
 
   /** Begins a snapshot when one is due. */
@@ -68,7 +82,8 @@ export class Snapshotter {
       const base = point > core.baseIndex ? core.describe(point) : null;
       core.compact(snapshot, point);
       if (base !== null) loop.compact(base);
-      this.newest = snapshot;
+      await this.parts.compacted(core.baseIndex);
+      if (snapshot.index > (this.newest?.index ?? 0)) this.newest = snapshot;
       const took = performance.now() - started;
       metrics.sample("nomad.raft.snapshot.persist", took);
       log.info(

@@ -3,6 +3,7 @@
  * HTTP API answers there. So reads, writes and endless answers cross in one way, with their back-pressure.
  */
 import { request as httpRequest, type IncomingMessage, type Server } from "node:http";
+import { Server as HttpsServer } from "node:https";
 import type { Duplex } from "node:stream";
 import {
   type AgentMember,
@@ -79,8 +80,8 @@ export class Regions {
       this.#served++;
       stream.once("close", () => this.#served--);
       stream.on("error", () => stream.destroy());
-      // An HTTP server takes any duplex stream for a connection.
-      server.emit("connection", stream);
+      // An HTTP server takes any duplex stream for a connection; what is carried here is out of its TLS already.
+      server.emit(server instanceof HttpsServer ? "secureConnection" : "connection", stream);
     };
     return network.handleStream(METHOD, handler, { otherRegions: true });
   }

@@ -1,6 +1,7 @@
 import type { AddressInfo } from "node:net";
 import type { Duplex } from "node:stream";
 import {
+  type AgentTls,
   type Logger,
   type Metrics,
   RpcError,
@@ -17,7 +18,8 @@ import { Methods } from "./methods.js";
 import { Outgoing } from "./outgoing.js";
 import { Peer } from "./peer.js";
 import { PeerSession, type SessionTimes } from "./peer-session.js";
-import { dialTcp } from "./transport.js";
+import { dialTls } from "./secure.js";
+import { type Dialled, dialTcp } from "./transport.js";
 import { LIMITS } from "./wire.js";
 
 export interface NetworkOptions {
@@ -27,6 +29,7 @@ export interface NetworkOptions {
   readonly region: string;
   /** `limits.rpc_max_conns_per_client`; 0: any number. */
   readonly maxConnections: number;
+  readonly tls: AgentTls;
   /** `limits.rpc_handshake_timeout`, milliseconds; of both ends. */
   readonly handshakeTimeout: number;
   readonly log: Logger;
@@ -52,8 +55,10 @@ export class Http2Network implements ServerNetwork {
   readonly #budget: Budget;
   /** By region and address. */
   readonly #peers = new Map<string, Peer>();
+  /** Every session that is open, those that only finish what is under way among them. */
+  readonly #sessions = new Set<PeerSession>();
   #stopped = false;
-  readonly #forgetGauges: () => void;
+  readonly #forget: (() => void)[];
 
   constructor(private readonly options: NetworkOptions) {
     const { region, log, metrics } = options;
@@ -62,6 +67,7 @@ export class Http2Network implements ServerNetwork {
     const incoming = new Incoming({ methods: this.#methods, budget: this.#budget, log, metrics });
     this.#listener = new Listener({
       ...options,
+      tls: () => options.tls.current(),
       onStream: (stream, headers, connection) => incoming.accept(stream, headers, connection),
     });
     this.#outgoing = new Outgoing({
@@ -69,16 +75,17 @@ export class Http2Network implements ServerNetwork {
       budget: this.#budget,
       session: (address, of) => this.#peer(address, of).session(),
     });
-    this.#forgetGauges = metrics.onCollect(() => {
+    const forgetGauges = metrics.onCollect(() => {
       metrics.gauge("nomad.rpc.sessions", this.#listener.sessions, { direction: "in" });
       metrics.gauge("nomad.rpc.sessions", this.outgoingSessions, { direction: "out" });
       metrics.gauge("nomad.rpc.bytes_in_flight", this.#budget.held);
     });
+    this.#forget = [forgetGauges, options.tls.onChange(() => this.#renewTls())];
   }
 
   /** Sessions to other servers that are open. */
   get outgoingSessions(): number {
-    return [...this.#peers.values()].filter(({ current }) => current !== undefined).length;
+    return this.#sessions.size;
   }
 
   /** Bytes of bodies and answers that are held now. */
@@ -98,8 +105,8 @@ export class Http2Network implements ServerNetwork {
   /** What is under way here is interrupted. */
   async stop(): Promise<void> {
     this.#stopped = true;
-    this.#forgetGauges();
-    for (const peer of this.#peers.values()) peer.destroy();
+    for (const forget of this.#forget) forget();
+    for (const session of this.#sessions) session.destroy();
     this.#peers.clear();
     await this.#listener.stop(STOP_GRACE);
   }
@@ -124,7 +131,7 @@ export class Http2Network implements ServerNetwork {
     const key = `${region} ${address}`;
     const known = this.#peers.get(key);
     if (known !== undefined) return known;
-    const peer = new Peer(() => this.#open(address));
+    const peer = new Peer(() => this.#open(address, region));
     this.#peers.set(key, peer);
     if (this.#peers.size > MAX_PEERS) {
       for (const [old, { current }] of this.#peers) {
@@ -136,17 +143,42 @@ export class Http2Network implements ServerNetwork {
     return peer;
   }
 
-  async #open(address: string): Promise<PeerSession> {
+  /** New connections use the new certificates; what is under way on old ones goes on to its end. */
+  #renewTls(): void {
+    this.#listener.renewTls();
+    for (const peer of this.#peers.values()) peer.retire();
+  }
+
+  async #open(address: string, region: string): Promise<PeerSession> {
     const { handshakeTimeout, times = TIMES, log } = this.options;
-    const socket = await dialTcp(address, handshakeTimeout);
-    const session = await PeerSession.open(address, { socket }, times, handshakeTimeout, () =>
-      log.debug({ peer: address }, "session to a server ended"),
-    );
+    const dialled = await this.#dial(address, region);
+    const session = await PeerSession.open(address, dialled, times, handshakeTimeout, (closed) => {
+      this.#sessions.delete(closed);
+      log.debug({ peer: address }, "session to a server ended");
+    });
+    this.#sessions.add(session);
     if (this.#stopped) {
       session.destroy();
       throw new RpcError("ERR_RPC_UNREACHABLE", "this server's network has stopped");
     }
     log.debug({ peer: address }, "session to a server opened");
     return session;
+  }
+
+  async #dial(address: string, region: string): Promise<Dialled> {
+    const timeout = this.options.handshakeTimeout;
+    const tls = this.options.tls.current();
+    if (!tls.config.rpc) return { socket: await dialTcp(address, timeout) };
+    try {
+      return await dialTls(address, { tls, timeout, region });
+    } catch (error) {
+      // While a cluster moves to TLS, those that have not yet are reached without.
+      if (!tls.config.rpc_upgrade_mode) throw error;
+      this.options.log.warn(
+        { peer: address },
+        "no TLS there; connecting without, as rpc_upgrade_mode allows",
+      );
+      return { socket: await dialTcp(address, timeout) };
+    }
   }
 }

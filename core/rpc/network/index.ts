@@ -1,4 +1,12 @@
-import { AgentInfo, definePlugin, Logger, Metrics, type Plugin, ServerNetwork } from "@drover/plugin-sdk";
+import {
+  AgentInfo,
+  AgentTls,
+  definePlugin,
+  Logger,
+  Metrics,
+  type Plugin,
+  ServerNetwork,
+} from "@drover/plugin-sdk";
 import { Http2Network } from "./http2-network.js";
 
 export { Http2Network } from "./http2-network.js";
@@ -9,7 +17,7 @@ export function networkComponent(): Plugin {
   return definePlugin({
     name: "server-network",
     description: "calls and streams between servers, on ports.rpc",
-    requires: [AgentInfo, Logger, Metrics],
+    requires: [AgentInfo, AgentTls, Logger, Metrics],
     provides: [ServerNetwork],
     register(container) {
       container.register(ServerNetwork, {
@@ -31,6 +39,7 @@ export function networkComponent(): Plugin {
         region,
         maxConnections: config.limits.rpc_max_conns_per_client,
         handshakeTimeout: config.limits.rpc_handshake_timeout,
+        tls: container.resolve<AgentTls>(AgentTls),
         log,
         metrics: container.resolve<Metrics>(Metrics),
         onFatal: fatal,

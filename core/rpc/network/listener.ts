@@ -1,17 +1,26 @@
 /** The port of the servers: accepts connections, tells ours from others, bounds them. */
 
 import type { IncomingHttpHeaders } from "node:http2";
-import { performServerHandshake, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
+import {
+  constants,
+  performServerHandshake,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+} from "node:http2";
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import type { Logger, Metrics } from "@drover/plugin-sdk";
+import type { Logger, Metrics, TlsState } from "@drover/plugin-sdk";
 import type { Connection } from "./incoming.js";
 import { Repeated } from "./repeated.js";
+import { type AcceptedTls, TlsAcceptor } from "./secure.js";
 import { LIMITS, SESSION_MEMORY, SETTINGS } from "./wire.js";
 
 export interface ListenerOptions {
   readonly host: string;
   readonly port: number;
+  readonly region: string;
+  /** Settings and certificates for connections that begin now. */
+  tls(): TlsState;
   /** Connections of each client address; 0: any number. */
   readonly maxConnections: number;
   /** Milliseconds in which a new connection must show what it is. */
@@ -25,6 +34,8 @@ export interface ListenerOptions {
 
 /** How an HTTP/2 connection begins (RFC 9113, section 3.4). */
 const PREFACE = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+/** Bytes of a peer's reason that are logged. */
+const MAX_REASON = 1024;
 /** Type of a TLS record with a handshake (RFC 8446, section 5.1). */
 const TLS_HANDSHAKE = 0x16;
 
@@ -34,10 +45,27 @@ export class Listener {
   readonly #perAddress = new Map<string, number>();
   readonly #sessions = new Set<ServerHttp2Session>();
   readonly #repeated = new Repeated();
+  #acceptor: TlsAcceptor | undefined;
   #stopping = false;
 
   constructor(private readonly options: ListenerOptions) {
     this.#server = createServer({ noDelay: true }, (socket) => this.#accept(socket));
+    this.renewTls();
+  }
+
+  /** Connections from now on get the present certificates; sessions over older ones end when what is under way is over. */
+  renewTls(): void {
+    const tls = this.options.tls();
+    this.#acceptor =
+      tls.config.rpc && tls.material !== undefined
+        ? new TlsAcceptor(tls, {
+            region: this.options.region,
+            handshakeTimeout: this.options.handshakeTimeout,
+            onSecure: (accepted) => this.#secured(accepted),
+            onFailure: (socket, error) => this.#tlsFailed(addressOf(socket), error.message),
+          })
+        : undefined;
+    for (const session of this.#sessions) session.close();
   }
 
   /** Sessions that are open. */
@@ -81,8 +109,8 @@ export class Listener {
   }
 
   #accept(socket: Socket): void {
-    const { remoteAddress = "", remotePort } = socket;
-    const peer = `${remoteAddress.includes(":") ? `[${remoteAddress}]` : remoteAddress}:${remotePort}`;
+    const { remoteAddress = "" } = socket;
+    const peer = addressOf(socket);
     socket.on("error", (error) => this.#dropped(peer, error.message));
     if (!this.#count(socket, remoteAddress)) {
       this.#warn(
@@ -107,16 +135,55 @@ export class Listener {
       if (beginsLikeOurs && bytes.length < PREFACE.length) return;
       socket.off("readable", look);
       clearTimeout(late);
-      if (beginsLikeOurs) this.#serve(socket, { caller: { address: peer }, openStreams: 0 });
+      if (beginsLikeOurs) this.#plain(socket, peer);
+      else if (bytes[0] === TLS_HANDSHAKE) this.#beginTls(socket, peer);
       else {
-        this.#dropped(
-          peer,
-          bytes[0] === TLS_HANDSHAKE ? "it speaks TLS" : "it is none of a server of Drover",
-        );
+        this.#dropped(peer, "it is none of a server of Drover");
         socket.destroy();
       }
     };
     socket.on("readable", look);
+  }
+
+  /** Served where plain TCP is allowed; else told that it is not. */
+  #plain(socket: Socket, peer: string): void {
+    const refused = this.#acceptor !== undefined && !this.options.tls().config.rpc_upgrade_mode;
+    this.#serve(socket, {
+      caller: { address: peer },
+      openStreams: 0,
+      ...(refused
+        ? { refusal: "this server takes TLS only (tls.rpc), and the connection came without" }
+        : {}),
+    });
+  }
+
+  #beginTls(socket: Socket, peer: string): void {
+    if (this.#acceptor !== undefined) {
+      this.#acceptor.accept(socket);
+      return;
+    }
+    this.#warn(
+      socket.remoteAddress ?? "",
+      { peer },
+      "connection refused: it speaks TLS, and tls.rpc is off here",
+    );
+    socket.destroy();
+  }
+
+  #secured({ socket, identity, refusal }: AcceptedTls): void {
+    const peer = addressOf(socket);
+    socket.on("error", (error) => this.#dropped(peer, error.message));
+    if (refusal !== undefined)
+      this.#warn(socket.remoteAddress ?? "", { peer, reason: refusal }, "connection refused");
+    this.#serve(socket, {
+      caller: { address: peer, ...(identity === undefined ? {} : { identity }) },
+      openStreams: 0,
+      ...(refusal === undefined ? {} : { refusal }),
+    });
+  }
+
+  #tlsFailed(peer: string, reason: string): void {
+    this.#warn(peer.replace(/:\d+$/, ""), { peer, reason }, "connection refused: the TLS handshake failed");
   }
 
   #serve(socket: Duplex, connection: Connection): void {
@@ -127,6 +194,17 @@ export class Listener {
     session.setLocalWindowSize(LIMITS.sessionWindow);
     session.on("error", (error) => this.#dropped(address, error.message));
     session.once("close", () => this.#sessions.delete(session));
+    session.on("goaway", (code, _last, text) => {
+      // A peer that refuses us says why in its last frame.
+      if (code !== constants.NGHTTP2_INADEQUATE_SECURITY || text === undefined) return;
+      const reason = Buffer.from(text).toString("utf8", 0, MAX_REASON);
+      this.#warn(address.replace(/:\d+$/, ""), { peer: address, reason }, "a peer refuses this server");
+    });
+    if (connection.refusal !== undefined) {
+      // Long enough to be told.
+      const cut = setTimeout(() => session.destroy(), this.options.handshakeTimeout);
+      session.once("close", () => clearTimeout(cut));
+    }
     session.on("stream", (stream, headers) => this.options.onStream(stream, headers, connection));
   }
 
@@ -152,6 +230,10 @@ export class Listener {
   #warn(address: string, fields: object, message: string): void {
     if (this.#repeated.isDue(`${address} ${message}`)) this.options.log.warn(fields, message);
   }
+}
+
+function addressOf({ remoteAddress = "", remotePort = 0 }: Socket): string {
+  return `${remoteAddress.includes(":") ? `[${remoteAddress}]` : remoteAddress}:${remotePort}`;
 }
 
 function listenError(error: NodeJS.ErrnoException, host: string, port: number): Error {

@@ -24,17 +24,16 @@ export class PeerSession {
     readonly address: string,
     readonly http2: ClientHttp2Session,
     times: SessionTimes,
-    onGone: () => void,
+    onClose: (session: PeerSession) => void,
   ) {
     this.#timer = setInterval(() => this.#check(times), times.ping);
     this.#timer.unref();
     http2.once("goaway", () => {
       this.#retired = true;
-      onGone();
     });
     http2.once("close", () => {
       clearInterval(this.#timer);
-      onGone();
+      onClose(this);
     });
   }
 
@@ -44,7 +43,7 @@ export class PeerSession {
     { socket, refusal }: Dialled,
     times: SessionTimes,
     timeout: number,
-    onGone: () => void,
+    onClose: (session: PeerSession) => void,
   ): Promise<PeerSession> {
     return new Promise((resolve, reject) => {
       const http2 = connect(`http://${address}`, {
@@ -83,7 +82,7 @@ export class PeerSession {
         clearTimeout(timer);
         http2.off("close", closed);
         http2.setLocalWindowSize(LIMITS.sessionWindow);
-        resolve(new PeerSession(address, http2, times, onGone));
+        resolve(new PeerSession(address, http2, times, onClose));
       });
     });
   }
@@ -111,12 +110,18 @@ export class PeerSession {
       this.retire();
       return;
     }
-    const lost = setTimeout(() => this.http2.destroy(), times.ping);
+    if (this.http2.destroyed) return;
+    let answered = false;
+    // Looked at after the sockets were read: a process that stood still must not take its own pause for the other's silence.
+    const lost = setTimeout(
+      () => setImmediate(() => (answered ? undefined : this.http2.destroy())),
+      times.ping,
+    );
     lost.unref();
-    const sent = this.http2.ping((error) => {
+    this.http2.ping((error) => {
+      answered = true;
       clearTimeout(lost);
       if (error !== null) this.http2.destroy();
     });
-    if (!sent) clearTimeout(lost);
   }
 }

@@ -44,11 +44,6 @@ export class Peer {
     this.#failures = 0;
   }
 
-  destroy(): void {
-    this.#session?.destroy();
-    this.#session = undefined;
-  }
-
   async #dial(): Promise<PeerSession> {
     try {
       this.#session = await this.open();

@@ -12,7 +12,7 @@ import { Bootstrap, type BootstrapTimes } from "./bootstrap.js";
 import { ServerIdentity } from "./identity.js";
 import { Joining } from "./joining.js";
 import { Leaving } from "./leaving.js";
-import type { MemberList } from "./member-list.js";
+import { gossipList, type MemberList } from "./member-list.js";
 import { Members, type MembersTimes } from "./members.js";
 import { MemberReconciler } from "./reconciler.js";
 import { selfRecord } from "./self.js";
@@ -47,7 +47,7 @@ export class ClusterServers {
     const self = selfRecord(agent, consensus.id);
     const { name } = self;
     this.#own = gossip === undefined ? new Members(network, self, log, times) : undefined;
-    this.list = gossip ?? (this.#own as Members);
+    this.list = gossip === undefined ? (this.#own as Members) : gossipList(gossip);
     this.identity = new ServerIdentity({ consensus, network, state, name, log });
     this.#bootstrap = new Bootstrap({
       consensus,
@@ -64,11 +64,8 @@ export class ClusterServers {
       members: this.list,
       discoveries,
       settings: agent.config.server.server_join,
-      peers: () =>
-        consensus
-          .peers()
-          .filter(({ id }) => id !== consensus.id)
-          .map(({ address }) => address),
+      // Gossip has ports of its own, and remembers by itself.
+      peers: () => (gossip === undefined ? othersOf(consensus) : []),
       name,
       log,
       fatal: parts.fatal,
@@ -102,4 +99,11 @@ export class ClusterServers {
     this.leaving.stop();
     this.identity.stop();
   }
+}
+
+function othersOf(consensus: Consensus): string[] {
+  return consensus
+    .peers()
+    .filter(({ id }) => id !== consensus.id)
+    .map(({ address }) => address);
 }

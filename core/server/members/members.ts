@@ -20,6 +20,13 @@ import { type KnownMember, MemberTable, shown } from "./member-table.js";
 const EXCHANGE = "Members.Exchange";
 const PROBE = "Members.Probe";
 
+/** What the log says of an event. */
+const WORDS = {
+  join: "a server is there",
+  leave: "a server left",
+  failed: "a server does not answer any more",
+  reap: "a server that is gone is forgotten",
+} as const;
 /** Addresses that one `join` takes. */
 const MAX_ADDRESSES = 256;
 /** Calls of one round under way at the same time. */
@@ -367,7 +374,7 @@ export class Members implements MemberList {
 
   #tell(event: MembershipEvent): void {
     if (event.type !== "user" && event.type !== "update")
-      this.log.info({ member: event.member.Name, status: event.member.Status }, `server: ${event.type}`);
+      this.log.info({ member: event.member.Name, status: event.member.Status }, WORDS[event.type]);
     for (const listener of this.#listeners) listener(event);
   }
 }

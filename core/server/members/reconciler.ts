@@ -90,7 +90,7 @@ export class MemberReconciler {
       log.debug({ server: member.Name, id: said.id }, "another server answers at the address of a member");
       return;
     }
-    const why = (await this.#inUse(member, peer)) ?? this.#ofOtherCluster(said, peer);
+    const why = peer === undefined ? this.#ofOtherCluster(said) : await this.#inUse(member, peer);
     if (why !== undefined) {
       await this.#refuse(address, member, why);
       return;
@@ -103,9 +103,8 @@ export class MemberReconciler {
   }
 
   /** A server of the cluster that has the member's id and still answers where it was. */
-  async #inUse(member: AgentMember, peer: Peer | undefined): Promise<string | undefined> {
+  async #inUse(member: AgentMember, peer: Peer): Promise<string | undefined> {
     const { consensus, identity } = this.parts;
-    if (peer === undefined) return undefined;
     const isThere = peer.id === consensus.id || (await this.#answersAs(identity, peer));
     return isThere
       ? `server id ${peer.id} is in use by the server at ${peer.address}, which is alive: ${member.Name} must not have a copy of its data_dir (give it an empty one, or another node-id)`
@@ -121,12 +120,11 @@ export class MemberReconciler {
     }
   }
 
-  #ofOtherCluster(said: Identity, peer: Peer | undefined): string | undefined {
+  /** A stranger that has a log must have this cluster's: one that was removed and comes back. */
+  #ofOtherCluster(said: Identity): string | undefined {
     const { identity } = this.parts;
     const own = identity.cluster();
-    // A server of this cluster may not have learnt its name yet; a stranger with a log has one that is not this one's.
-    if (said.cluster === own || !said.bootstrapped || (peer !== undefined && said.cluster === ""))
-      return undefined;
+    if (said.cluster === own || !said.bootstrapped) return undefined;
     const its = said.cluster === "" ? "a cluster that has no identifier yet" : `cluster ${said.cluster}`;
     return `${said.name} belongs to ${its}, and this is cluster ${own}: to take it in, stop it, empty its data_dir (its state is lost) and start it again`;
   }

@@ -21,9 +21,9 @@ import type { ThreadFence } from "./thread-fence.js";
 /**
  * Version of the layout below. A store of a newer version is refused; one of an older version is read as it is.
  * 1: every allocation is a row of its own. 2: placements refer to the block of their plan. 3: blocks have the states of
- * their allocations, and are found by their job; the settings of autopilot and the cluster's identity.
+ * their allocations, and are found by their job. 4: the settings of autopilot and the cluster's identity.
  */
-export const SCHEMA_VERSION = 3;
+export const SCHEMA_VERSION = 4;
 
 /** Databases in the environment, with room for later schema versions. */
 export const MAX_DATABASES = 48;

@@ -40,6 +40,12 @@ export class Followers {
     }
   }
 
+  /** The leader's log ends earlier than it did; a server that was added since would be sent what comes after its end. */
+  truncated(lastIndex: number): void {
+    for (const progress of this.#progress.values())
+      if (progress.next > lastIndex + 1) progress.probe(lastIndex + 1);
+  }
+
   /** Time passes; gives the servers that an offered snapshot is to be offered to again. */
   tick(changeCommitted: boolean): string[] {
     const due: string[] = [];

@@ -3,7 +3,7 @@ import { changeConfiguration, encodeConfiguration, isVoter, voters } from "./con
 import { ConfigurationHistory } from "./configuration-history.js";
 import { Followers } from "./followers.js";
 import type { FlowLimits, Progress } from "./progress.js";
-import { RaftLog } from "./raft-log.js";
+import { type EntrySource, RaftLog } from "./raft-log.js";
 import { ForwardedReads, ReadQueue } from "./read-index.js";
 import { decodeRestore, encodeRestore } from "./restore.js";
 import type {
@@ -44,7 +44,10 @@ export interface RaftState {
   readonly hardState: HardState;
   /** Where the log starts; index 0, term 0 and no servers on one that was never part of a cluster. */
   readonly base: SnapshotMeta;
-  readonly entries: readonly Entry[];
+  /** Gone through once. */
+  readonly entries: Iterable<Entry>;
+  /** Where entries are read back from, so that not all stay in memory; without it they do. */
+  readonly source?: EntrySource;
   /** Newest snapshot, for servers that are behind the log's start. */
   readonly snapshot: SnapshotMeta | null;
   /** Last entry that the state machine has applied and stored. */
@@ -88,6 +91,10 @@ export class RaftCore {
   readonly #followers: Followers;
   /** Appends go out with the next effects, so that what is proposed in one turn travels together. */
   #appendsDue = false;
+  /** Last entry that any other server was sent in this leadership. */
+  #sentUpTo = 0;
+  /** The first entry of a new cluster is not durable yet. */
+  #bootstrapping = false;
   #transfer: Transfer | null = null;
   #transferAborted: string | null = null;
   #reads = new ReadQueue();
@@ -120,7 +127,12 @@ export class RaftCore {
     this.id = options.id;
     this.#term = state.hardState.term;
     this.#vote = state.hardState.vote;
-    this.#log = new RaftLog(state.base, state.entries);
+    this.#log = new RaftLog(state.base, state.source);
+    this.#configurations = new ConfigurationHistory(state.base);
+    for (const entry of state.entries) {
+      this.#note(entry);
+      this.#log.load(entry);
+    }
     if (state.applied < state.base.index || state.applied > this.#log.lastIndex) {
       throw new Error(
         `raft: the state machine has applied ${state.applied}, outside of the log (${state.base.index} to ${this.#log.lastIndex})`,
@@ -130,10 +142,8 @@ export class RaftCore {
     this.#commit = Math.min(this.#log.lastIndex, Math.max(state.hardState.commit, state.applied));
     this.#delivered = state.applied;
     this.#snapshot = state.snapshot;
-    this.#configurations = new ConfigurationHistory(state.base);
     this.#followers = new Followers(this.id, options);
     this.#forwardedReads = new ForwardedReads(Math.floor(options.random() * 2 ** 52));
-    for (const entry of state.entries) this.#note(entry);
     this.#savedHardState = this.#handedHardState = state.hardState;
     this.#announced = this.leadership;
     this.#resetElectionTimer();
@@ -269,18 +279,19 @@ export class RaftCore {
   }
 
   /**
-   * Begins a cluster with this configuration, as entry 1 of term 1, and stands for election. Refused with `not-empty` on a
-   * server that has a log, a term or a configuration, and with `not-a-voter` when the configuration gives this server no
-   * vote. To be called on one server of the new cluster; on several only with the same servers in the same order.
+   * Begins a cluster with this configuration, as entry 1 of term 1, and stands for election once that is durable. Refused
+   * with `not-empty` on a server that has a log or a configuration or took part in an election, and with `not-a-voter` when
+   * the configuration gives this server no vote. To be called on one server of the new cluster; on several only with the same
+   * servers in the same order. When the entry could not be written, it may be called again.
    */
   bootstrap(configuration: Configuration): ProposalOutcome {
-    if (this.#log.lastIndex > 0 || this.#term > 0 || this.configuration.servers.length > 0)
-      return { refused: "not-empty" };
+    // Elections begin with term 2: term 1 without a log is what an attempt left that was not written.
+    const untouched = this.#log.lastIndex === 0 && this.#term <= 1 && this.#vote === null;
+    if (!untouched || this.configuration.servers.length > 0) return { refused: "not-empty" };
     if (!isVoter(configuration, this.id)) return { refused: "not-a-voter" };
     this.#term = 1;
     const index = this.#appendOwn("configuration", encodeConfiguration(configuration));
-    // Its requests for votes leave only once the entry is durable here.
-    this.campaign();
+    this.#bootstrapping = true;
     return { index, term: 1 };
   }
 
@@ -454,6 +465,10 @@ export class RaftCore {
     this.#handedSnapshot = null;
     if (this.#handedLast !== null) this.#log.markStable(this.#handedLast.index, this.#handedLast.term);
     this.#handedLast = null;
+    if (this.#bootstrapping && this.#log.stable > 0) {
+      this.#bootstrapping = false;
+      this.campaign();
+    }
     if (this.#role === "leader") this.#maybeCommit();
     // A vote for itself counts once it is durable, like any other: after a crash it could give that term's vote away.
     if (this.#role === "candidate" && this.#savedHardState.term === this.#term) {
@@ -463,14 +478,14 @@ export class RaftCore {
   }
 
   /**
-   * The disk refused the last effects and nothing of them was written; their `messagesAfterPersist` must not be sent. A
-   * sole server takes back every entry that is not durable, which nobody else has seen, and goes on leading. One of
-   * several does what a crash would: it forgets them too, unless they are committed without it, and leads no more, so that
-   * a server whose disk works can. What is left is given out again with the next effects.
+   * The disk refused the last effects and nothing of them was written; their `messagesAfterPersist` must not be sent. Forgets
+   * every entry that is not durable here, unless it is committed without this server. A leader whose forgotten entries
+   * nobody was sent goes on; otherwise it does what a crash would make it do, and leads no more in this term, so that a
+   * server whose disk works can. What is left is given out again with the next effects.
    */
   rollback(): void {
-    const alone = this.configuration.servers.every((server) => server.id === this.id);
     this.#messagesAfterPersist = [];
+    this.#bootstrapping = false;
     this.#handedHardState = this.#savedHardState;
     this.#snapshotToInstall ??= this.#handedSnapshot;
     this.#handedSnapshot = null;
@@ -478,7 +493,11 @@ export class RaftCore {
     const keep = Math.max(this.#log.stable, this.#commit);
     if (keep < this.#log.lastIndex) this.#truncateFrom(keep + 1);
     this.#log.handBack();
-    if (!alone && this.#role !== "follower") this.#becomeFollower(this.#term, null);
+    if (this.#role === "leader" && this.#sentUpTo > keep) this.#becomeFollower(this.#term, null);
+    else if (this.#role === "leader") {
+      this.#syncFollowers();
+      this.#followers.truncated(this.#log.lastIndex);
+    }
   }
 
   /** A snapshot at `snapshot.index` is durable; entries up to `compactTo` (at most that index) are no longer needed. */
@@ -524,6 +543,7 @@ export class RaftCore {
     const committed =
       to > this.#delivered ? this.#log.slice(this.#delivered + 1, to, this.options.maxApplyBytes) : [];
     this.#delivered += committed.length;
+    this.#log.release(this.#delivered);
     for (const entry of committed) {
       if (entry.kind === "restore") this.#stored.delete(decodeRestore(entry.data).id);
     }
@@ -681,6 +701,7 @@ export class RaftCore {
     this.#leaveRole("leader", this.id);
     this.#heartbeatElapsed = 0;
     this.#reads = new ReadQueue();
+    this.#sentUpTo = 0;
     this.#syncFollowers();
     // An entry of its own term lets the leader commit what earlier leaders left (section 3.6.2).
     this.#appendOwn("noop", NO_DATA);
@@ -751,6 +772,7 @@ export class RaftCore {
     const bytes = entries.reduce((sum, entry) => sum + entry.data.length, 0);
     this.#send(id, { type: "append", prevIndex, prevTerm, entries, commit: this.#commit });
     progress.sent(prevIndex + entries.length, bytes, this.#commit);
+    this.#sentUpTo = Math.max(this.#sentUpTo, prevIndex + entries.length);
   }
 
   #handleFollowerAnswer(

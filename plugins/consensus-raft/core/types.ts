@@ -122,8 +122,9 @@ export type Fetch =
  * 4. `messagesAfterPersist` are sent: votes and acceptances that must be true after a crash.
  *
  * `committed` is durable here already (by an earlier step 2) and may be applied meanwhile, in order. With `snapshot`, the
- * machine is restored from it after step 2 and before anything of later effects is applied; a crash in between is mended at
- * start, where the log begins after what the machine has. The next effects are taken only after step 3.
+ * machine is restored from it after step 2 and before anything of later effects is applied. A crash in between is mended at
+ * start: a machine that is behind the log's base is restored from the snapshot there; a whole snapshot that the log does not
+ * reach (no entry of its index and term) takes the place of the log before the core is made. The next effects are taken only after step 3.
  *
  * `fetch` is started at any time and replaces one that is under way; it ends with `installSnapshot`, `restoreStored` or
  * `fetchFailed`.

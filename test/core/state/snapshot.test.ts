@@ -111,8 +111,8 @@ describe("a snapshot folder", () => {
       ],
       [() => writeFileSync(manifest, good.replace("global", "mars")), /region is "mars", expected "global"/],
       [
-        () => writeFileSync(manifest, good.replace('"schema": 3', '"schema": 4')),
-        /schema version is 4, expected 3/,
+        () => writeFileSync(manifest, good.replace('"schema": 4', '"schema": 5')),
+        /schema version is 5, expected 4/,
       ],
       [
         () => {

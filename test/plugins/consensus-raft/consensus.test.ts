@@ -96,7 +96,7 @@ describe("RaftConsensus", () => {
     // Make the log start after 1, so that an empty machine needs a snapshot.
     const store = new LmdbLogStore({ folder: join(folder, "server", "raft"), minFreeBytes: 0 });
     const { entries } = await store.open(consensus.id);
-    const configuration = decodeConfiguration(entries[0]!.data);
+    const configuration = decodeConfiguration([...entries][0]!.data);
     await store.write({ hardState: null, entries: [], base: { index: 1, term: 1, configuration } });
     await store.close();
     const snapshots = join(folder, "server", "snapshots");

@@ -1,13 +1,12 @@
-import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { LogEntry, Logger, StateMachine } from "@drover/plugin-sdk";
-import { begin, eventually, MemoryNetwork, quietMetrics } from "@drover/plugin-sdk/testing";
+import type { Logger, StateMachine } from "@drover/plugin-sdk";
+import { begin, eventually, MemoryNetwork, quietMetrics, RecordingMachine } from "@drover/plugin-sdk/testing";
 import { RaftConfig } from "../../../plugins/consensus-raft/config.js";
 import { RaftConsensus, type RaftDependencies } from "../../../plugins/consensus-raft/consensus.js";
 
 export const encode = (text: string): Uint8Array => new TextEncoder().encode(text);
-const decode = (data: Uint8Array): string => new TextDecoder().decode(data);
 
 export async function temporaryFolder(): Promise<{ path: string; remove: () => Promise<void> }> {
   const path = await mkdtemp(join(tmpdir(), "drover-raft-"));
@@ -17,13 +16,23 @@ export async function temporaryFolder(): Promise<{ path: string; remove: () => P
 /** Keeps the messages, for tests that look at them. */
 export class ListLogger implements Logger {
   readonly lines: string[] = [];
-  readonly trace = (_fields: object, message: string) => void this.lines.push(message);
+  /** With their fields, as text. */
+  readonly full: string[] = [];
+  readonly trace = (fields: object, message: string) => {
+    this.lines.push(message);
+    this.full.push(`${message} ${Object.values(fields).map(String).join(" ")}`);
+  };
   readonly debug = this.trace;
   readonly info = this.trace;
   readonly warn = this.trace;
   readonly error = this.trace;
   child(): Logger {
     return this;
+  }
+
+  /** Whether a line with its fields matches. */
+  has(pattern: RegExp): boolean {
+    return this.full.some((line) => pattern.test(line));
   }
 }
 
@@ -64,41 +73,13 @@ export async function startAlone(consensus: RaftConsensus, machine: StateMachine
   await consensus.barrier();
 }
 
-/** A machine with snapshots: every command it applied, in order. */
-export class ListMachine implements StateMachine {
-  commands: string[] = [];
-  restores = 0;
+/** Counts the snapshots it took. */
+export class ListMachine extends RecordingMachine {
   snapshots = 0;
-  #applied = 0;
 
-  lastApplied(): number {
-    return this.#applied;
-  }
-
-  apply(entries: readonly LogEntry[]): readonly unknown[] {
-    return entries.map(({ index, data }) => {
-      if (index !== this.#applied + 1) throw new Error(`entry ${index} came after ${this.#applied}`);
-      this.#applied = index;
-      if (data.length > 0) this.commands.push(decode(data));
-      return index;
-    });
-  }
-
-  async snapshot(folder: string): Promise<number> {
+  override snapshot(folder: string): Promise<number> {
     this.snapshots++;
-    const index = this.#applied;
-    const text = JSON.stringify({ index, commands: this.commands });
-    await mkdir(join(folder, "inner"));
-    await writeFile(join(folder, "inner", "state.json"), text);
-    return index;
-  }
-
-  async restore(folder: string, index?: number): Promise<void> {
-    this.restores++;
-    const text = await readFile(join(folder, "inner", "state.json"), "utf8");
-    const state = JSON.parse(text) as { index: number; commands: string[] };
-    this.#applied = index ?? state.index;
-    this.commands = state.commands;
+    return super.snapshot(folder);
   }
 }
 
@@ -108,4 +89,107 @@ export async function until(condition: () => boolean, what: string, milliseconds
     if (performance.now() > deadline) throw new Error(`waited ${milliseconds} ms in vain for ${what}`);
     await new Promise((resolve) => setImmediate(resolve));
   }
+}
+
+/** Ticks of 20 ms: an election takes a fifth of a second instead of a whole one. */
+export const QUICK = { tick_interval: 20, snapshot_threshold: 50, snapshot_interval: 0, trailing_logs: 20 };
+
+export interface Member extends TestServer {
+  readonly address: string;
+  readonly machine: ListMachine;
+}
+
+/** Servers in one process, on folders that outlive them. */
+export class TestCluster {
+  readonly network = new MemoryNetwork();
+  readonly running = new Map<number, Member>();
+  readonly #folders = new Map<number, Awaited<ReturnType<typeof temporaryFolder>>>();
+
+  address(number: number): string {
+    return `10.0.0.${number}:4647`;
+  }
+
+  async folder(number: number): Promise<string> {
+    const known = this.#folders.get(number) ?? (await temporaryFolder());
+    this.#folders.set(number, known);
+    return known.path;
+  }
+
+  async start(
+    number: number,
+    options: {
+      machine?: ListMachine;
+      address?: string;
+      region?: string;
+      config?: Partial<RaftConfig>;
+      more?: Partial<RaftDependencies>;
+    } = {},
+  ): Promise<Member> {
+    const { machine = new ListMachine(), address = this.address(number), region = "global" } = options;
+    const dataDir = await this.folder(number);
+    const agent = { dataDir, devMode: false, region, advertise: { http: "", rpc: address, serf: "" } };
+    const made = await server(
+      dataDir,
+      { ...QUICK, ...options.config },
+      { agent, network: this.network.join(address), ...options.more },
+    );
+    const member = { ...made, address, machine };
+    this.running.set(number, member);
+    await made.consensus.start(machine);
+    return member;
+  }
+
+  /** Starts these servers and begins a cluster of them. */
+  async begin(...numbers: number[]): Promise<Member[]> {
+    const members = [];
+    for (const number of numbers) members.push(await this.start(number));
+    await begin(
+      members[0]!.consensus,
+      members.map(({ consensus, address }) => ({ id: consensus.id, address })),
+    );
+    await this.leader();
+    return members;
+  }
+
+  leader(): Promise<Member> {
+    return eventually("one leader that the servers name", () => {
+      const members = [...this.running.values()];
+      const leading = members.filter(({ consensus }) => consensus.isLeader());
+      const [first] = leading;
+      return leading.length === 1 &&
+        members.every(({ consensus }) => consensus.leader()?.id === first!.consensus.id)
+        ? first
+        : undefined;
+    });
+  }
+
+  followers(leader: Member): Member[] {
+    return [...this.running.values()].filter((member) => member !== leader);
+  }
+
+  async stop(member: Member): Promise<void> {
+    for (const [number, running] of this.running) if (running === member) this.running.delete(number);
+    await member.consensus.stop();
+    this.network.leave(member.address);
+  }
+
+  async applied(member: Member, commands: readonly string[]): Promise<void> {
+    await eventually(`${member.address} applies ${commands.length} commands`, () =>
+      commands.every((command) => member.machine.commands.includes(command)),
+    );
+  }
+
+  async close(): Promise<void> {
+    for (const member of [...this.running.values()]) await this.stop(member);
+    for (const { remove } of this.#folders.values()) await remove();
+  }
+}
+
+/** Proposes `prefix` with the numbers from 0 to `count`; gives the commands. */
+export async function proposeMany({ consensus }: Member, prefix: string, count: number): Promise<string[]> {
+  const commands = Array.from({ length: count }, (_, number) => `${prefix}${number}`);
+  for (let from = 0; from < count; from += 20) {
+    await Promise.all(commands.slice(from, from + 20).map((command) => consensus.propose(encode(command))));
+  }
+  return commands;
 }

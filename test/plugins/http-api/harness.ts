@@ -66,6 +66,7 @@ export function agentInfo(config: DeepPartial<AgentConfiguration> = {}): AgentIn
     http_api_response_headers: {},
     telemetry: { collection_interval: 1000 },
     server: { enabled: true, enabled_schedulers: [] },
+    tls: { http: false },
     ...config,
     ports: { http: 0, rpc: 4647, serf: 4648, ...config.ports },
     addresses: { http: "127.0.0.1", rpc: "127.0.0.1", serf: "127.0.0.1", ...config.addresses },

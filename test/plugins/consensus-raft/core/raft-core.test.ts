@@ -323,13 +323,14 @@ describe("RaftCore", () => {
       assert.deepEqual(raft.bootstrap(servers("b", "c")), { refused: "not-a-voter" });
       assert.deepEqual(raft.bootstrap(servers("a", "b", "c")), { index: 1, term: 1 });
       const effects = raft.takeEffects();
-      assert.deepEqual(effects.messages, []);
       assert.equal(effects.entries[0]?.kind, "configuration");
+      assert.deepEqual([...effects.messages, ...effects.messagesAfterPersist], []);
+      raft.rollback();
+      assert.deepEqual(raft.bootstrap(servers("a", "b", "c")), { index: 1, term: 1 });
       assert.deepEqual(
-        effects.messagesAfterPersist.map(({ type, to }) => ({ type, to })),
+        flush(raft).sent.map(({ type, to }) => ({ type, to })),
         ["b", "c"].map((to) => ({ type: "vote-request", to })),
       );
-      raft.persisted();
       assert.deepEqual(raft.bootstrap(servers("a")), { refused: "not-empty" });
       assert.deepEqual(core([1]).bootstrap(servers("a")), { refused: "not-empty" });
     });
@@ -542,9 +543,9 @@ describe("RaftCore", () => {
       const raft = core([1]);
       const term = elect(raft);
       raft.takeEffects();
-      for (const id of ["b", "c"]) raft.step(from(id, term, { type: "append-accepted", match: 2 }));
-      assert.equal(raft.commit, 2);
       raft.propose([new Uint8Array(1)]);
+      for (const id of ["b", "c"]) raft.step(from(id, term, { type: "append-accepted", match: 2 }));
+      assert.deepEqual([raft.commit, raft.lastIndex], [2, 3]);
       raft.rollback();
       assert.deepEqual([raft.role, raft.lastIndex], ["follower", 2]);
       assert.deepEqual(
