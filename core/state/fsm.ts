@@ -125,8 +125,8 @@ export class StateFsm implements StateMachine {
     return writeSnapshot(this.store, folder);
   }
 
-  restore(folder: string): Promise<void> {
-    return readSnapshot(this.store, folder);
+  restore(folder: string, index?: number): Promise<void> {
+    return readSnapshot(this.store, folder, index);
   }
 }
 

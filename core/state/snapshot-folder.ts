@@ -4,13 +4,24 @@ import { createReadStream } from "node:fs";
 import { mkdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
+import { StateTable } from "@drover/plugin-sdk";
 import { asBinary, type Database, type Key, type RootDatabase } from "lmdb";
 import { storageError } from "./errors.js";
 import { DATA_FILE, openEnvironment } from "./read/environment.js";
-import { LAYOUTS, openRawTables, openTables, SCHEMA_VERSION, type Tables } from "./read/schema.js";
+import {
+  LAYOUTS,
+  openMeta,
+  openRawTables,
+  openTables,
+  SCHEMA_VERSION,
+  type TableIndexes,
+  type Tables,
+} from "./read/schema.js";
 import type { StateStore } from "./store.js";
 
 const MANIFEST = "manifest.json";
+/** What a snapshot's folder holds; LMDB may leave a lock file beside them. */
+export const SNAPSHOT_FILES: readonly string[] = [MANIFEST, DATA_FILE];
 const FORMAT = 1;
 
 interface Manifest {
@@ -44,24 +55,62 @@ export async function writeSnapshot(store: StateStore, folder: string): Promise<
   return index;
 }
 
+/** What a snapshot's folder is a copy of. */
+export interface SnapshotDescription {
+  readonly region: string;
+  readonly schema: number;
+  readonly index: number;
+  /** Rows of each table and the bytes that they take in the copy, whole pages. */
+  readonly tables: readonly { readonly name: string; readonly rows: number; readonly bytes: number }[];
+}
+
 /**
- * Replaces all rows with those of a snapshot, in one transaction: readers see the old state or the new one. Throws, with
- * nothing changed, for a damaged snapshot and for one of another region or a newer schema version.
+ * Checks that `restore` will take the snapshot in `folder` in a cluster of `region`; throws, with what was found and what
+ * was expected, for a damaged one and for one of another region or a newer schema version.
  */
-export async function readSnapshot(store: StateStore, folder: string): Promise<void> {
+export async function checkSnapshot(folder: string, region: string): Promise<SnapshotDescription> {
   const manifest = await readManifest(folder);
   const wrong = (what: string, found: unknown, expected: unknown): Error =>
     new Error(
       `snapshot in ${folder}: ${what} is ${JSON.stringify(found)}, expected ${JSON.stringify(expected)}`,
     );
   if (!(manifest.schema <= SCHEMA_VERSION)) throw wrong("schema version", manifest.schema, SCHEMA_VERSION);
-  if (manifest.region !== store.region) throw wrong("region", manifest.region, store.region);
+  if (manifest.region !== region) throw wrong("region", manifest.region, region);
   const { bytes, sha256 } = await measure(folder);
   if (bytes !== manifest.bytes) throw wrong("size of the copy", bytes, manifest.bytes);
   if (sha256 !== manifest.sha256) throw wrong("SHA-256 of the copy", sha256, manifest.sha256);
+  return withEnvironment(folder, (env) => {
+    const raw = openRawTables(env);
+    const applied = openMeta(env).get("applied");
+    if (applied !== manifest.index) throw wrong("applied index of the copy", applied, manifest.index);
+    const tables = (Object.keys(LAYOUTS) as (keyof Tables)[]).map((table) => ({
+      name: LAYOUTS[table].name,
+      ...sizeOf(raw[table]),
+    }));
+    return { region: manifest.region, schema: manifest.schema, index: manifest.index, tables };
+  });
+}
+
+function sizeOf(table: Database<Uint8Array, Uint8Array> | undefined): { rows: number; bytes: number } {
+  if (table === undefined) return { rows: 0, bytes: 0 };
+  const stats = table.getStats() as Record<
+    "entryCount" | "pageSize" | "treeBranchPageCount" | "treeLeafPageCount" | "overflowPages",
+    number
+  >;
+  const pages = stats.treeBranchPageCount + stats.treeLeafPageCount + stats.overflowPages;
+  return { rows: stats.entryCount, bytes: pages * stats.pageSize };
+}
+
+/**
+ * Replaces all rows with those of a snapshot, in one transaction: readers see the old state or the new one. With `index` the
+ * state is in force at that position of the log, and every table counts as changed there. Throws what `checkSnapshot`
+ * throws, with nothing changed.
+ */
+export async function readSnapshot(store: StateStore, folder: string, index?: number): Promise<void> {
+  await checkSnapshot(folder, store.region);
   await withEnvironment(folder, (source) => {
     try {
-      copyAll(source, store);
+      copyAll(source, store, index);
     } catch (error) {
       throw storageError(error, store.path);
     }
@@ -70,7 +119,7 @@ export async function readSnapshot(store: StateStore, folder: string): Promise<v
 }
 
 /** Copies rows as bytes, without decoding any. */
-function copyAll(source: RootDatabase, store: StateStore): void {
+function copyAll(source: RootDatabase, store: StateStore, index: number | undefined): void {
   const from = openRawTables(source);
   const generation = (store.tables.meta.get("generation") as number | undefined) ?? 0;
   store.env.transactionSync(() => {
@@ -80,6 +129,10 @@ function copyAll(source: RootDatabase, store: StateStore): void {
     // Readers that remember blocks of plans must learn that the same index may now mean another plan.
     store.tables.meta.putSync("generation", generation + 1);
     store.tables.meta.putSync("schema", SCHEMA_VERSION);
+    if (index === undefined) return;
+    store.tables.meta.putSync("applied", index);
+    const tables = Object.values(StateTable).map((table) => [table, index]);
+    store.tables.meta.putSync("tables", Object.fromEntries(tables) as TableIndexes);
   });
 }
 

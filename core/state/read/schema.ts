@@ -192,6 +192,12 @@ export function openTables(env: RootDatabase): OpenTables {
   return { ...(tables as unknown as Tables), blocks: new PlanBlockCache() };
 }
 
+/** The table of the store's own facts alone; the environment may be one of an older version, which lacks others. */
+export function openMeta(env: RootDatabase): Tables["meta"] {
+  const options = { keyEncoder: textKeys, encoder: createRowEncoders().plain };
+  return env.openDB(LAYOUTS.meta.name, options as object);
+}
+
 function duplicates(value: Layout["value"]): { readonly dupSort: boolean; readonly dupFixed: boolean } {
   return { dupSort: value === "ids" || value === "uuids", dupFixed: value === "uuids" };
 }
