@@ -16,6 +16,7 @@ import { Nodes } from "../rpc/endpoints/nodes.js";
 import { Operator } from "../rpc/endpoints/operator.js";
 import { Status } from "../rpc/endpoints/status.js";
 import { CommandType, StateFsm, type StateStore } from "../state/index.js";
+import { Autopilot } from "./autopilot/autopilot.js";
 import { CommandLog, unixNanos } from "./command-log.js";
 import { DeploymentWatcher } from "./deployments/watcher.js";
 import { NodeDrainer } from "./drains/drainer.js";
@@ -127,6 +128,8 @@ export class Server {
       metrics,
     });
     const deployments = new DeploymentWatcher(state, commands, log, metrics);
+    const status = new Status(consensus, broker, blocked, agent);
+    const autopilot = new Autopilot({ consensus, state, members: () => status.members(), log, metrics });
     const drainer = new NodeDrainer(state, commands, log, metrics);
     this.joinTokens = new JoinTokenIssuer(commands, transport);
     this.tables = new PluginTables(state, commands);
@@ -186,8 +189,8 @@ export class Server {
       nodes: new Nodes(state, commands, transport),
       allocations: new Allocations(state, commands),
       deployments: new Deployments(state, commands),
-      operator: new Operator(state, commands, this.joinTokens, broker, garbage),
-      status: new Status(consensus, broker, blocked, agent),
+      operator: new Operator(state, commands, this.joinTokens, broker, garbage, autopilot),
+      status,
     };
     this.#uncollect = metrics.onCollect(() => {
       const ready = broker.stats();

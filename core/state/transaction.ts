@@ -4,7 +4,9 @@
  */
 import {
   type Allocation,
+  type AutopilotConfiguration,
   allocIsTerminal,
+  type ClusterMetadata,
   type Deployment,
   type Evaluation,
   type Job,
@@ -347,6 +349,14 @@ export class StateTransaction extends RowReader {
 
   putSchedulerConfiguration(row: SchedulerConfiguration): void {
     this.write(StateTable.SchedulerConfig, this.tables.schedulerConfig, SINGLETON, row);
+  }
+
+  putAutopilotConfiguration(row: AutopilotConfiguration): void {
+    this.write(StateTable.AutopilotConfig, this.tables.autopilotConfig, SINGLETON, row);
+  }
+
+  putClusterMetadata(row: ClusterMetadata): void {
+    this.write(StateTable.ClusterMetadata, this.tables.clusterMetadata, SINGLETON, row);
   }
 
   putAgentKey(nodeId: string, row: AgentKeyRow): void {

@@ -4,6 +4,7 @@
  */
 import type {
   AgentMember,
+  AutopilotConfiguration,
   DeploymentUpdateResponse,
   DrainSpec,
   Job,
@@ -12,6 +13,7 @@ import type {
   JobPlanResponse,
   JobRegisterResponse,
   JobValidateResponse,
+  OperatorHealthReply,
   SchedulerConfiguration,
 } from "../domain/index.js";
 import { createToken } from "../kernel/token.js";
@@ -156,6 +158,14 @@ export interface OperatorEndpoint {
     cas?: number,
   ): Promise<{ readonly Index: number; readonly Updated: boolean }>;
   schedulerConfiguration(): SchedulerConfiguration;
+  autopilotConfiguration(): AutopilotConfiguration;
+  /** What is left out is off or zero, as the API has it. `cas` as with `setSchedulerConfiguration`. */
+  setAutopilotConfiguration(
+    config: unknown,
+    cas?: number,
+  ): Promise<{ readonly Index: number; readonly Updated: boolean }>;
+  /** As the leader sees the servers; rejects with `NotLeaderError` elsewhere. */
+  autopilotHealth(): Promise<OperatorHealthReply>;
   issueJoinToken(ttl: number): Promise<string>;
 }
 
@@ -163,6 +173,7 @@ export interface StatusEndpoint {
   /** `host:port` of the leader, empty while there is none. */
   leader(): string;
   peers(): readonly string[];
+  /** Servers of all regions that this one knows, itself first. */
   members(): readonly AgentMember[];
   /** `ok`, or why the server can't serve. */
   health(): { readonly ok: boolean; readonly message: string };

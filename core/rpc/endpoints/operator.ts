@@ -1,6 +1,15 @@
-import type { JoinTokens, OperatorEndpoint, SchedulerConfiguration, StateReader } from "@drover/plugin-sdk";
+import type {
+  AutopilotConfiguration,
+  JoinTokens,
+  OperatorEndpoint,
+  OperatorHealthReply,
+  SchedulerConfiguration,
+  StateReader,
+} from "@drover/plugin-sdk";
 import { EndpointError } from "@drover/plugin-sdk";
 import { z } from "zod";
+import type { Autopilot } from "../../server/autopilot/autopilot.js";
+import { autopilotSettings } from "../../server/autopilot/settings.js";
 import type { CommandLog } from "../../server/command-log.js";
 import type { EvalBroker } from "../../server/evaluations/eval-broker.js";
 import type { GarbageCollector } from "../../server/garbage/garbage-collector.js";
@@ -31,6 +40,7 @@ export class Operator implements OperatorEndpoint {
     private readonly joinTokens: JoinTokens,
     private readonly broker: EvalBroker,
     private readonly garbage: GarbageCollector,
+    private readonly autopilot: Autopilot,
   ) {}
 
   async collectGarbage(): Promise<void> {
@@ -70,6 +80,26 @@ export class Operator implements OperatorEndpoint {
       ...(cas === undefined ? {} : { ModifyIndex: cas }),
     });
     return { Index: index, Updated: result !== false };
+  }
+
+  autopilotConfiguration(): AutopilotConfiguration {
+    using snapshot = this.state.snapshot();
+    return snapshot.autopilotConfiguration();
+  }
+
+  async setAutopilotConfiguration(
+    config: unknown,
+    cas?: number,
+  ): Promise<{ readonly Index: number; readonly Updated: boolean }> {
+    const { index, result } = await this.commands.propose(CommandType.AutopilotConfigUpdate, {
+      Config: { ...autopilotSettings(config), CreateIndex: 0, ModifyIndex: 0 },
+      ...(cas === undefined ? {} : { ModifyIndex: cas }),
+    });
+    return { Index: index, Updated: result !== false };
+  }
+
+  autopilotHealth(): Promise<OperatorHealthReply> {
+    return this.autopilot.health();
   }
 
   issueJoinToken(ttl: number): Promise<string> {

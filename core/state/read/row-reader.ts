@@ -1,7 +1,10 @@
 /** Reads rows as domain objects, inside one read transaction or inside the write transaction under way. */
 import {
   type Allocation,
+  type AutopilotConfiguration,
   type ByNamespace,
+  type ClusterMetadata,
+  DEFAULT_AUTOPILOT_SETTINGS,
   DEFAULT_SCHEDULER_SETTINGS,
   type Deployment,
   type Evaluation,
@@ -229,6 +232,15 @@ export class RowReader {
       ...row,
       PreemptionConfig: { ...DEFAULT_SCHEDULER_SETTINGS.PreemptionConfig, ...row?.PreemptionConfig },
     };
+  }
+
+  autopilotConfiguration(): AutopilotConfiguration {
+    const row = this.get(this.tables.autopilotConfig, SINGLETON);
+    return { ...DEFAULT_AUTOPILOT_SETTINGS, CreateIndex: 0, ModifyIndex: 0, ...row };
+  }
+
+  clusterMetadata(): ClusterMetadata | null {
+    return this.get(this.tables.clusterMetadata, SINGLETON) ?? null;
   }
 
   agentKey(nodeId: string): AgentKeyRow | null {

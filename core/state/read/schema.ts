@@ -1,5 +1,7 @@
 /** Tables of the state store and how their LMDB databases are laid out. Changing either raises SCHEMA_VERSION. */
 import type {
+  AutopilotConfiguration,
+  ClusterMetadata,
   Deployment,
   Evaluation,
   Job,
@@ -17,9 +19,10 @@ import { createRowEncoders } from "./rows.js";
 
 /**
  * Version of the layout below. A store of a newer version is refused; one of an older version is read as it is.
- * 1: every allocation is a row of its own. 2: placements refer to the block of their plan.
+ * 1: every allocation is a row of its own. 2: placements refer to the block of their plan. 3: the settings of autopilot and
+ * the cluster's identity.
  */
-export const SCHEMA_VERSION = 2;
+export const SCHEMA_VERSION = 3;
 
 /** Databases in the environment, with room for later schema versions. */
 export const MAX_DATABASES = 48;
@@ -100,6 +103,8 @@ export interface Tables {
   readonly evaluations: Rows<Evaluation>;
   readonly deployments: Rows<Deployment>;
   readonly schedulerConfig: Rows<SchedulerConfiguration>;
+  readonly autopilotConfig: Rows<AutopilotConfiguration>;
+  readonly clusterMetadata: Rows<ClusterMetadata>;
   readonly agentKeys: Rows<AgentKeyRow>;
   readonly joinTokens: Rows<JoinTokenRow>;
   /** By plugin, table and key. */
@@ -141,6 +146,8 @@ export const LAYOUTS: Readonly<Record<keyof Tables, Layout>> = {
   evaluations: { name: "evals", key: "id", value: "evaluation" },
   deployments: { name: "deployment", key: "id", value: "row" },
   schedulerConfig: { name: "scheduler_config", key: "text", value: "row" },
+  autopilotConfig: { name: "autopilot_config", key: "text", value: "row" },
+  clusterMetadata: { name: "cluster_meta", key: "text", value: "row" },
   agentKeys: { name: "agent_keys", key: "id", value: "row" },
   joinTokens: { name: "join_tokens", key: "text", value: "row" },
   pluginRows: { name: "plugin_rows", key: "text", value: "row" },
