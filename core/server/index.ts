@@ -13,6 +13,7 @@ import {
   ReplicatedState,
   resolveAll,
   ServerEndpoints,
+  ServerNetwork,
   StateReader,
 } from "@drover/plugin-sdk";
 import { StateStore } from "../state/index.js";
@@ -41,7 +42,7 @@ export function serverComponent(options: ServerComponentOptions): Plugin {
     name: "server",
     description: "state, scheduling and the endpoints of a server",
     requires: [Consensus, AgentTransport, Logger, Metrics, AgentInfo],
-    optional: [AdmissionHook, EventSink],
+    optional: [AdmissionHook, EventSink, ServerNetwork],
     provides: [StateReader, ServerEndpoints, JoinTokens, ReplicatedState],
     startTimeout: 60_000,
     register(container) {
@@ -68,6 +69,9 @@ export function serverComponent(options: ServerComponentOptions): Plugin {
         types: options.types,
         log,
         metrics: container.resolve<Metrics>(Metrics),
+        network: container.isRegistered(ServerNetwork, true)
+          ? container.resolve<ServerNetwork>(ServerNetwork)
+          : undefined,
         fatal,
       });
       await server.start();

@@ -63,6 +63,8 @@ export class Leadership {
   /** Computed classes by node; a node gets another one only when it registers. */
   readonly #classes = new Map<string, string>();
   #unsubscribe: (() => void) | undefined;
+  /** The state is being replaced: nobody leads on it meanwhile. */
+  #held = false;
 
   constructor(private readonly parts: LeaderParts) {
     parts.commands.onCommitted((command, index) => this.#committed(command, index));
@@ -87,13 +89,34 @@ export class Leadership {
     this.#revoke();
   }
 
+  /**
+   * Lets `work` replace the state: everything that leaders keep in memory is dropped before and made anew of what the state
+   * then is, also when the work fails.
+   */
+  async restart<T>(work: () => Promise<T>): Promise<T> {
+    const { consensus, log } = this.parts;
+    this.#held = true;
+    this.#revoke();
+    try {
+      return await work();
+    } finally {
+      this.#held = false;
+      if (consensus.isLeader()) {
+        const term = consensus.term();
+        await this.#establish(term).catch((error: unknown) => {
+          log.error({ term, error: text(error) }, "leadership could not be established anew");
+        });
+      }
+    }
+  }
+
   async #establish(term: number): Promise<void> {
     const { consensus, state, blocked, planQueue, heartbeats, log } = this.parts;
     // Everything that earlier leaders committed must be in the state before decisions are made on it.
     await consensus.barrier();
-    if (!consensus.isLeader() || consensus.term() !== term) return;
+    if (this.#held || this.#leading || !consensus.isLeader() || consensus.term() !== term) return;
     await this.#ensureSettings();
-    if (!consensus.isLeader() || consensus.term() !== term) return;
+    if (this.#held || this.#leading || !consensus.isLeader() || consensus.term() !== term) return;
     this.#leading = true;
     planQueue.setEnabled(true);
     using snapshot = state.snapshot();

@@ -1,3 +1,4 @@
+import { dirname, join } from "node:path";
 import type {
   AdmissionHook,
   AgentInfo,
@@ -7,6 +8,7 @@ import type {
   Logger,
   Metrics,
   ServerEndpoints,
+  ServerNetwork,
 } from "@drover/plugin-sdk";
 import { JobType } from "@drover/plugin-sdk";
 import { Allocations } from "../rpc/endpoints/allocations.js";
@@ -14,6 +16,8 @@ import { Deployments } from "../rpc/endpoints/deployments.js";
 import { Jobs } from "../rpc/endpoints/jobs.js";
 import { Nodes } from "../rpc/endpoints/nodes.js";
 import { Operator } from "../rpc/endpoints/operator.js";
+import { OperatorRaft } from "../rpc/endpoints/operator-raft.js";
+import { Snapshots } from "../rpc/endpoints/snapshots.js";
 import { Status } from "../rpc/endpoints/status.js";
 import { CommandType, StateFsm, type StateStore } from "../state/index.js";
 import { Autopilot } from "./autopilot/autopilot.js";
@@ -34,6 +38,7 @@ import { PlanApplier } from "./plans/plan-applier.js";
 import { PluginTables } from "./replicated-state.js";
 import type { SchedulerCatalog } from "./scheduler-catalog.js";
 import { SchedulerPool, type SchedulerRequests } from "./scheduler-pool.js";
+import { SnapshotArchives } from "./snapshots/archives.js";
 
 /** Milliseconds that nodes have to be heard again after a change of leader. */
 const FAILOVER_HEARTBEAT_TTL = 300_000;
@@ -50,6 +55,8 @@ export interface ServerParts {
   readonly types: readonly string[];
   readonly log: Logger;
   readonly metrics: Metrics;
+  /** To the other servers; undefined on a server that is alone by its configuration. */
+  readonly network?: ServerNetwork | undefined;
   /** Ends the agent: the server can't do its work any more. */
   fatal(error: Error): void;
 }
@@ -64,6 +71,9 @@ export class Server {
   readonly #leadership: Leadership;
   readonly #pool: SchedulerPool | undefined;
   readonly #uncollect: () => void;
+  readonly #archives: SnapshotArchives;
+  readonly #snapshots: Snapshots;
+  #stopServing: (() => void) | undefined;
 
   constructor(parts: ServerParts) {
     this.#parts = parts;
@@ -150,6 +160,17 @@ export class Server {
       log,
       metrics,
     });
+    this.#archives = new SnapshotArchives({
+      consensus,
+      leadership: this.#leadership,
+      region: agent.region,
+      version: agent.version,
+      folder: join(dirname(state.path), "archives"),
+      stateBytes: () => state.bytesOnDisk(),
+      log,
+    });
+    this.#snapshots = new Snapshots(consensus, this.#archives, parts.network);
+    state.onReplaced(() => assignments.replaced());
     this.#pool =
       config.num_schedulers > 0
         ? new SchedulerPool(
@@ -189,7 +210,16 @@ export class Server {
       nodes: new Nodes(state, commands, transport),
       allocations: new Allocations(state, commands),
       deployments: new Deployments(state, commands),
-      operator: new Operator(state, commands, this.joinTokens, broker, garbage, autopilot),
+      operator: new Operator(
+        state,
+        commands,
+        this.joinTokens,
+        broker,
+        garbage,
+        autopilot,
+        new OperatorRaft(consensus, () => status.members()),
+      ),
+      snapshots: this.#snapshots,
       status,
     };
     this.#uncollect = metrics.onCollect(() => {
@@ -212,17 +242,20 @@ export class Server {
 
   async start(): Promise<void> {
     const { consensus, state, transport } = this.#parts;
+    await this.#archives.open();
     this.#leadership.start();
     const events = new EventPublisher(state, this.#parts.sinks, this.#parts.log);
     const listener = this.#parts.sinks.length > 0 ? events.applied.bind(events) : undefined;
     await consensus.start(new StateFsm(state, listener));
     // A server that starts a cluster of its own leads at once; being asked before it could answer helps nobody.
     await consensus.barrier();
+    this.#stopServing = this.#snapshots.serve();
     await transport.serve(this.#agents);
   }
 
   async stop(): Promise<void> {
     this.#uncollect();
+    this.#stopServing?.();
     this.#leadership.stop();
     await this.#pool?.stop();
     await this.#parts.consensus.stop();

@@ -131,6 +131,7 @@ function copyAll(source: RootDatabase, store: StateStore, index: number | undefi
     store.tables.meta.putSync("schema", SCHEMA_VERSION);
     if (index === undefined) return;
     store.tables.meta.putSync("applied", index);
+    store.tables.meta.putSync("restored", index);
     const tables = Object.values(StateTable).map((table) => [table, index]);
     store.tables.meta.putSync("tables", Object.fromEntries(tables) as TableIndexes);
   });

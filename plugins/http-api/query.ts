@@ -127,7 +127,7 @@ export function knownLeader(services: Services): boolean {
  * `?stale` takes this server's state as it is. By default the leader answers from its own state and other servers
  * first catch up with it; `?consistent` has the leader confirm its leadership too.
  */
-async function awaitConsistency(services: Services, request: ApiRequest): Promise<void> {
+export async function awaitConsistency(services: Services, request: ApiRequest): Promise<void> {
   if (request.stale) return;
   if (!knownLeader(services)) throw new HttpError(500, "No cluster leader");
   const { consensus } = services;

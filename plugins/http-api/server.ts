@@ -28,17 +28,27 @@ import { deploymentRoutes } from "./routes/deployments.js";
 import { evaluationRoutes } from "./routes/evaluations.js";
 import { jobRoutes } from "./routes/jobs.js";
 import { nodeRoutes } from "./routes/nodes.js";
+import { autopilotRoutes } from "./routes/autopilot.js";
 import { operatorRoutes } from "./routes/operator.js";
+import { raftRoutes } from "./routes/raft.js";
 import { searchRoutes } from "./routes/search.js";
+import { snapshotRoutes } from "./routes/snapshot.js";
 import type { Services } from "./services.js";
 import { WatchLimit } from "./watch-limit.js";
+
+declare module "fastify" {
+  interface FastifyContextConfig {
+    /** As in `Route`. */
+    readonly streamed?: boolean;
+  }
+}
 
 export interface HttpApiOptions {
   readonly maxBlockingQueries: number;
   readonly maxBodyBytes: number;
 }
 
-/** Time a client has to send its request's head, and the whole of it. Milliseconds. */
+/** Time a client has to send its request's head, and its body. Milliseconds. */
 const HEADERS_TIMEOUT = 10_000;
 const REQUEST_TIMEOUT = 60_000;
 /** Idle connections stay open this long: pooled clients reuse them. Milliseconds. */
@@ -106,6 +116,9 @@ export class HttpApi {
       ...clientRoutes(services),
       ...agentRoutes(services),
       ...operatorRoutes(services),
+      ...raftRoutes(services),
+      ...autopilotRoutes(services),
+      ...snapshotRoutes(services),
       ...searchRoutes(services),
     ];
     for (const route of [...builtin, ...pluginRoutes(this.others, builtin)]) this.#mount(app, route);
@@ -151,7 +164,8 @@ export class HttpApi {
       forceCloseConnections: "idle",
       return503OnClosing: false,
       keepAliveTimeout: KEEP_ALIVE_TIMEOUT,
-      requestTimeout: REQUEST_TIMEOUT,
+      // Bodies have a deadline of their own, which depends on the route.
+      requestTimeout: 0,
       http: { headersTimeout: HEADERS_TIMEOUT, maxHeaderSize: 16 * 1024 },
       clientErrorHandler: refuseGarbage,
       routerOptions: { maxParamLength: 4096 },
@@ -160,6 +174,10 @@ export class HttpApi {
     // Nomad takes JSON whatever the content type says (curl's default included).
     app.removeAllContentTypeParsers();
     app.addContentTypeParser("*", { parseAs: "buffer" }, (_request, body, done) => done(null, body));
+    app.addHook("preParsing", async (request, _reply, payload) => {
+      if (request.routeOptions.config.streamed !== true) limitBody(request.raw);
+      return payload;
+    });
     app.setNotFoundHandler((request, reply) => this.#sendProblem(request, reply, new HttpError(404, "")));
     app.setErrorHandler((error, request, reply) => this.#sendProblem(request, reply, error));
     const headers = Object.entries(this.agent.config.http_api_response_headers);
@@ -183,7 +201,17 @@ export class HttpApi {
   }
 
   #mount(app: FastifyInstance, route: Route): void {
-    app.all(route.path, async (request, reply) => {
+    if (route.streamed !== true) return this.#mountIn(app, route);
+    void app.register(async (scope) => {
+      scope.removeAllContentTypeParsers();
+      scope.addContentTypeParser("*", (_request, payload, done) => done(null, payload));
+      this.#mountIn(scope as FastifyInstance, route);
+    });
+  }
+
+  #mountIn(app: FastifyInstance, route: Route): void {
+    const streamed = route.streamed === true;
+    app.all(route.path, { config: { streamed } }, async (request, reply) => {
       const query = new URLSearchParams(request.raw.url?.split("?", 2)[1] ?? "");
       const region = query.get("region");
       if (region !== null && region !== "" && region !== this.agent.region) {
@@ -195,10 +223,14 @@ export class HttpApi {
         request.params as Record<string, string>,
         query,
         request.headers,
-        request.body as Uint8Array | undefined,
+        streamed ? undefined : (request.body as Uint8Array | undefined),
         this.#signalOf(request.raw, reply.raw),
+        streamed ? request.raw.iterator({ destroyOnReturn: false }) : undefined,
       );
-      const answer = await route.handle(apiRequest);
+      const answer = await Promise.resolve(route.handle(apiRequest)).finally(() => {
+        // What the handler left of a body is thrown away as it comes, and that must end some time.
+        if (streamed) limitBody(request.raw);
+      });
       await this.#send(request, reply, answer, query);
       return reply;
     });
@@ -252,6 +284,17 @@ export class HttpApi {
   }
 }
 
+/** Refuses a body that does not arrive in time, and ends its connection. */
+function limitBody(request: IncomingMessage): void {
+  if (request.complete) return;
+  const timer = setTimeout(() => {
+    if (!request.complete) refuseGarbage({ code: "ERR_HTTP_REQUEST_TIMEOUT" }, request.socket);
+  }, REQUEST_TIMEOUT);
+  timer.unref();
+  request.once("close", () => clearTimeout(timer));
+  request.once("end", () => clearTimeout(timer));
+}
+
 function pathOf(request: FastifyRequest): string {
   return (request.raw.url ?? "").split("?", 1)[0]!;
 }
@@ -265,7 +308,7 @@ function tooManyConnections(limit: number): HttpError {
 }
 
 /** Answers what is no HTTP, and ends that connection only. */
-function refuseGarbage(error: Error & { code?: string }, socket: Socket): void {
+function refuseGarbage(error: { readonly code?: string }, socket: Socket): void {
   if (error.code === "ECONNRESET" || !socket.writable) {
     socket.destroy();
     return;

@@ -47,7 +47,13 @@ export function unseal(): Transform {
     },
     flush(done) {
       const whole = held.equals(sealOf(hash.digest("hex")));
-      done(whole ? null : new ArchiveError("it is damaged, cut short, or no snapshot archive of Drover: its seal does not match its bytes"));
+      done(
+        whole
+          ? null
+          : new ArchiveError(
+              "it is damaged, cut short, or no snapshot archive of Drover: its seal does not match its bytes",
+            ),
+      );
     },
   });
 }

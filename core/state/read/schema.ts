@@ -78,6 +78,8 @@ export interface MetaRows {
   region: string;
   /** Index of the last applied entry. */
   applied: number;
+  /** Index at which a copy of another time or cluster was last put in force; missing where none ever was. */
+  restored: number;
   tables: TableIndexes;
 }
 

@@ -110,6 +110,8 @@ describe("a snapshot folder", () => {
       snapshot.job("default", "web")?.ModifyIndex,
       machine.store.snapshot().job("default", "web")?.ModifyIndex,
     );
+    assert.equal(machine.store.restoredIndex(), 0);
+    assert.equal(other.store.restoredIndex(), 41);
     for (const table of Object.values(StateTable)) assert.equal(snapshot.tableIndex(table), 41, table);
     other.apply(registration(makeJob({ ID: "next" })));
     assert.equal(other.fsm.lastApplied(), 42);
@@ -151,8 +153,8 @@ describe("a snapshot folder", () => {
       ],
       [() => writeFileSync(manifest, good.replace("global", "mars")), /region is "mars", expected "global"/],
       [
-        () => writeFileSync(manifest, good.replace('"schema": 2', '"schema": 3')),
-        /schema version is 3, expected 2/,
+        () => writeFileSync(manifest, good.replace(/"schema": \d+/, `"schema": ${SCHEMA_VERSION + 1}`)),
+        new RegExp(`schema version is ${SCHEMA_VERSION + 1}, expected ${SCHEMA_VERSION}`),
       ],
       [
         () => {
