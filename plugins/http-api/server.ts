@@ -227,10 +227,13 @@ export class HttpApi {
         this.#signalOf(request.raw, reply.raw),
         streamed ? request.raw.iterator({ destroyOnReturn: false }) : undefined,
       );
-      const answer = await Promise.resolve(route.handle(apiRequest)).finally(() => {
+      let answer: Answer;
+      try {
+        answer = await route.handle(apiRequest);
+      } finally {
         // What the handler left of a body is thrown away as it comes, and that must end some time.
         if (streamed) limitBody(request.raw);
-      });
+      }
       await this.#send(request, reply, answer, query);
       return reply;
     });

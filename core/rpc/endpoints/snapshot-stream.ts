@@ -85,6 +85,7 @@ export async function saveAt(
   const stream = quiet(await network.stream(address, SAVE, NOTHING, options));
   try {
     const bytes = new FramedBytes(stream);
+    stream.end();
     const said = Said.parse(await bytes.frame());
     const archive = Readable.from(exactly(bytes, said.size, address), { objectMode: false });
     archive.once("close", () => stream.destroy());

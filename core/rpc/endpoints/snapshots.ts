@@ -26,6 +26,7 @@ export class Snapshots implements SnapshotEndpoint {
     private readonly archives: SnapshotArchives,
     /** Undefined on a server that is alone by its configuration. */
     private readonly network: ServerNetwork | undefined,
+    private readonly hold = HOLD,
   ) {}
 
   /** Answers other servers from now on; returns its end. */
@@ -76,7 +77,7 @@ export class Snapshots implements SnapshotEndpoint {
     here: () => Promise<T>,
     there: (network: ServerNetwork, address: string) => Promise<T>,
   ): Promise<T> {
-    const until = performance.now() + HOLD;
+    const until = performance.now() + this.hold;
     for (;;) {
       const leader = this.consensus.leader();
       try {
