@@ -113,7 +113,11 @@ async function assemble(
 
   const chosen = await choosePlugins(loaded);
   // First, so that among those that don't depend on each other the server is up before the client that calls it.
-  if (config.server.enabled) kernel.add(await server(chosen, loaded, log));
+  if (config.server.enabled) {
+    const { networkComponent } = await import("../rpc/network/index.js");
+    kernel.add(networkComponent());
+    kernel.add(await server(chosen, loaded, log));
+  }
   for (const { loaded: one, config: block, locate } of chosen) {
     if (runsInMain(one.plugin)) kernel.add(one.plugin, block, locate);
   }

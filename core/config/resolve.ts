@@ -68,6 +68,8 @@ export function resolveSettings(settings: Settings, options: ResolveOptions): Ag
     limits: {
       http_max_conns_per_client: settings.limits?.http_max_conns_per_client ?? 100,
       rpc_max_conns_per_client: settings.limits?.rpc_max_conns_per_client ?? 100,
+      https_handshake_timeout: settings.limits?.https_handshake_timeout || 5_000,
+      rpc_handshake_timeout: settings.limits?.rpc_handshake_timeout || 5_000,
     },
     server: resolveServer(settings, dataDir),
     client: resolveClient(settings, dataDir),

@@ -248,8 +248,8 @@ export const fileSchema = block({
   limits: block({
     http_max_conns_per_client: int,
     rpc_max_conns_per_client: int,
-    https_handshake_timeout: unused(duration),
-    rpc_handshake_timeout: unused(duration),
+    https_handshake_timeout: duration,
+    rpc_handshake_timeout: duration,
   }),
   server,
   client,

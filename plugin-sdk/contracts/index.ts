@@ -7,6 +7,7 @@ export * from "./events.js";
 export * from "./http.js";
 export * from "./identity.js";
 export * from "./platform.js";
+export * from "./rpc-errors.js";
 export * from "./scheduler.js";
 export * from "./scheduler-rules.js";
 export * from "./server-network.js";

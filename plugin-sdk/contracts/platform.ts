@@ -95,7 +95,13 @@ export interface AgentConfiguration {
   readonly ports: { readonly http: number; readonly rpc: number; readonly serf: number };
   readonly addresses: { readonly http: string; readonly rpc: string; readonly serf: string };
   readonly advertise: { readonly http: string; readonly rpc: string; readonly serf: string };
-  readonly limits: { readonly http_max_conns_per_client: number; readonly rpc_max_conns_per_client: number };
+  readonly limits: {
+    readonly http_max_conns_per_client: number;
+    readonly rpc_max_conns_per_client: number;
+    /** Milliseconds that a new connection has for its handshake. */
+    readonly https_handshake_timeout: number;
+    readonly rpc_handshake_timeout: number;
+  };
   readonly server: ServerConfiguration;
   readonly client: ClientConfiguration;
   readonly telemetry: {
