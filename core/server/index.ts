@@ -12,6 +12,7 @@ import {
   type Plugin,
   ReplicatedState,
   resolveAll,
+  resolveOptional,
   ServerEndpoints,
   ServerNetwork,
   StateReader,
@@ -42,7 +43,7 @@ export function serverComponent(options: ServerComponentOptions): Plugin {
     name: "server",
     description: "state, scheduling and the endpoints of a server",
     requires: [Consensus, AgentTransport, Logger, Metrics, AgentInfo],
-    optional: [AdmissionHook, EventSink, ServerNetwork],
+    optional: [ServerNetwork, AdmissionHook, EventSink],
     provides: [StateReader, ServerEndpoints, JoinTokens, ReplicatedState],
     startTimeout: 60_000,
     register(container) {
@@ -58,8 +59,10 @@ export function serverComponent(options: ServerComponentOptions): Plugin {
         region: agent.region,
         log,
       });
+      const network = resolveOptional(container, ServerNetwork);
       server = new Server({
         agent,
+        ...(network === undefined ? {} : { network }),
         consensus: container.resolve<Consensus>(Consensus),
         transport: container.resolve<AgentTransport>(AgentTransport),
         state,
@@ -69,9 +72,6 @@ export function serverComponent(options: ServerComponentOptions): Plugin {
         types: options.types,
         log,
         metrics: container.resolve<Metrics>(Metrics),
-        network: container.isRegistered(ServerNetwork, true)
-          ? container.resolve<ServerNetwork>(ServerNetwork)
-          : undefined,
         fatal,
       });
       await server.start();

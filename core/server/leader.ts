@@ -16,14 +16,13 @@ import {
   JobType,
 } from "@drover/plugin-sdk";
 import type { Command, StateStore } from "../state/index.js";
-import { CommandType, PlanBlock } from "../state/index.js";
+import { CommandType } from "../state/index.js";
 import { type CommandLog, unixNanos } from "./command-log.js";
 import type { DeploymentWatcher } from "./deployments/watcher.js";
 import type { NodeDrainer } from "./drains/drainer.js";
 import type { BlockedEvals } from "./evaluations/blocked-evals.js";
 import { type EvalBroker, FAILED_QUEUE } from "./evaluations/eval-broker.js";
 import type { GarbageCollector } from "./garbage/garbage-collector.js";
-import type { Assignments } from "./nodes/assignments.js";
 import type { Heartbeats } from "./nodes/heartbeats.js";
 import { newEvaluation } from "./nodes/node-evaluations.js";
 import type { PlanQueue } from "./plans/plan-queue.js";
@@ -43,7 +42,6 @@ export interface LeaderParts {
   readonly blocked: BlockedEvals;
   readonly planQueue: PlanQueue;
   readonly heartbeats: Heartbeats;
-  readonly assignments: Assignments;
   readonly garbage: GarbageCollector;
   readonly deployments: DeploymentWatcher;
   readonly drainer: NodeDrainer;
@@ -260,16 +258,6 @@ export class Leadership {
       case CommandType.PlanApply: {
         this.#track(command.payload.Evaluations);
         const ids = [...command.payload.Stopped, ...command.payload.Preempted].map((stop) => stop.ID);
-        const { Placed } = command.payload;
-        const nodes = new Set(
-          Placed instanceof PlanBlock ? Placed.placedNodes() : Placed.map((allocation) => allocation.NodeID),
-        );
-        using snapshot = this.parts.state.snapshot();
-        for (const id of ids) {
-          const allocation = snapshot.allocation(id);
-          if (allocation !== null) nodes.add(allocation.NodeID);
-        }
-        this.parts.assignments.changed(nodes);
         // What was stopped makes room at once: a terminal allocation counts no more.
         if (ids.length > 0) this.#capacityOfAll(ids, index);
         break;

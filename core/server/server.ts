@@ -19,6 +19,12 @@ import { Operator } from "../rpc/endpoints/operator.js";
 import { OperatorRaft } from "../rpc/endpoints/operator-raft.js";
 import { Snapshots } from "../rpc/endpoints/snapshots.js";
 import { Status } from "../rpc/endpoints/status.js";
+import { AgentCalls } from "../rpc/forwarding/agent-calls.js";
+import { Consistency } from "../rpc/forwarding/consistency.js";
+import { forwardedEndpoints } from "../rpc/forwarding/endpoints.js";
+import { Hold } from "../rpc/forwarding/hold.js";
+import { LeaderCalls } from "../rpc/forwarding/leader-calls.js";
+import { TermBarrier } from "../rpc/forwarding/term-barrier.js";
 import { CommandType, StateFsm, type StateStore } from "../state/index.js";
 import { Autopilot } from "./autopilot/autopilot.js";
 import { CommandLog, unixNanos } from "./command-log.js";
@@ -30,8 +36,11 @@ import { DEFAULT_BROKER_OPTIONS, EvalBroker } from "./evaluations/eval-broker.js
 import { EventPublisher } from "./events.js";
 import { GarbageCollector } from "./garbage/garbage-collector.js";
 import { Leadership } from "./leader.js";
+import { AgentGate } from "./nodes/agent-gate.js";
+import { AgentService } from "./nodes/agent-service.js";
 import { Agents } from "./nodes/agents.js";
 import { Assignments } from "./nodes/assignments.js";
+import { ClusterKey } from "./nodes/cluster-key.js";
 import { Heartbeats } from "./nodes/heartbeats.js";
 import { JoinTokenIssuer } from "./nodes/join-tokens.js";
 import { PlanApplier } from "./plans/plan-applier.js";
@@ -42,11 +51,18 @@ import { SnapshotArchives } from "./snapshots/archives.js";
 
 /** Milliseconds that nodes have to be heard again after a change of leader. */
 const FAILOVER_HEARTBEAT_TTL = 300_000;
+/**
+ * Milliseconds that a start waits for a leader: a server that is alone leads at once, and being asked before it could answer
+ * helps nobody. One that waits for others goes on, so that it can be asked how it is.
+ */
+const START_WAIT = 5_000;
 
 export interface ServerParts {
   readonly agent: AgentInfo;
   readonly consensus: Consensus;
   readonly transport: AgentTransport;
+  /** Undefined on a server that is alone by its configuration. */
+  readonly network?: ServerNetwork;
   readonly state: StateStore;
   readonly hooks: readonly AdmissionHook[];
   readonly sinks: readonly EventSink[];
@@ -55,8 +71,6 @@ export interface ServerParts {
   readonly types: readonly string[];
   readonly log: Logger;
   readonly metrics: Metrics;
-  /** To the other servers; undefined on a server that is alone by its configuration. */
-  readonly network?: ServerNetwork | undefined;
   /** Ends the agent: the server can't do its work any more. */
   fatal(error: Error): void;
 }
@@ -68,6 +82,11 @@ export class Server {
   readonly tables: PluginTables;
   readonly #parts: ServerParts;
   readonly #agents: Agents;
+  readonly #assignments: Assignments;
+  readonly #agentService: AgentService;
+  readonly #hold = new Hold();
+  /** What other servers can't ask for any more. */
+  readonly #served: { stop(): void }[];
   readonly #leadership: Leadership;
   readonly #pool: SchedulerPool | undefined;
   readonly #uncollect: () => void;
@@ -77,9 +96,15 @@ export class Server {
 
   constructor(parts: ServerParts) {
     this.#parts = parts;
-    const { agent, consensus, transport, state, log, metrics } = parts;
+    const { agent, consensus, network, transport, state, log, metrics } = parts;
     const config = agent.config.server;
     const commands = new CommandLog(consensus);
+    const barrier = new TermBarrier(consensus);
+    const hold = this.#hold;
+    const consistency = new Consistency(consensus, barrier, hold);
+    const { region } = agent;
+    const calls = new LeaderCalls({ consensus, barrier, network, region, hold, log, metrics });
+    const routes = new AgentCalls({ consensus, transport, network, region });
     const broker = new EvalBroker(
       {
         ...DEFAULT_BROKER_OPTIONS,
@@ -121,12 +146,11 @@ export class Server {
       log,
       metrics,
     );
-    const assignments = new Assignments(state, transport, log);
+    this.#assignments = new Assignments(state, transport, log);
     const garbage = new GarbageCollector({
       state,
       commands,
       broker,
-      assignments,
       settings: {
         evaluationThreshold: config.eval_gc_threshold,
         jobThreshold: config.job_gc_threshold,
@@ -138,12 +162,25 @@ export class Server {
       metrics,
     });
     const deployments = new DeploymentWatcher(state, commands, log, metrics);
-    const status = new Status(consensus, broker, blocked, agent);
+    const status = new Status(consensus, broker, blocked, agent, consistency);
     const autopilot = new Autopilot({ consensus, state, members: () => status.members(), log, metrics });
     const drainer = new NodeDrainer(state, commands, log, metrics);
-    this.joinTokens = new JoinTokenIssuer(commands, transport);
-    this.tables = new PluginTables(state, commands);
-    this.#agents = new Agents(state, commands, heartbeats, assignments, log, metrics);
+    this.joinTokens = new JoinTokenIssuer(commands, transport, calls);
+    this.tables = new PluginTables(state, commands, calls);
+    this.#agents = new Agents(state, commands, heartbeats, log, metrics);
+    const gate = new AgentGate({
+      state,
+      agents: this.#agents,
+      assignments: this.#assignments,
+      calls,
+      consistency,
+      routes,
+      leads: () => consensus.isLeader(),
+      log,
+    });
+    const key = new ClusterKey({ consensus, commands, state, transport, network, region, log });
+    this.#agentService = new AgentService({ consensus, state, transport, gate, key, log });
+    this.#served = [calls, routes, key];
     this.#leadership = new Leadership({
       consensus,
       state,
@@ -152,7 +189,6 @@ export class Server {
       blocked,
       planQueue: applier.queue,
       heartbeats,
-      assignments,
       garbage,
       deployments,
       drainer,
@@ -169,8 +205,7 @@ export class Server {
       stateBytes: () => state.bytesOnDisk(),
       log,
     });
-    this.#snapshots = new Snapshots(consensus, this.#archives, parts.network);
-    state.onReplaced(() => assignments.replaced());
+    this.#snapshots = new Snapshots(consensus, this.#archives, network, hold);
     this.#pool =
       config.num_schedulers > 0
         ? new SchedulerPool(
@@ -198,7 +233,7 @@ export class Server {
     const pool = this.#pool;
     const dryRuns =
       pool === undefined ? undefined : new DryRuns((task) => pool.dryRun(task), config.num_schedulers);
-    this.endpoints = {
+    const endpoints: ServerEndpoints = {
       jobs: new Jobs(
         state,
         commands,
@@ -207,7 +242,7 @@ export class Server {
         dryRuns,
         log,
       ),
-      nodes: new Nodes(state, commands, transport),
+      nodes: new Nodes(state, commands, routes),
       allocations: new Allocations(state, commands),
       deployments: new Deployments(state, commands),
       operator: new Operator(
@@ -222,6 +257,7 @@ export class Server {
       snapshots: this.#snapshots,
       status,
     };
+    this.endpoints = forwardedEndpoints(endpoints, calls, consistency);
     this.#uncollect = metrics.onCollect(() => {
       const ready = broker.stats();
       metrics.gauge("nomad.broker.total_ready", ready.ready);
@@ -241,21 +277,24 @@ export class Server {
   }
 
   async start(): Promise<void> {
-    const { consensus, state, transport } = this.#parts;
+    const { consensus, state } = this.#parts;
     await this.#archives.open();
     this.#leadership.start();
+    state.onAssignments((changed) => this.#assignments.changed(changed));
     const events = new EventPublisher(state, this.#parts.sinks, this.#parts.log);
     const listener = this.#parts.sinks.length > 0 ? events.applied.bind(events) : undefined;
     await consensus.start(new StateFsm(state, listener));
-    // A server that starts a cluster of its own leads at once; being asked before it could answer helps nobody.
-    await consensus.barrier();
     this.#stopServing = this.#snapshots.serve();
-    await transport.serve(this.#agents);
+    await this.#agentService.start(START_WAIT);
   }
 
   async stop(): Promise<void> {
     this.#uncollect();
     this.#stopServing?.();
+    this.#agentService.stop();
+    this.#hold.stop();
+    for (const served of this.#served) served.stop();
+    this.#assignments.stop();
     this.#leadership.stop();
     await this.#pool?.stop();
     await this.#parts.consensus.stop();

@@ -23,7 +23,7 @@ import {
 } from "./read/schema.js";
 import { LmdbSnapshot } from "./read/snapshot.js";
 import { StateFolder } from "./state-folder.js";
-import { type Effects, StateTransaction } from "./transaction.js";
+import { type AssignmentChanges, type Effects, StateTransaction } from "./transaction.js";
 import { Watchers } from "./watchers.js";
 
 export interface StateStoreOptions {
@@ -38,6 +38,9 @@ export interface StateStoreOptions {
   readonly bootId?: string;
 }
 
+/** Told of nodes whose assignment changed, after the commit; null: of any node. Must not throw. */
+export type AssignmentListener = (changed: AssignmentChanges | null) => void;
+
 export class StateStore implements StateReader {
   /** Shared memory of the node columns, for worker threads. */
   readonly columns: ColumnBuffers;
@@ -49,9 +52,9 @@ export class StateStore implements StateReader {
   private tableIndexes: TableIndexes = {};
   private keys = new Map<string, Uint8Array>();
   private tokens = new Map<string, JoinTokenRow>();
+  private assignmentListener: AssignmentListener = () => undefined;
   /** Snapshots of this thread that are still open. */
   private readonly snapshots = new Set<LmdbSnapshot>();
-  private readonly replacedListeners = new Set<() => void>();
   private closed = false;
 
   private constructor(
@@ -149,10 +152,12 @@ export class StateStore implements StateReader {
     return statSync(join(this.path, DATA_FILE)).size;
   }
 
-  /** Called after the whole state was replaced by a snapshot. Returns its removal. */
-  onReplaced(listener: () => void): () => void {
-    this.replacedListeners.add(listener);
-    return () => this.replacedListeners.delete(listener);
+  /**
+   * On every server, whichever one wrote: what a batch changed of what nodes should run. The batch itself knows, so that
+   * nothing is read or decoded again for it.
+   */
+  onAssignments(listener: AssignmentListener): void {
+    this.assignmentListener = listener;
   }
 
   /** What the nodes have and what is taken of it, as of the last commit; the arrays change with each one. */
@@ -193,6 +198,8 @@ export class StateStore implements StateReader {
     for (const [table, at] of changed) this.tableIndexes[table] = at;
     this.takeOver(txn.effects);
     this.tell(new Set(changed.keys()));
+    const { assigned } = txn.effects;
+    if (!assigned.isEmpty) this.assignmentListener(assigned);
     return result;
   }
 
@@ -202,7 +209,7 @@ export class StateStore implements StateReader {
     this.tables.blocks.clear();
     this.reload();
     this.tell(new Set(Object.values(StateTable)));
-    for (const listener of this.replacedListeners) listener();
+    this.assignmentListener(null);
   }
 
   /** Waits for the disk and closes, with the snapshots that this thread still has open; those of others must be closed. */

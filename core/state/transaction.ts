@@ -44,6 +44,33 @@ export interface Effects {
   readonly agentKeys: Map<string, AgentKeyRow>;
   /** Null where it was removed. */
   readonly joinTokens: Map<string, JoinTokenRow | null>;
+  /** What changed of what nodes should run. */
+  readonly assigned: AssignmentChanges;
+}
+
+/** Nodes that should run something else than before; iterating may give one several times. */
+export class AssignmentChanges implements Iterable<string> {
+  readonly #nodes = new Set<string>();
+  readonly #blocks: PlanBlock[] = [];
+
+  get isEmpty(): boolean {
+    return this.#nodes.size === 0 && this.#blocks.length === 0;
+  }
+
+  add(nodeId: string): void {
+    this.#nodes.add(nodeId);
+  }
+
+  /** All that a plan placed. */
+  addBlock(block: PlanBlock): void {
+    this.#blocks.push(block);
+  }
+
+  /** Blocks are looked into here: where no agent is connected nobody iterates. */
+  *[Symbol.iterator](): Generator<string> {
+    yield* this.#nodes;
+    for (const block of this.#blocks) yield* block.placedNodes();
+  }
 }
 
 const UUID_BYTES = 16;
@@ -61,6 +88,7 @@ export class StateTransaction extends RowReader {
     placed: [],
     agentKeys: new Map(),
     joinTokens: new Map(),
+    assigned: new AssignmentChanges(),
   };
   private readonly rollouts: DeploymentAccounts;
   private readonly blockUses: BlockUses;
@@ -199,6 +227,7 @@ export class StateTransaction extends RowReader {
     this.write(StateTable.Allocations, this.tables.planBlocks, indexKey(commit.index), stored);
     this.tables.blocks.set(commit.index, { block, time: commit.time });
     this.newBlocks.push(commit.index);
+    this.effects.assigned.addBlock(block);
   }
 
   /** After the batch was undone: what it put into the cache of blocks never was. */
@@ -300,6 +329,7 @@ export class StateTransaction extends RowReader {
     move(allocationsByDeployment, id, row.DeploymentID, undefined);
     this.accounts.allocationRemoved(row);
     this.noteUsage(null, row);
+    this.effects.assigned.add(row.NodeID);
   }
 
   /** Usage moves only when an allocation appears, ends, or changes what it holds. */

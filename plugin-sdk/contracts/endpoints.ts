@@ -1,6 +1,6 @@
 /**
- * The server's endpoints: what the HTTP API (and later the RPC listener) calls. Writes go to the leader; reads are made on
- * `StateReader` directly.
+ * The server's endpoints: what the HTTP API calls. They do the same on every server: writes go to the leader. Reads are made
+ * on `StateReader` directly, after `status.catchUp` where they must not be stale.
  */
 import type { Readable } from "node:stream";
 import type {
@@ -22,7 +22,11 @@ import type {
 import { createToken } from "../kernel/token.js";
 import type { AgentMethods, AgentStreams, FileFrame } from "../protocol/messages.js";
 
-/** An error that endpoints raise for the caller: bad input, unknown object, conflict. The text is what the API prints. */
+/**
+ * An error that endpoints raise for the caller: bad input, unknown object, conflict. The text is what the API prints. 500
+ * `No cluster leader`: nothing was done, for some seconds no server led. A text that says "may have been carried out": the
+ * leader was lost on the way, and what became of the write is for the caller to look up.
+ */
 export class EndpointError extends Error {
   override readonly name = "EndpointError";
   constructor(
@@ -219,6 +223,14 @@ export interface StatusEndpoint {
   members(): readonly AgentMember[];
   /** `ok`, or why the server can't serve. */
   health(): { readonly ok: boolean; readonly message: string };
+  /**
+   * Resolves once this server's state holds everything that was acknowledged before the call. The leader's own state does;
+   * `confirmed` has it make sure first that it still leads. Rejects with EndpointError 500 `No cluster leader` where there is
+   * none for some seconds.
+   */
+  catchUp(confirmed: boolean): Promise<void>;
+  /** Milliseconds since this server heard of the leader: 0 where it leads, null while it never did. */
+  lastContact(): number | null;
   /** Sections of `GET /v1/agent/self` `stats`. */
   stats(): Readonly<Record<string, Readonly<Record<string, string>>>>;
 }

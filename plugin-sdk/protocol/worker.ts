@@ -103,8 +103,6 @@ export type GarbageBatch =
       readonly table: "evaluations";
       readonly evaluations: readonly string[];
       readonly allocations: readonly string[];
-      /** Nodes of those allocations; their agents are told. */
-      readonly nodes: readonly string[];
     }
   | { readonly table: "jobs"; readonly jobs: readonly (UnchangedRow & { readonly Namespace: string })[] }
   | { readonly table: "deployments"; readonly deployments: readonly string[] }

@@ -127,7 +127,7 @@ export function testAgentTransport(name: string, subject: AgentTransportSubject)
       const secret = options.secret ?? server.issue();
       const link = await subject.link(
         transport,
-        formatJoinToken({ clusterKey: transport.clusterKey(), secret }),
+        formatJoinToken({ clusterKey: transport.clusterKeyPair()!.publicKey, secret }),
       );
       links.push(link);
       await link.open({ nodeId, stateDir: join(folder, randomUUID()), region: "global", handler });

@@ -8,6 +8,7 @@ import {
   Logger,
   Metrics,
   ServerEndpoints,
+  ServerNetwork,
   StateReader,
 } from "@drover/plugin-sdk";
 import { z } from "zod";
@@ -29,7 +30,7 @@ export default definePlugin({
   description: "Nomad's HTTP API: jobs, allocations, nodes, logs and files, blocking queries, metrics",
   config: Config,
   requires: [Logger, Metrics, AgentInfo],
-  optional: [StateReader, ServerEndpoints, Consensus, ClientStatus, HttpRoutes],
+  optional: [StateReader, ServerEndpoints, ServerNetwork, Consensus, ClientStatus, HttpRoutes],
   register(container) {
     container.registerSingleton(HttpApi);
   },

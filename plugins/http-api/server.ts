@@ -10,6 +10,7 @@ import {
   Logger,
   Metrics,
   ServerEndpoints,
+  ServerNetwork,
   StateReader,
 } from "@drover/plugin-sdk";
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
@@ -20,6 +21,7 @@ import { acceptsGzip, encode } from "./encode.js";
 import { problemOf } from "./errors.js";
 import { pluginRoutes } from "./plugin-routes.js";
 import { ApiRequest } from "./request.js";
+import { Regions } from "./regions.js";
 import type { Route } from "./route.js";
 import { agentRoutes } from "./routes/agent.js";
 import { allocationRoutes } from "./routes/allocations.js";
@@ -60,6 +62,8 @@ const STOP_GRACE = 2_000;
 export class HttpApi {
   #app: FastifyInstance | undefined;
   #connections: Connections | undefined;
+  /** Ends the answering of other regions. */
+  #unserve: () => void = () => undefined;
   /** One controller a request that wants to know when its client is gone. */
   readonly #running = new Set<AbortController>();
   readonly #gone = new WeakMap<IncomingMessage, AbortController>();
@@ -73,6 +77,7 @@ export class HttpApi {
     @inject(ServerEndpoints, { isOptional: true }) private readonly endpoints: ServerEndpoints | undefined,
     @inject(Consensus, { isOptional: true }) private readonly consensus: Consensus | undefined,
     @inject(ClientStatus, { isOptional: true }) private readonly client: ClientStatus | undefined,
+    @inject(ServerNetwork, { isOptional: true }) private readonly network: ServerNetwork | undefined,
     @injectAll(HttpRoutes, { isOptional: true }) private readonly others: readonly HttpRoutes[],
   ) {}
 
@@ -121,7 +126,10 @@ export class HttpApi {
       ...snapshotRoutes(services),
       ...searchRoutes(services),
     ];
-    for (const route of [...builtin, ...pluginRoutes(this.others, builtin)]) this.#mount(app, route);
+    const regions = new Regions(this.agent.region, this.endpoints, this.network);
+    for (const route of [...builtin, ...pluginRoutes(this.others, builtin)]) this.#mount(app, route, regions);
+    await app.ready();
+    this.#unserve = regions.serve(app.server);
 
     const host = config.addresses.http || config.bind_addr;
     const port = config.ports.http;
@@ -143,6 +151,7 @@ export class HttpApi {
   /** Lets blocking queries answer with what they have, ends streams, then closes what is left. */
   async stop(): Promise<void> {
     this.#stopping = true;
+    this.#unserve();
     const app = this.#app;
     if (app === undefined) return;
     for (const controller of this.#running) controller.abort();
@@ -200,23 +209,19 @@ export class HttpApi {
     return app;
   }
 
-  #mount(app: FastifyInstance, route: Route): void {
-    if (route.streamed !== true) return this.#mountIn(app, route);
+  #mount(app: FastifyInstance, route: Route, regions: Regions): void {
+    if (route.streamed !== true) return this.#mountIn(app, route, regions);
     void app.register(async (scope) => {
       scope.removeAllContentTypeParsers();
       scope.addContentTypeParser("*", (_request, payload, done) => done(null, payload));
-      this.#mountIn(scope as FastifyInstance, route);
+      this.#mountIn(scope as FastifyInstance, route, regions);
     });
   }
 
-  #mountIn(app: FastifyInstance, route: Route): void {
+  #mountIn(app: FastifyInstance, route: Route, regions: Regions): void {
     const streamed = route.streamed === true;
     app.all(route.path, { config: { streamed } }, async (request, reply) => {
       const query = new URLSearchParams(request.raw.url?.split("?", 2)[1] ?? "");
-      const region = query.get("region");
-      if (region !== null && region !== "" && region !== this.agent.region) {
-        throw new HttpError(500, "No path to region");
-      }
       const apiRequest = new ApiRequest(
         request.method,
         pathOf(request),
@@ -229,7 +234,9 @@ export class HttpApi {
       );
       let answer: Answer;
       try {
-        answer = await route.handle(apiRequest);
+        answer = regions.isForeign(apiRequest)
+          ? await regions.forward(apiRequest, request.raw.url ?? "")
+          : await route.handle(apiRequest);
       } finally {
         // What the handler left of a body is thrown away as it comes, and that must end some time.
         if (streamed) limitBody(request.raw);
@@ -260,9 +267,9 @@ export class HttpApi {
   ): Promise<void> {
     const pretty = query.has("pretty") && query.get("pretty") !== "false";
     const gzip = acceptsGzip(request.headers["accept-encoding"]);
-    const { payload, type, gzipped } = await encode(answer.body, { pretty, gzip });
+    const { payload, type = "", gzipped } = await encode(answer.body, { pretty, gzip });
     void reply.code(answer.status ?? 200).headers({ ...answer.headers });
-    if (type !== undefined) void reply.header("Content-Type", type).header("Vary", "Accept-Encoding");
+    if (type !== "") void reply.header("Content-Type", type).header("Vary", "Accept-Encoding");
     if (gzipped) void reply.header("Content-Encoding", "gzip");
     if (this.#stopping) void reply.header("Connection", "close");
     await reply.send(payload);

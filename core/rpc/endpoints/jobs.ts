@@ -12,7 +12,7 @@ import type {
   Logger,
   StateReader,
 } from "@drover/plugin-sdk";
-import { EndpointError, generateUUID } from "@drover/plugin-sdk";
+import { EndpointError, generateUUID, NotLeaderError } from "@drover/plugin-sdk";
 import {
   canonicalizeForApi,
   canonicalizeForState,
@@ -339,8 +339,13 @@ async function withDeadline<T>(work: Promise<T>): Promise<T> {
   }
 }
 
-function asEndpointError(error: unknown): Error {
-  return error instanceof EndpointError ? error : new EndpointError(500, text(error));
+/** Errors by which callers tell whether anything was written stay what they are. */
+function asEndpointError(error: unknown): unknown {
+  const tells =
+    error instanceof EndpointError ||
+    error instanceof NotLeaderError ||
+    (error as { code?: unknown }).code === "ERR_OUTCOME_UNKNOWN";
+  return tells ? error : new EndpointError(500, text(error));
 }
 
 const text = (error: unknown): string => (error instanceof Error ? error.message : String(error));

@@ -1,7 +1,5 @@
-import { setTimeout as delay } from "node:timers/promises";
 import {
   type Consensus,
-  EndpointError,
   NotLeaderError,
   RpcError,
   type SavedSnapshot,
@@ -9,11 +7,9 @@ import {
   type SnapshotEndpoint,
 } from "@drover/plugin-sdk";
 import type { SnapshotArchives } from "../../server/snapshots/archives.js";
+import type { Hold } from "../forwarding/hold.js";
 import { restoreAt, saveAt, serveSnapshots } from "./snapshot-stream.js";
 
-/** A request waits this long for a leader, milliseconds (Nomad's RPCHoldTimeout). */
-const HOLD = 5_000;
-const PAUSE = 100;
 /** The leader has this long until it sends: the archive of the whole state is written meanwhile. Milliseconds. */
 const SAVE_DEADLINE = 1_800_000;
 /** And this long until it takes an archive. */
@@ -26,7 +22,7 @@ export class Snapshots implements SnapshotEndpoint {
     private readonly archives: SnapshotArchives,
     /** Undefined on a server that is alone by its configuration. */
     private readonly network: ServerNetwork | undefined,
-    private readonly hold = HOLD,
+    private readonly hold: Hold,
   ) {}
 
   /** Answers other servers from now on; returns its end. */
@@ -77,7 +73,7 @@ export class Snapshots implements SnapshotEndpoint {
     here: () => Promise<T>,
     there: (network: ServerNetwork, address: string) => Promise<T>,
   ): Promise<T> {
-    const until = performance.now() + this.hold;
+    const held = this.hold.begin();
     for (;;) {
       const leader = this.consensus.leader();
       try {
@@ -89,8 +85,8 @@ export class Snapshots implements SnapshotEndpoint {
       } catch (error) {
         if (!nothingBegun(error)) throw error;
       }
-      if (performance.now() >= until) throw new EndpointError(500, "No cluster leader");
-      await delay(PAUSE, undefined, { signal });
+      signal.throwIfAborted();
+      await held.pause();
     }
   }
 }

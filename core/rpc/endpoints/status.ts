@@ -1,6 +1,7 @@
 import type { AgentInfo, AgentMember, Consensus, StatusEndpoint } from "@drover/plugin-sdk";
 import type { BlockedEvals } from "../../server/evaluations/blocked-evals.js";
 import type { EvalBroker } from "../../server/evaluations/eval-broker.js";
+import type { Consistency } from "../forwarding/consistency.js";
 
 /** `Status.*`: who leads, who is there, and whether this server can serve. */
 export class Status implements StatusEndpoint {
@@ -9,6 +10,7 @@ export class Status implements StatusEndpoint {
     private readonly broker: EvalBroker,
     private readonly blocked: BlockedEvals,
     private readonly agent: AgentInfo,
+    private readonly consistency: Consistency,
   ) {}
 
   leader(): string {
@@ -55,6 +57,14 @@ export class Status implements StatusEndpoint {
     return this.consensus.leader() === undefined
       ? { ok: false, message: "No cluster leader" }
       : { ok: true, message: "ok" };
+  }
+
+  catchUp(confirmed: boolean): Promise<void> {
+    return this.consistency.catchUp(confirmed);
+  }
+
+  lastContact(): number | null {
+    return this.consistency.lastContact();
   }
 
   stats(): Readonly<Record<string, Readonly<Record<string, string>>>> {

@@ -64,7 +64,10 @@ export class Incoming {
     });
     readBody(stream, length, method.kind === "stream", (body, surplus) => {
       if (body === undefined) {
-        this.#answerError(stream, new RpcError("ERR_RPC_REFUSED", "the body is not of the length that it says"));
+        this.#answerError(
+          stream,
+          new RpcError("ERR_RPC_REFUSED", "the body is not of the length that it says"),
+        );
       } else if (method.kind === "call") void this.#call(stream, request, body, connection.caller);
       else {
         if (surplus !== undefined) stream.unshift(surplus);
@@ -90,12 +93,20 @@ export class Incoming {
     const [claimed, target] = [headers[HEADER.region], headers[HEADER.target]];
     const length = numberOf(headers[HEADER.length]);
     const deadline = numberOf(headers[HEADER.deadline]);
-    if (typeof claimed !== "string" || typeof target !== "string" || length === undefined || deadline === undefined) {
+    if (
+      typeof claimed !== "string" ||
+      typeof target !== "string" ||
+      length === undefined ||
+      deadline === undefined
+    ) {
       throw new RpcError("ERR_RPC_REFUSED", "the call lacks its region, target, length or deadline");
     }
     const method = this.options.methods.find(name, kind, connection.caller, claimed, target);
     if (length > method.maxBody) {
-      throw new RpcError("ERR_RPC_TOO_LARGE", `the body has ${length} bytes, and ${name} takes ${method.maxBody}`);
+      throw new RpcError(
+        "ERR_RPC_TOO_LARGE",
+        `the body has ${length} bytes, and ${name} takes ${method.maxBody}`,
+      );
     }
     if (kind === "stream" && connection.openStreams >= LIMITS.openStreams) {
       throw new RpcError("ERR_RPC_BUSY", `the caller has ${connection.openStreams} streams open already`);
@@ -119,7 +130,10 @@ export class Incoming {
       if (method.kind !== "call") return;
       const answer = await method.handler(body, caller, over.signal);
       if (answer.length > method.maxAnswer) {
-        throw new RpcError("ERR_RPC_TOO_LARGE", `the answer has ${answer.length} bytes, and ${name} gives at most ${method.maxAnswer}`);
+        throw new RpcError(
+          "ERR_RPC_TOO_LARGE",
+          `the answer has ${answer.length} bytes, and ${name} gives at most ${method.maxAnswer}`,
+        );
       }
       this.#answer(stream, answer);
     } catch (error) {
@@ -129,7 +143,12 @@ export class Incoming {
     }
   }
 
-  async #stream(stream: ServerHttp2Stream, request: Request, body: Buffer, connection: Connection): Promise<void> {
+  async #stream(
+    stream: ServerHttp2Stream,
+    request: Request,
+    body: Buffer,
+    connection: Connection,
+  ): Promise<void> {
     const { name, method, deadline } = request;
     const { caller } = connection;
     connection.openStreams++;
@@ -164,7 +183,10 @@ export class Incoming {
     if (stream.destroyed || stream.headersSent) return;
     const release = this.options.budget.take(answer.length);
     if (release === undefined) {
-      this.#answerError(stream, new RpcError("ERR_RPC_BUSY", "too many bytes of answers are under way there; the call was done"));
+      this.#answerError(
+        stream,
+        new RpcError("ERR_RPC_BUSY", "too many bytes of answers are under way there; the call was done"),
+      );
       return;
     }
     stream.once("close", release);
@@ -188,7 +210,10 @@ export class Incoming {
   }
 
   #refuse(stream: ServerHttp2Stream, error: RpcError, { caller }: Connection): void {
-    if (error.code === "ERR_RPC_REFUSED" && this.#repeated.isDue(`${caller.address.replace(/:\d+$/, "")} ${error.message}`)) {
+    if (
+      error.code === "ERR_RPC_REFUSED" &&
+      this.#repeated.isDue(`${caller.address.replace(/:\d+$/, "")} ${error.message}`)
+    ) {
       this.options.log.warn({ peer: caller.address, reason: error.message }, "call of a peer refused");
     }
     this.#answerError(stream, error);
@@ -228,7 +253,9 @@ function readBody(
   };
   const ended = () => {
     if (stream.aborted || stream.destroyed) return;
-    settle(received === length ? (parts.length === 1 ? parts[0] : Buffer.concat(parts, received)) : undefined);
+    settle(
+      received === length ? (parts.length === 1 ? parts[0] : Buffer.concat(parts, received)) : undefined,
+    );
   };
   if (open && length === 0) {
     done(Buffer.alloc(0));

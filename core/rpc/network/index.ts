@@ -15,7 +15,9 @@ export function networkComponent(): Plugin {
       container.register(ServerNetwork, {
         useFactory: () => {
           if (network === undefined) {
-            throw new Error("the network between servers has not started: require its token to be started after it");
+            throw new Error(
+              "the network between servers has not started: require its token to be started after it",
+            );
           }
           return network;
         },

@@ -61,7 +61,8 @@ export class Listener {
       });
     });
     this.#server.on("error", (error) => {
-      if (!this.#stopping) onFatal(new Error(`the servers' listener on ${host}:${port} failed: ${error.message}`));
+      if (!this.#stopping)
+        onFatal(new Error(`the servers' listener on ${host}:${port} failed: ${error.message}`));
     });
   }
 
@@ -107,7 +108,10 @@ export class Listener {
       clearTimeout(late);
       if (beginsLikeOurs) this.#serve(socket, { caller: { address: peer }, openStreams: 0 });
       else {
-        this.#dropped(peer, bytes[0] === TLS_HANDSHAKE ? "it speaks TLS" : "it is none of a server of Drover");
+        this.#dropped(
+          peer,
+          bytes[0] === TLS_HANDSHAKE ? "it speaks TLS" : "it is none of a server of Drover",
+        );
         socket.destroy();
       }
     };
@@ -157,11 +161,12 @@ function listenError(error: NodeJS.ErrnoException, host: string, port: number): 
         `${at}: the port is in use. Stop what uses it (another agent?), or set another ports.rpc in the agent's configuration.`,
       );
     case "EADDRNOTAVAIL":
-      return new Error(`${at}: this machine does not have that address. Set addresses.rpc or bind_addr to one it has.`);
+      return new Error(
+        `${at}: this machine does not have that address. Set addresses.rpc or bind_addr to one it has.`,
+      );
     case "EACCES":
       return new Error(`${at}: not permitted. Ports below 1024 need privileges; set another ports.rpc.`);
     default:
       return new Error(`${at}: ${error.message}`, { cause: error });
   }
 }
-

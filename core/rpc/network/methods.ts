@@ -58,7 +58,10 @@ export class Methods {
     }
     const method = this.#methods.get(name);
     if (method === undefined || method.kind !== kind) {
-      throw new RpcError("ERR_RPC_NO_METHOD", `no ${kind} ${name} is served here: the server is of another version, or not ready`);
+      throw new RpcError(
+        "ERR_RPC_NO_METHOD",
+        `no ${kind} ${name} is served here: the server is of another version, or not ready`,
+      );
     }
     this.#admit(name, method, caller, claimed);
     return method;
@@ -66,11 +69,15 @@ export class Methods {
 
   #admit(name: string, method: Method, { identity }: RpcCaller, claimed: string): void {
     if (identity !== undefined && identity.region !== claimed) {
-      throw refused(`the caller's certificate is of region "${identity.region}", and it says that it is of "${claimed}"`);
+      throw refused(
+        `the caller's certificate is of region "${identity.region}", and it says that it is of "${claimed}"`,
+      );
     }
     const role = identity?.role ?? "server";
     if (claimed !== this.region && !(role === "server" && method.otherRegions)) {
-      throw refused(`${name} is for region "${this.region}" alone, and the caller is a ${role} of region "${claimed}"`);
+      throw refused(
+        `${name} is for region "${this.region}" alone, and the caller is a ${role} of region "${claimed}"`,
+      );
     }
     if (role === "client" && !method.clients) {
       throw refused(`${name} is for servers, and the caller's certificate is a client's (client.${claimed})`);
@@ -78,4 +85,5 @@ export class Methods {
   }
 }
 
-const refused = (why: string): RpcError => new RpcError("ERR_RPC_REFUSED", `the server refuses the call: ${why}`);
+const refused = (why: string): RpcError =>
+  new RpcError("ERR_RPC_REFUSED", `the server refuses the call: ${why}`);

@@ -44,7 +44,10 @@ export class Outgoing {
   ): Promise<T> {
     const release = this.options.budget.take(body.length);
     if (release === undefined) {
-      throw new RpcError("ERR_RPC_BUSY", `${method} of ${address}: too many bytes of calls are under way here`);
+      throw new RpcError(
+        "ERR_RPC_BUSY",
+        `${method} of ${address}: too many bytes of calls are under way here`,
+      );
     }
     const deadline = new Deadline(options, `${method} of ${address}`);
     try {
@@ -52,7 +55,11 @@ export class Outgoing {
       for (let tries = 1; ; tries++) {
         const session = await deadline.connecting(this.options.session(address, region));
         try {
-          return await receive(this.#request(session, method, kind, body, region, deadline), session, deadline);
+          return await receive(
+            this.#request(session, method, kind, body, region, deadline),
+            session,
+            deadline,
+          );
         } catch (error) {
           if (error !== NOT_TAKEN) throw error;
           if (tries === TRIES || session.usable) {
@@ -80,7 +87,10 @@ export class Outgoing {
       session.http2.remoteSettings.maxConcurrentStreams ?? LIMITS.sessionStreams,
     );
     if (session.underWay >= most || (kind === "stream" && session.openStreams >= LIMITS.openStreams)) {
-      throw new RpcError("ERR_RPC_BUSY", `${method} of ${address}: ${session.underWay} calls to it are under way already`);
+      throw new RpcError(
+        "ERR_RPC_BUSY",
+        `${method} of ${address}: ${session.underWay} calls to it are under way already`,
+      );
     }
     const stream = session.http2.request(
       {
@@ -107,7 +117,12 @@ export class Outgoing {
     return stream;
   }
 
-  #answer(stream: ClientHttp2Stream, session: PeerSession, what: string, deadline: Deadline): Promise<Uint8Array> {
+  #answer(
+    stream: ClientHttp2Stream,
+    session: PeerSession,
+    what: string,
+    deadline: Deadline,
+  ): Promise<Uint8Array> {
     return new Promise((resolve, reject) => {
       let release: (() => void) | undefined;
       let stop = (): void => undefined;
@@ -130,7 +145,10 @@ export class Outgoing {
           head = readHead(headers, what);
           release = this.options.budget.take(head.length);
           if (release === undefined) {
-            throw new RpcError("ERR_RPC_BUSY", `the answer to ${what} has ${head.length} bytes, more than there is room for now`);
+            throw new RpcError(
+              "ERR_RPC_BUSY",
+              `the answer to ${what} has ${head.length} bytes, more than there is room for now`,
+            );
           }
         } catch (error) {
           fail(error);
@@ -152,7 +170,12 @@ export class Outgoing {
     });
   }
 
-  #opened(stream: ClientHttp2Stream, session: PeerSession, what: string, deadline: Deadline): Promise<Duplex> {
+  #opened(
+    stream: ClientHttp2Stream,
+    session: PeerSession,
+    what: string,
+    deadline: Deadline,
+  ): Promise<Duplex> {
     return new Promise((resolve, reject) => {
       let stop = (): void => undefined;
       const settle = (act: () => void) => {
@@ -207,7 +230,8 @@ function readHead(headers: IncomingHttpHeaders & { ":status"?: number }, what: s
     );
   }
   const length = numberOf(headers[HEADER.length]) ?? 0;
-  if (!ok && length > LIMITS.errorBody) throw new RpcError("ERR_RPC_REFUSED", `${what}: its error is too long`);
+  if (!ok && length > LIMITS.errorBody)
+    throw new RpcError("ERR_RPC_REFUSED", `${what}: its error is too long`);
   return { ok, length };
 }
 

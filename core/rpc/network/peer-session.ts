@@ -62,9 +62,14 @@ export class PeerSession {
         timeout,
       );
       // Stays: an error of an open session is told by its streams, one by one.
-      http2.on("error", (error) => fail("ERR_RPC_UNREACHABLE", `what listens there does not speak HTTP/2 (${error.message})`, error));
+      http2.on("error", (error) =>
+        fail("ERR_RPC_UNREACHABLE", `what listens there does not speak HTTP/2 (${error.message})`, error),
+      );
       const closed = () =>
-        fail("ERR_RPC_UNREACHABLE", "what listens there closed the connection (is it a server, and of the same tls.rpc?)");
+        fail(
+          "ERR_RPC_UNREACHABLE",
+          "what listens there closed the connection (is it a server, and of the same tls.rpc?)",
+        );
       http2.once("close", closed);
       http2.once("remoteSettings", () => {
         if (refusal !== undefined) {

@@ -15,7 +15,10 @@ export function splitAddress(address: string): { host: string; port: number } {
   const [, bracketed, plain, port] = /^(?:\[([^\]]+)\]|([^:]+)):(\d{1,5})$/.exec(address) ?? [];
   const host = bracketed ?? plain;
   if (host === undefined || Number(port) < 1 || Number(port) > 65_535) {
-    throw new RpcError("ERR_RPC_UNREACHABLE", `"${address}" is not an address: it should look like 10.0.0.1:4647`);
+    throw new RpcError(
+      "ERR_RPC_UNREACHABLE",
+      `"${address}" is not an address: it should look like 10.0.0.1:4647`,
+    );
   }
   return { host, port: Number(port) };
 }

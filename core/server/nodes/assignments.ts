@@ -25,12 +25,18 @@ interface NodeAssignment {
 /** The state, and the index at which a copy of another time was put in force (0: never). */
 export type AssignmentState = Pick<StateReader, "snapshot"> & { restoredIndex(): number };
 
+/** Nodes that are looked at in one go, before other work has its turn. */
+const SLICE = 64;
+
 /**
- * Keeps every connected node told of what it should run. The agent pulls when it connects; from then on changes are
- * pushed as deltas against what it acknowledged, one push a node at a time.
+ * Keeps every node that is connected to this server told of what it should run, by this server's own state. The agent pulls
+ * when it connects; from then on changes are pushed as deltas against what it acknowledged, one push a node at a time.
  */
 export class Assignments {
   readonly #nodes = new Map<string, NodeAssignment>();
+  /** Changed and not looked at yet. */
+  readonly #changed = new Set<string>();
+  #turn: NodeJS.Immediate | undefined;
 
   constructor(
     private readonly state: AssignmentState,
@@ -57,19 +63,37 @@ export class Assignments {
     this.#nodes.delete(nodeId);
   }
 
-  /** Allocations of these nodes changed. */
-  changed(nodeIds: Iterable<string>): void {
-    for (const nodeId of nodeIds) {
+  /** Allocations of these nodes changed; null: of any. Cheap: called inside of the state machine. */
+  changed(nodeIds: Iterable<string> | null): void {
+    if (this.#nodes.size === 0) return;
+    for (const nodeId of nodeIds ?? this.#nodes.keys()) {
+      // Others pull when they connect.
+      if (this.#nodes.has(nodeId)) this.#changed.add(nodeId);
+    }
+    if (this.#changed.size > 0) this.#turn ??= setImmediate(() => this.#look());
+  }
+
+  /** Begins no more pushes. */
+  stop(): void {
+    clearImmediate(this.#turn);
+    this.#nodes.clear();
+    this.#changed.clear();
+  }
+
+  #look(): void {
+    this.#turn = undefined;
+    let looked = 0;
+    for (const nodeId of this.#changed) {
+      if (looked++ === SLICE) {
+        this.#turn = setImmediate(() => this.#look());
+        return;
+      }
+      this.#changed.delete(nodeId);
       const node = this.#nodes.get(nodeId);
-      if (node === undefined) continue; // It pulls when it connects.
+      if (node === undefined) continue;
       if (node.pushing) node.dirty = true;
       else void this.#push(nodeId, node);
     }
-  }
-
-  /** The whole state is another one: every connected node is told what that means for it. */
-  replaced(): void {
-    this.changed([...this.#nodes.keys()]);
   }
 
   #delta(nodeId: string, known: ReadonlyMap<string, number>): AssignmentDelta {

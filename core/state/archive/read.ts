@@ -28,22 +28,38 @@ const OVERHEAD_LIMIT = 4 * 1024 * 1024;
  * Reads an archive to its end and checks all of it. `accept` is told what the archive says of itself before anything is
  * unpacked: it throws to refuse it, or gives the empty folder to unpack the state's files to; undefined only checks. Memory
  * does not grow with the state. Rejects with an ArchiveError for anything but a whole archive of this version; what is in
- * the folder then is worthless.
+ * the folder then is worthless. An error of the source and of `accept` comes as it is.
  */
 export async function readArchive(
   source: AsyncIterable<Uint8Array>,
   accept: (meta: ArchiveMeta) => Promise<string | undefined> | string | undefined,
 ): Promise<ArchiveMeta> {
   const tar = extract();
-  const contents = new Contents(accept);
+  // Not the archive's fault: told as they are.
+  let elsewhere: Error | undefined;
+  const note = (error: unknown): never => {
+    elsewhere ??= error as Error;
+    throw error;
+  };
+  const contents = new Contents(async (meta) => Promise.resolve(meta).then(accept).catch(note));
   const abandon = (error: Error): never => {
     tar.destroy(error);
     throw error;
   };
+  async function* watched(): AsyncGenerator<Uint8Array> {
+    try {
+      yield* source;
+    } catch (error) {
+      note(error);
+    }
+  }
   const results = await Promise.allSettled([
     contents.read(tar).catch(abandon),
-    pipeline(source, unseal(), createGunzip(), contents.guard(), tar as unknown as Writable).catch(abandon),
+    pipeline(watched(), unseal(), createGunzip(), contents.guard(), tar as unknown as Writable).catch(
+      abandon,
+    ),
   ]);
+  if (elsewhere !== undefined) throw elsewhere;
   const [reading, feeding] = results;
   if (reading.status === "rejected" || feeding.status === "rejected") throw causeOf(results);
   return reading.value;
@@ -54,7 +70,7 @@ class Contents {
   /** Bytes given to the tar reader and not yet seen as part of a file. */
   #overhead = 0;
 
-  constructor(private readonly accept: Parameters<typeof readArchive>[1]) {}
+  constructor(private readonly accept: (meta: ArchiveMeta) => Promise<string | undefined>) {}
 
   /** Passes unpacked bytes on as long as they are the contents of files. */
   guard(): Transform {
@@ -135,20 +151,14 @@ class Contents {
 
 /**
  * The error that tells the operator most: a refusal of ours before what gzip or tar say of the same damage, and an error of
- * the source or the disk as it is.
+ * the disk as it is.
  */
 function causeOf(results: readonly PromiseSettledResult<unknown>[]): Error {
   const errors = results.flatMap((result) => (result.status === "rejected" ? [result.reason as Error] : []));
-  const ours = errors.find((error) => error instanceof ArchiveError);
-  if (ours !== undefined) return ours;
-  const system = errors.find((error) => {
-    const { code, errno } = error as NodeJS.ErrnoException;
-    return code !== undefined && !code.startsWith("Z_") && errno !== undefined;
-  });
-  if (system !== undefined) return system;
+  const ofDisk = ({ code, errno, syscall }: NodeJS.ErrnoException): boolean =>
+    code !== undefined && errno !== undefined && syscall !== undefined;
+  const telling = errors.find((error) => error instanceof ArchiveError) ?? errors.find(ofDisk);
+  if (telling !== undefined) return telling;
   const [error] = errors;
-  const { code } = error as NodeJS.ErrnoException;
-  // What the source itself throws (a connection that broke, say) is not the archive's fault.
-  if (code !== undefined && !code.startsWith("Z_")) return error!;
-  return new ArchiveError(`it is damaged or cut short (${error!.message})`, { cause: error });
+  return new ArchiveError(`it is damaged or cut short (${error?.message})`, { cause: error });
 }

@@ -1,6 +1,5 @@
 /** https://developer.hashicorp.com/nomad/api-docs/operator/autopilot: settings of autopilot, health of the servers. */
 import { type Answer, json } from "../answer.js";
-import { awaitConsistency } from "../query.js";
 import type { ApiRequest } from "../request.js";
 import { type Route, read, route } from "../route.js";
 import { endpointsOf, type Services } from "../services.js";
@@ -9,8 +8,9 @@ export function autopilotRoutes(services: Services): Route[] {
   return [
     route("/v1/operator/autopilot/configuration", {
       GET: async (request) => {
-        await awaitConsistency(services, request);
-        return json(endpointsOf(services).operator.autopilotConfiguration());
+        const { operator, status } = endpointsOf(services);
+        if (!request.stale) await status.catchUp(request.consistent);
+        return json(operator.autopilotConfiguration());
       },
       POST: (request) => setConfiguration(services, request),
       PUT: (request) => setConfiguration(services, request),

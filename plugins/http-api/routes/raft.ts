@@ -1,6 +1,5 @@
 /** https://developer.hashicorp.com/nomad/api-docs/operator/raft: who takes part in consensus. */
 import { json } from "../answer.js";
-import { awaitConsistency } from "../query.js";
 import type { ApiRequest } from "../request.js";
 import { type Route, read, route, write } from "../route.js";
 import { endpointsOf, type Services } from "../services.js";
@@ -9,7 +8,7 @@ export function raftRoutes(services: Services): Route[] {
   const operator = () => endpointsOf(services).operator;
   return [
     read("/v1/operator/raft/configuration", async (request) => {
-      await awaitConsistency(services, request);
+      if (!request.stale) await endpointsOf(services).status.catchUp(request.consistent);
       return json(operator().raftConfiguration());
     }),
     route("/v1/operator/raft/peer", {

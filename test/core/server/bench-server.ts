@@ -10,6 +10,7 @@ import type {
   Allocation,
   AllocationUpdate,
   AssignmentDelta,
+  ClusterKeyPair,
   Consensus,
   EventSink,
   Logger,
@@ -28,6 +29,7 @@ import { SingleConsensus } from "./single-consensus.js";
 
 /** Agents that exist in name only: they are told their assignment and say what the test makes them say. */
 class PaperTransport implements AgentTransport {
+  readonly shared = false;
   handler: AgentServerHandler | undefined;
   readonly assigned = new Map<string, Map<string, Allocation>>();
 
@@ -56,9 +58,19 @@ class PaperTransport implements AgentTransport {
     throw new Error("paper agents have no files");
   }
 
-  clusterKey(): Uint8Array {
-    return new Uint8Array(32);
+  async unserve(): Promise<void> {
+    this.handler = undefined;
   }
+
+  clusterKeyPair(): ClusterKeyPair {
+    return { publicKey: new Uint8Array(32), secretKey: new Uint8Array(32) };
+  }
+
+  async createClusterKey(): Promise<ClusterKeyPair> {
+    return this.clusterKeyPair();
+  }
+
+  async adoptClusterKey(): Promise<void> {}
 
   brokerUrls(): readonly string[] {
     return [];

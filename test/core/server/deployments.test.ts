@@ -271,11 +271,13 @@ test("a new leader goes on with the deployments that it finds", async (t) => {
   bench.consensus.lead(false);
   // Decided while nobody watches.
   const silent = bench.live("web").find((each) => each.DeploymentID === ID)!;
-  await bench.server.endpoints.deployments.setHealth({
-    deploymentId: ID,
-    healthy: [silent.ID],
-    unhealthy: [],
-  });
+  await bench.consensus.elsewhere(() =>
+    bench.server.endpoints.deployments.setHealth({
+      deploymentId: ID,
+      healthy: [silent.ID],
+      unhealthy: [],
+    }),
+  );
   agents.fate = () => "healthy";
   bench.consensus.lead(true);
   await until("the end under the new leader", "web", succeeded(1));

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, type TestContext, test } from "node:test";
-import type { AdmissionHook, Job, JobRegistration } from "@drover/plugin-sdk";
+import type { AdmissionHook, Job, JobRegistration, Node } from "@drover/plugin-sdk";
 import { eventually } from "@drover/plugin-sdk/testing";
 
 import { BenchServer, paperJob, paperNode } from "./bench-server.js";
@@ -112,15 +112,22 @@ describe("the way of a job", () => {
   });
 
   test("a node that misses its heartbeat loses its allocations to another", async (t) => {
-    const bench = await started(t);
+    const timing = { min_heartbeat_ttl: 500, heartbeat_grace: 500 };
+    const bench = new BenchServer([], [], undefined, { server: timing });
+    t.after(() => bench.stop());
+    await bench.start();
     const doomed = paperNode();
     await bench.register(doomed);
+    const beat = (node: Node) => bench.handler.handle(node.ID, "node.heartbeat", { status: "ready" });
     await bench.server.endpoints.jobs.register(registration(paperJob("web", 2)));
-    await eventually("two placed", () => bench.live("web").length === 2);
+    await eventually("two placed", async () => {
+      await beat(doomed);
+      return bench.live("web").length === 2;
+    });
     const spare = paperNode();
     await bench.register(spare);
-    await (bench.handler as unknown as { missed(node: string): Promise<void> }).missed(doomed.ID);
-    await eventually("both on the other node", () => {
+    await eventually("both on the other node", async () => {
+      await beat(spare);
       const live = bench.live("web");
       return live.length === 2 && live.every((each) => each.NodeID === spare.ID);
     });
@@ -222,8 +229,10 @@ describe("refusals", () => {
 test("leadership lost and found again: what was pending is worked on", async (t) => {
   const bench = await started(t);
   bench.consensus.lead(false);
-  await bench.register(paperNode());
-  await bench.server.endpoints.jobs.register(registration(paperJob("web", 2)));
+  await bench.consensus.elsewhere(async () => {
+    await bench.register(paperNode());
+    await bench.server.endpoints.jobs.register(registration(paperJob("web", 2)));
+  });
   assert.equal(bench.live("web").length, 0);
   bench.consensus.lead(true);
   await eventually("two placed", () => bench.live("web").length === 2);

@@ -28,6 +28,7 @@ export class SingleConsensus implements Consensus {
   #leading = true;
   /** Nothing is applied while the state is replaced. */
   #restoring = false;
+  #elsewhere = false;
 
   async start(machine: StateMachine): Promise<void> {
     this.#machine = machine;
@@ -46,6 +47,16 @@ export class SingleConsensus implements Consensus {
     for (const listener of this.#listeners) listener(this.isLeader(), this.#term);
   }
 
+  /** Does `work` as another server that leads would: it is written, and what this server tracks as a leader learns nothing. */
+  async elsewhere<T>(work: () => Promise<T>): Promise<T> {
+    this.#elsewhere = true;
+    try {
+      return await work();
+    } finally {
+      this.#elsewhere = false;
+    }
+  }
+
   propose(data: Uint8Array): Promise<Proposed> {
     return new Promise((resolve, reject) => {
       this.#waiting.push({ data, resolve, reject });
@@ -58,7 +69,7 @@ export class SingleConsensus implements Consensus {
   }
 
   isLeader(): boolean {
-    return this.#leading && this.#machine !== undefined;
+    return (this.#leading || this.#elsewhere) && this.#machine !== undefined;
   }
 
   leader(): Peer | undefined {

@@ -171,7 +171,12 @@ export function makeAgentInfo(
       ports: { http: 4646, rpc: 4647, serf: 4648 },
       addresses,
       advertise: addresses,
-      limits: { http_max_conns_per_client: 100, rpc_max_conns_per_client: 100, https_handshake_timeout: 5_000, rpc_handshake_timeout: 5_000 },
+      limits: {
+        http_max_conns_per_client: 100,
+        rpc_max_conns_per_client: 100,
+        https_handshake_timeout: 5_000,
+        rpc_handshake_timeout: 5_000,
+      },
       server: {
         enabled: false,
         bootstrap_expect: 1,

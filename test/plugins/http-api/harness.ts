@@ -5,6 +5,7 @@ import {
   type AgentConfiguration,
   AgentInfo,
   ClientStatus,
+  EndpointError,
   HttpRoutes,
   Logger,
   Metrics,
@@ -65,7 +66,13 @@ export function agentInfo(config: DeepPartial<AgentConfiguration> = {}): AgentIn
     ...config,
     ports: { http: 0, rpc: 4647, serf: 4648, ...config.ports },
     addresses: { http: "127.0.0.1", rpc: "127.0.0.1", serf: "127.0.0.1", ...config.addresses },
-    limits: { http_max_conns_per_client: 100, rpc_max_conns_per_client: 100, https_handshake_timeout: 5_000, rpc_handshake_timeout: 5_000, ...config.limits },
+    limits: {
+      http_max_conns_per_client: 100,
+      rpc_max_conns_per_client: 100,
+      https_handshake_timeout: 5_000,
+      rpc_handshake_timeout: 5_000,
+      ...config.limits,
+    },
     client: {
       enabled: true,
       host_volumes: {},
@@ -129,6 +136,10 @@ export async function startApi(options: ApiOptions = {}): Promise<Api> {
       ...options.endpoints,
       status: {
         leader: () => "127.0.0.1:4647",
+        lastContact: () => 0,
+        catchUp: async () => {
+          if (options.endpoints?.status?.leader?.() === "") throw new EndpointError(500, "No cluster leader");
+        },
         peers: () => ["127.0.0.1:4647"],
         members: () => [],
         health: () => ({ ok: true, message: "ok" }),

@@ -65,11 +65,15 @@ describe("the mqtt plugin", () => {
     const joinTokens: JoinTokens = {
       issue: async () => {
         if (!ready) throw new Error("no leader");
-        return formatJoinToken({ clusterKey: transport!.clusterKey(), secret: server.issue() });
+        return formatJoinToken({
+          clusterKey: transport!.clusterKeyPair()!.publicKey,
+          secret: server.issue(),
+        });
       },
     };
     const booted = await boot({ info: { devMode: true }, joinTokens });
     transport = booted.transport;
+    await transport.createClusterKey();
     const handler = new MemoryAgentClient();
     const stateDir = join(booted.agent.dataDir, "client");
     await booted.link.open({ nodeId: randomUUID(), stateDir, region: "global", handler });
@@ -86,14 +90,16 @@ describe("the mqtt plugin", () => {
 
   it("keeps the cluster's key, private to its user, over restarts", async () => {
     const first = await boot({ config: anyPort });
-    const key = Buffer.from(first.transport.clusterKey());
+    assert.equal(first.transport.clusterKeyPair(), undefined);
+    await first.transport.createClusterKey();
+    const key = Buffer.from(first.transport.clusterKeyPair()!.publicKey);
     const file = join(first.agent.dataDir, "server", "cluster-key");
     assert.equal((await stat(file)).mode & 0o777, 0o600);
     assert.equal((await stat(join(first.agent.dataDir, "server"))).mode & 0o777, 0o700);
     await first.kernel.stop();
     await chmod(file, 0o644);
     const second = await boot({ config: anyPort, info: { dataDir: first.agent.dataDir } });
-    assert.deepEqual(Buffer.from(second.transport.clusterKey()), key);
+    assert.deepEqual(Buffer.from(second.transport.clusterKeyPair()!.publicKey), key);
     assert.equal((await stat(file)).mode & 0o777, 0o600);
     assert.ok(second.log.lines.some((line) => line.message.includes("open to other users")));
     const secret = JSON.parse(await readFile(file, "utf8")).secret_key as string;
@@ -103,6 +109,7 @@ describe("the mqtt plugin", () => {
   it("reads the join token from its file, and names the file when it is none", async () => {
     const server = new MemoryAgentServer();
     const { transport } = await boot({ config: anyPort, info: { clientEnabled: false } });
+    await transport.createClusterKey();
     await transport.serve(server);
     const file = join(await fixtures.folder(), "token");
     await writeFile(file, "not a token");
@@ -113,7 +120,10 @@ describe("the mqtt plugin", () => {
     await eventually("the complaint", () =>
       log.lines.some((line) => line.message.includes(`${file}: not a join token`)),
     );
-    await writeFile(file, formatJoinToken({ clusterKey: transport.clusterKey(), secret: server.issue() }));
+    await writeFile(
+      file,
+      formatJoinToken({ clusterKey: transport.clusterKeyPair()!.publicKey, secret: server.issue() }),
+    );
     await eventually("the link", () => handler.connected);
     await link.close();
   });
@@ -145,11 +155,15 @@ describe("the mqtt plugin", () => {
   it("shows nobody between broker and agent anything of what they say", async () => {
     const server = new MemoryAgentServer();
     const { transport } = await boot({ config: anyPort, info: { clientEnabled: false } });
+    await transport.createClusterKey();
     await transport.serve(server);
     const { port } = new URL(transport.brokerUrls()[0]!);
     const bytes: Buffer[] = [];
     const proxied = await wiretap(Number(port), bytes);
-    const token = formatJoinToken({ clusterKey: transport.clusterKey(), secret: server.issue() });
+    const token = formatJoinToken({
+      clusterKey: transport.clusterKeyPair()!.publicKey,
+      secret: server.issue(),
+    });
     const file = join(await fixtures.folder(), "token");
     await writeFile(file, token);
     const config = { broker: { url: `mqtt://127.0.0.1:${proxied}` }, join_token_file: file };

@@ -192,11 +192,12 @@ describe("a snapshot for an operator", () => {
     const bench = await started(t);
     const archive = await save(bench);
     let send: () => void = () => undefined;
+    const told = new Promise<void>((resolve) => {
+      send = resolve;
+    });
     async function* slowly(): AsyncGenerator<Buffer> {
       yield archive.subarray(0, 100);
-      await new Promise<void>((resolve) => {
-        send = resolve;
-      });
+      await told;
       yield archive.subarray(100);
     }
     const first = bench.server.endpoints.snapshots.restore(slowly(), forever);

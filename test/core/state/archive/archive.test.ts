@@ -159,7 +159,7 @@ describe("a snapshot archive", () => {
   it("is not taken from a source that breaks, whose error is told", async () => {
     async function* breaking(): AsyncGenerator<Buffer> {
       yield whole.subarray(0, 1_000);
-      throw Object.assign(new Error("the line is down"), { code: "ECONNRESET" });
+      throw new Error("the line is down");
     }
     await assert.rejects(
       readArchive(breaking(), () => undefined),
@@ -172,7 +172,7 @@ describe("a snapshot archive", () => {
       readArchive(createReadStream(file), ({ Region }) => {
         throw new Error(`not from ${Region}`);
       }),
-      /not from global/,
+      /^Error: not from global$/,
     );
   });
 
