@@ -6,6 +6,7 @@ import {
   Consensus,
   definePlugin,
   EventSink,
+  Gossip,
   JoinTokens,
   Logger,
   Metrics,
@@ -13,6 +14,7 @@ import {
   ReplicatedState,
   resolveAll,
   resolveOptional,
+  ServerDiscovery,
   ServerEndpoints,
   ServerNetwork,
   StateReader,
@@ -30,8 +32,14 @@ export interface ServerComponentOptions {
   readonly types: readonly string[];
 }
 
-/** The core's server, in the shape of a plugin: ordered, started and stopped by the kernel between the plugins. */
-export function serverComponent(options: ServerComponentOptions): Plugin {
+export interface ServerComponent {
+  /** The core's server, in the shape of a plugin: ordered, started and stopped by the kernel between the plugins. */
+  readonly plugin: Plugin;
+  /** Has the server leave its cluster for good; before it stops, and only while it runs. */
+  leave(): Promise<void>;
+}
+
+export function serverComponent(options: ServerComponentOptions): ServerComponent {
   let server: Server | undefined;
   let state: StateStore | undefined;
   const started = <T>(value: T | undefined): T => {
@@ -39,11 +47,11 @@ export function serverComponent(options: ServerComponentOptions): Plugin {
       throw new Error("the server has not started: require its token to be started after it");
     return value;
   };
-  return definePlugin({
+  const plugin = definePlugin({
     name: "server",
     description: "state, scheduling and the endpoints of a server",
-    requires: [Consensus, AgentTransport, Logger, Metrics, AgentInfo],
-    optional: [ServerNetwork, AdmissionHook, EventSink],
+    requires: [Consensus, AgentTransport, ServerNetwork, Logger, Metrics, AgentInfo],
+    optional: [AdmissionHook, EventSink, Gossip, ServerDiscovery],
     provides: [StateReader, ServerEndpoints, JoinTokens, ReplicatedState],
     startTimeout: 60_000,
     register(container) {
@@ -59,12 +67,13 @@ export function serverComponent(options: ServerComponentOptions): Plugin {
         region: agent.region,
         log,
       });
-      const network = resolveOptional(container, ServerNetwork);
       server = new Server({
         agent,
-        ...(network === undefined ? {} : { network }),
         consensus: container.resolve<Consensus>(Consensus),
         transport: container.resolve<AgentTransport>(AgentTransport),
+        network: container.resolve<ServerNetwork>(ServerNetwork),
+        gossip: resolveOptional<Gossip>(container, Gossip),
+        discoveries: resolveAll(container, ServerDiscovery),
         state,
         hooks: resolveAll(container, AdmissionHook),
         sinks: resolveAll(container, EventSink),
@@ -81,4 +90,5 @@ export function serverComponent(options: ServerComponentOptions): Plugin {
       else await state?.close();
     },
   }) as unknown as Plugin;
+  return { plugin, leave: () => started(server).leave() };
 }

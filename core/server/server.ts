@@ -5,8 +5,10 @@ import type {
   AgentTransport,
   Consensus,
   EventSink,
+  Gossip,
   Logger,
   Metrics,
+  ServerDiscovery,
   ServerEndpoints,
   ServerNetwork,
 } from "@drover/plugin-sdk";
@@ -34,8 +36,10 @@ import { DryRuns } from "./dry-runs.js";
 import { BlockedEvals } from "./evaluations/blocked-evals.js";
 import { DEFAULT_BROKER_OPTIONS, EvalBroker } from "./evaluations/eval-broker.js";
 import { EventPublisher } from "./events.js";
+import { ClusterFounding } from "./founding.js";
 import { GarbageCollector } from "./garbage/garbage-collector.js";
 import { Leadership } from "./leader.js";
+import { ClusterServers, type ClusterServersParts } from "./members/cluster-servers.js";
 import { AgentGate } from "./nodes/agent-gate.js";
 import { AgentService } from "./nodes/agent-service.js";
 import { Agents } from "./nodes/agents.js";
@@ -51,18 +55,17 @@ import { SnapshotArchives } from "./snapshots/archives.js";
 
 /** Milliseconds that nodes have to be heard again after a change of leader. */
 const FAILOVER_HEARTBEAT_TTL = 300_000;
-/**
- * Milliseconds that a start waits for a leader: a server that is alone leads at once, and being asked before it could answer
- * helps nobody. One that waits for others goes on, so that it can be asked how it is.
- */
-const START_WAIT = 5_000;
+/** Milliseconds that a server which stops has to hand leadership on. */
+const HAND_OVER = 1_000;
 
 export interface ServerParts {
   readonly agent: AgentInfo;
   readonly consensus: Consensus;
   readonly transport: AgentTransport;
-  /** Undefined on a server that is alone by its configuration. */
-  readonly network?: ServerNetwork;
+  readonly network: ServerNetwork;
+  /** Keeps the list of servers in place of the server itself. */
+  readonly gossip?: Gossip | undefined;
+  readonly discoveries: readonly ServerDiscovery[];
   readonly state: StateStore;
   readonly hooks: readonly AdmissionHook[];
   readonly sinks: readonly EventSink[];
@@ -71,6 +74,10 @@ export interface ServerParts {
   readonly types: readonly string[];
   readonly log: Logger;
   readonly metrics: Metrics;
+  /** Times of the member list that differ from the defaults. */
+  readonly memberTimes?: ClusterServersParts["times"];
+  /** Milliseconds between two looks of autopilot; default 2,000. */
+  readonly autopilotInterval?: number;
   /** Ends the agent: the server can't do its work any more. */
   fatal(error: Error): void;
 }
@@ -88,6 +95,7 @@ export class Server {
   /** What other servers can't ask for any more. */
   readonly #served: { stop(): void }[];
   readonly #leadership: Leadership;
+  readonly #servers: ClusterServers;
   readonly #pool: SchedulerPool | undefined;
   readonly #uncollect: () => void;
   readonly #archives: SnapshotArchives;
@@ -102,9 +110,8 @@ export class Server {
     const barrier = new TermBarrier(consensus);
     const hold = this.#hold;
     const consistency = new Consistency(consensus, barrier, hold);
-    const { region } = agent;
-    const calls = new LeaderCalls({ consensus, barrier, network, region, hold, log, metrics });
-    const routes = new AgentCalls({ consensus, transport, network, region });
+    const calls = new LeaderCalls({ consensus, barrier, network, hold, log, metrics });
+    const routes = new AgentCalls({ consensus, transport, network });
     const broker = new EvalBroker(
       {
         ...DEFAULT_BROKER_OPTIONS,
@@ -162,8 +169,26 @@ export class Server {
       metrics,
     });
     const deployments = new DeploymentWatcher(state, commands, log, metrics);
-    const status = new Status(consensus, broker, blocked, agent, consistency);
-    const autopilot = new Autopilot({ consensus, state, members: () => status.members(), log, metrics });
+    const servers = new ClusterServers({
+      agent,
+      consensus,
+      network,
+      state,
+      gossip: parts.gossip,
+      discoveries: parts.discoveries,
+      log,
+      ...(parts.memberTimes === undefined ? {} : { times: parts.memberTimes }),
+      fatal: parts.fatal,
+    });
+    this.#servers = servers;
+    const autopilot = new Autopilot({
+      consensus,
+      state,
+      members: () => servers.list.members().filter(({ Tags }) => Tags.region === agent.region),
+      log,
+      metrics,
+      ...(parts.autopilotInterval === undefined ? {} : { interval: parts.autopilotInterval }),
+    });
     const drainer = new NodeDrainer(state, commands, log, metrics);
     this.joinTokens = new JoinTokenIssuer(commands, transport, calls);
     this.tables = new PluginTables(state, commands, calls);
@@ -178,7 +203,7 @@ export class Server {
       leads: () => consensus.isLeader(),
       log,
     });
-    const key = new ClusterKey({ consensus, commands, state, transport, network, region, log });
+    const key = new ClusterKey({ consensus, commands, state, transport, network, log });
     this.#agentService = new AgentService({ consensus, state, transport, gate, key, log });
     this.#served = [calls, routes, key];
     this.#leadership = new Leadership({
@@ -192,7 +217,14 @@ export class Server {
       garbage,
       deployments,
       drainer,
-      initialSettings: config.default_scheduler_config,
+      founding: new ClusterFounding({
+        state,
+        commands,
+        schedulers: config.default_scheduler_config,
+        autopilot: agent.config.autopilot,
+        log,
+      }),
+      duties: [servers.reconciler, autopilot],
       log,
       metrics,
     });
@@ -252,10 +284,12 @@ export class Server {
         broker,
         garbage,
         autopilot,
-        new OperatorRaft(consensus, () => status.members()),
+        new OperatorRaft(consensus, () => servers.list.members()),
       ),
       snapshots: this.#snapshots,
-      status,
+      status: new Status(consensus, broker, blocked, agent, consistency, servers.list, () =>
+        servers.identity.cluster(),
+      ),
     };
     this.endpoints = forwardedEndpoints(endpoints, calls, consistency);
     this.#uncollect = metrics.onCollect(() => {
@@ -285,12 +319,33 @@ export class Server {
     const listener = this.#parts.sinks.length > 0 ? events.applied.bind(events) : undefined;
     await consensus.start(new StateFsm(state, listener));
     this.#stopServing = this.#snapshots.serve();
-    await this.#agentService.start(START_WAIT);
+    await this.#servers.start();
+    const served = this.#agentService.start();
+    // A server that is a cluster of its own leads at once; being asked before it could answer helps nobody. Others must not
+    // wait for a leader: it may need them.
+    if (!this.#isAlone()) return;
+    await this.#leadership.established;
+    await served;
+  }
+
+  /** Leaves the cluster for good, before `stop`: bounded, and what failed is logged. */
+  leave(): Promise<void> {
+    return this.#servers.leaving.leave();
+  }
+
+  /** Whether this server's vote is the only one; where an engine outside counts them, whether it leads already. */
+  #isAlone(): boolean {
+    const { consensus } = this.#parts;
+    if (consensus.membership === undefined) return consensus.isLeader();
+    const voters = consensus.peers().filter(({ voter }) => voter);
+    return voters.length === 1 && voters[0]!.id === consensus.id;
   }
 
   async stop(): Promise<void> {
     this.#uncollect();
     this.#stopServing?.();
+    await this.#servers.leaving.handOver(HAND_OVER);
+    await this.#servers.stop();
     this.#agentService.stop();
     this.#hold.stop();
     for (const served of this.#served) served.stop();

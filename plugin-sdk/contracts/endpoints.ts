@@ -221,6 +221,10 @@ export interface StatusEndpoint {
   peers(): readonly string[];
   /** Servers of all regions that this one knows, itself first. */
   members(): readonly AgentMember[];
+  /** Contacts `addresses` (`host[:port]`); gives how many answered. Rejects when none did, naming each failure. */
+  join(addresses: readonly string[]): Promise<number>;
+  /** Declares a failed server (`<name>.<region>`, or its name alone) as left; rejects for one that is unknown or alive. */
+  forceLeave(node: string): Promise<void>;
   /** `ok`, or why the server can't serve. */
   health(): { readonly ok: boolean; readonly message: string };
   /**

@@ -47,7 +47,8 @@ export function errorFromWire(wire: unknown): Error {
   const { name, message, status, headers, code, leader } = (wire ?? {}) as Record<keyof WireError, unknown>;
   const text = typeof message === "string" ? message : "the other server gave an error that can't be read";
   if (name === "EndpointError" && isStatus(status)) return new EndpointError(status, text);
-  if (name === "HttpError" && isStatus(status)) return new HttpError(status, text, isTexts(headers) ? headers : {});
+  if (name === "HttpError" && isStatus(status))
+    return new HttpError(status, text, isTexts(headers) ? headers : {});
   if (name === "NotLeaderError") return new NotLeaderError(isPeer(leader) ? leader : undefined);
   if (name === "RpcError" && typeof code === "string") return new RpcError(code as RpcErrorCode, text);
   if (name === "RemoteError" && typeof code === "string") return new RemoteError(code, text);

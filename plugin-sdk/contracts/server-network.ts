@@ -90,18 +90,3 @@ export interface ServerNetwork {
   handleStream(method: string, handler: RpcStreamHandler, options?: RpcMethodOptions): () => void;
 }
 export const ServerNetwork = createToken<ServerNetwork>("ServerNetwork");
-
-/**
- * For handlers that only servers may call: throws an RpcError `ERR_RPC_REFUSED` where the connection proves that the caller
- * is something else. With `region` it must be a server of that region. Without TLS nobody proves anything, and all pass.
- */
-export function checkServerCaller({ address, identity }: RpcCaller, method: string, region?: string): void {
-  if (identity === undefined) return;
-  const fits = identity.role === "server" && (region === undefined || identity.region === region);
-  if (fits) return;
-  const wanted = region === undefined ? "servers" : `servers of region "${region}"`;
-  throw new RpcError(
-    "ERR_RPC_REFUSED",
-    `${method} is for ${wanted}; the certificate of ${address} is that of a ${identity.role} of region "${identity.region}"`,
-  );
-}

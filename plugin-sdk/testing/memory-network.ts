@@ -199,9 +199,7 @@ class MemoryServerNetwork implements ServerNetwork {
       });
       const timer = setTimeout(
         () =>
-          giveUp(
-            new RpcError("ERR_RPC_DEADLINE", `${address} did not answer ${name} within ${deadline} ms`),
-          ),
+          giveUp(new RpcError("ERR_RPC_DEADLINE", `${address} did not answer ${name} within ${deadline} ms`)),
         deadline,
       );
       signal?.addEventListener("abort", abort, { once: true });
@@ -273,8 +271,7 @@ class LinkedEnd extends Duplex {
   }
 }
 
-const broken = (peer: string): RpcError =>
-  new RpcError("ERR_RPC_INTERRUPTED", `the stream to ${peer} broke`);
+const broken = (peer: string): RpcError => new RpcError("ERR_RPC_INTERRUPTED", `the stream to ${peer} broke`);
 
 function register<T>(methods: Map<string, T>, name: string, method: T): () => void {
   if (methods.has(name)) throw new Error(`${name} has a handler already`);

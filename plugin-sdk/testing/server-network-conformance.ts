@@ -118,9 +118,15 @@ export function serverNetworkConformance(name: string, subject: NetworkSubject):
 
     it("gives any other error as a remote one, with its code in the cause", async () => {
       b.network.handle("Test.Fail", async (body) => {
-        throw body.length === 0 ? new TypeError("no such thing") : Object.assign(new Error("full"), { code: "ERR_DISK_FULL" });
+        throw body.length === 0
+          ? new TypeError("no such thing")
+          : Object.assign(new Error("full"), { code: "ERR_DISK_FULL" });
       });
-      await assert.rejects(call("Test.Fail"), { name: "RpcError", code: "ERR_RPC_REMOTE", message: "no such thing" });
+      await assert.rejects(call("Test.Fail"), {
+        name: "RpcError",
+        code: "ERR_RPC_REMOTE",
+        message: "no such thing",
+      });
       await assert.rejects(call("Test.Fail", "x"), (error: RpcError) => {
         assert.equal(error.code, "ERR_RPC_REMOTE");
         assert.equal((error.cause as { code?: string }).code, "ERR_DISK_FULL");
@@ -167,13 +173,18 @@ export function serverNetworkConformance(name: string, subject: NetworkSubject):
           });
         });
       });
-      await assert.rejects(call("Test.Never", "late", { deadline: 100 }), { code: "ERR_RPC_DEADLINE", outcomeUnknown: true });
+      await assert.rejects(call("Test.Never", "late", { deadline: 100 }), {
+        code: "ERR_RPC_DEADLINE",
+        outcomeUnknown: true,
+      });
       const abort = new AbortController();
       const given = call("Test.Never", "given up", { signal: abort.signal });
       await eventually("the call to arrive", () => waiting === 2);
       abort.abort();
       await assert.rejects(given, { code: "ERR_RPC_INTERRUPTED" });
-      await assert.rejects(call("Test.Never", "early", { signal: AbortSignal.abort() }), { code: "ERR_RPC_INTERRUPTED" });
+      await assert.rejects(call("Test.Never", "early", { signal: AbortSignal.abort() }), {
+        code: "ERR_RPC_INTERRUPTED",
+      });
       await eventually("both handlers to know", () => ended.length === 2);
       assert.deepEqual(ended, ["late", "given up"]);
     });
@@ -185,7 +196,10 @@ export function serverNetworkConformance(name: string, subject: NetworkSubject):
         arrived = true;
         return body;
       });
-      const waiting = assert.rejects(call("Test.Never"), { code: "ERR_RPC_INTERRUPTED", outcomeUnknown: true });
+      const waiting = assert.rejects(call("Test.Never"), {
+        code: "ERR_RPC_INTERRUPTED",
+        outcomeUnknown: true,
+      });
       await call("Test.Echo");
       assert.ok(arrived);
       await b.stop();
@@ -239,7 +253,11 @@ export function serverNetworkConformance(name: string, subject: NetworkSubject):
       b.network.handleStream("Test.Refuse", async () => {
         throw new EndpointError(404, "no such log");
       });
-      await assert.rejects(stream("Test.Refuse"), { name: "EndpointError", status: 404, message: "no such log" });
+      await assert.rejects(stream("Test.Refuse"), {
+        name: "EndpointError",
+        status: 404,
+        message: "no such log",
+      });
     });
 
     it("opens a stream when the handler resolves, though nothing was written yet", async () => {

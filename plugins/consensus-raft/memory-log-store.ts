@@ -1,5 +1,4 @@
-import type { SnapshotMeta } from "./core/types.js";
-import type { LogStore, LogWrite, StoredLog } from "./log-store.js";
+import { EMPTY_BASE, type LogStore, type LogWrite, type StoredLog } from "./log-store.js";
 
 /**
  * The log of a `-dev` agent, which keeps nothing beyond its own end: the core has all entries in memory anyway, so there
@@ -8,8 +7,8 @@ import type { LogStore, LogWrite, StoredLog } from "./log-store.js";
 export class MemoryLogStore implements LogStore {
   readonly location = "memory";
 
-  open(first: SnapshotMeta): Promise<StoredLog> {
-    return Promise.resolve({ hardState: { term: 0, vote: null, commit: 0 }, base: first, entries: [] });
+  open(_owner: string): Promise<StoredLog> {
+    return Promise.resolve({ hardState: { term: 0, vote: null, commit: 0 }, base: EMPTY_BASE, entries: [] });
   }
 
   write(_change: LogWrite): Promise<void> {

@@ -34,7 +34,7 @@ export async function recover(
       continue;
     }
     log.info({ folder: snapshot.state, index: snapshot.meta.index }, "restoring the state from a snapshot");
-    await machine.restore(snapshot.state);
+    await machine.restore(snapshot.state, snapshot.meta.index);
     if (machine.lastApplied() !== snapshot.meta.index) {
       throw new Error(
         `the state restored from ${snapshot.state} is at entry ${machine.lastApplied()} instead of ${snapshot.meta.index}`,

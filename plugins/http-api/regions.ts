@@ -2,14 +2,14 @@
  * Requests for other regions (`?region=`): the request is carried as HTTP over a stream to a server of that region, and its
  * HTTP API answers there. So reads, writes and endless answers cross in one way, with their back-pressure.
  */
-import { Agent, type IncomingMessage, request as httpRequest, type Server } from "node:http";
+import { Agent, request as httpRequest, type IncomingMessage, type Server } from "node:http";
 import type { Duplex } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import {
   type AgentMember,
-  checkServerCaller,
   HttpError,
   RpcError,
+  type RpcStreamHandler,
   type ServerEndpoints,
   type ServerNetwork,
 } from "@drover/plugin-sdk";
@@ -70,13 +70,7 @@ export class Regions {
   serve(server: Server): () => void {
     const { network } = this;
     if (network === undefined) return () => undefined;
-    return network.handleStream(METHOD, async (stream, body, caller) => {
-      checkServerCaller(caller, METHOD);
-      const wanted = Buffer.from(body).toString();
-      // One hop: what was meant for another region is not sent on from here.
-      if (wanted !== this.region) {
-        throw new RpcError("ERR_RPC_REFUSED", `this server is of region "${this.region}", not "${wanted}"`);
-      }
+    const handler: RpcStreamHandler = async (stream) => {
       if (this.#served >= MAX_SERVED) {
         throw new RpcError(
           "ERR_RPC_BUSY",
@@ -88,7 +82,8 @@ export class Regions {
       stream.on("error", () => stream.destroy());
       // An HTTP server takes any duplex stream for a connection.
       server.emit("connection", stream);
-    });
+    };
+    return network.handleStream(METHOD, handler, { otherRegions: true });
   }
 
   async #open(region: string, signal: AbortSignal): Promise<Duplex> {
@@ -99,8 +94,9 @@ export class Regions {
     for (const member of shuffled(servers)) {
       const address = rpcAddress(member);
       try {
-        const options = { deadline: OPEN_DEADLINE, signal };
-        return await network.stream(address, METHOD, Buffer.from(region), options);
+        // One hop: a server of yet another region refuses the call, and does not send it on.
+        const options = { deadline: OPEN_DEADLINE, signal, region };
+        return await network.stream(address, METHOD, new Uint8Array(), options);
       } catch (error) {
         failure = `${address}: ${error instanceof Error ? error.message : String(error)}`;
       }

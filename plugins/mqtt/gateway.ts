@@ -14,6 +14,7 @@ import {
   type TransportStats,
 } from "@drover/plugin-sdk";
 import type { Carrier } from "./carrier.js";
+import type { ClusterKeys } from "./cluster-keys.js";
 import { CHUNK_BYTES, decodeBody, EnrollBody, HelloBody, pack } from "./codec.js";
 import { Conversation } from "./conversation.js";
 import {
@@ -29,7 +30,6 @@ import {
   type SealedHeader,
   sealBox,
 } from "./envelope.js";
-import type { ClusterKeys } from "./cluster-keys.js";
 import { KeyAgreement } from "./keys.js";
 import { checkRequest, serverMethods } from "./methods.js";
 import type { Refusals } from "./refusals.js";

@@ -3,7 +3,6 @@ import {
   type AgentStreams,
   type AgentTransport,
   type Consensus,
-  checkServerCaller,
   type FileFrame,
   RemoteError,
   RpcError,
@@ -11,7 +10,7 @@ import {
 } from "@drover/plugin-sdk";
 import { z } from "zod";
 import { receiveFrames, sendFrames } from "./agent-frames.js";
-import { outcomeOf, pack, settle, unpack } from "./outcome.js";
+import { decode, pack, unpack } from "./codec.js";
 
 const LOCATE = "Agent.Locate";
 const CALL = "Agent.Call";
@@ -32,9 +31,7 @@ const CallArguments = z.tuple([z.string().max(64), z.string().max(64), z.record(
 export interface AgentCallsParts {
   readonly consensus: Consensus;
   readonly transport: AgentTransport;
-  /** Undefined on a server that is alone by its configuration. */
-  readonly network: ServerNetwork | undefined;
-  readonly region: string;
+  readonly network: ServerNetwork;
 }
 
 /**
@@ -50,23 +47,17 @@ export class AgentCalls {
   readonly #known = new Map<string, string>();
 
   constructor(private readonly parts: AgentCallsParts) {
-    const { network, region, transport } = parts;
-    if (network === undefined) return;
+    const { network, transport } = parts;
     this.#remove.push(
-      network.handle(LOCATE, async (body, caller) => {
-        checkServerCaller(caller, LOCATE, region);
-        return outcomeOf(async () => this.#age(unpack(LOCATE, LocateArguments, body)[0]));
+      network.handle(LOCATE, async (body) => {
+        return pack(this.#age(unpack(LOCATE, LocateArguments, body)[0]));
       }),
-      network.handle(CALL, async (body, caller, signal) => {
-        checkServerCaller(caller, CALL, region);
-        return outcomeOf(async () => {
-          const [nodeId, method, request] = unpack(CALL, CallArguments, body);
-          this.#mustBeHere(nodeId);
-          return transport.call(nodeId, method as keyof AgentMethods, request as never, { signal });
-        });
+      network.handle(CALL, async (body, _caller, signal) => {
+        const [nodeId, method, request] = unpack(CALL, CallArguments, body);
+        this.#mustBeHere(nodeId);
+        return pack(await transport.call(nodeId, method as keyof AgentMethods, request as never, { signal }));
       }),
-      network.handleStream(STREAM, async (stream, body, caller) => {
-        checkServerCaller(caller, STREAM, region);
+      network.handleStream(STREAM, async (stream, body) => {
         const [nodeId, method, request] = unpack(STREAM, CallArguments, body);
         const open = (signal: AbortSignal): AsyncIterable<FileFrame> => {
           this.#mustBeHere(nodeId);
@@ -96,11 +87,11 @@ export class AgentCalls {
     const { network, transport } = this.parts;
     for (let last = false; ; last = true) {
       const address = await this.#locate(nodeId);
-      if (address === undefined || network === undefined) return transport.call(nodeId, method, request);
+      if (address === undefined) return transport.call(nodeId, method, request);
       try {
         const body = pack([nodeId, method, request]);
         const answer = await network.call(address, CALL, body, { deadline: AGENT_DEADLINE + HOP });
-        return settle(`the answer of ${address} to ${CALL}`, answer) as AgentMethods[M]["answer"];
+        return decode(`the answer of ${address} to ${CALL}`, answer) as AgentMethods[M]["answer"];
       } catch (error) {
         if (!this.#moved(nodeId, error) || last) throw asRemote(nodeId, error);
       }
@@ -117,7 +108,7 @@ export class AgentCalls {
     const { network, transport } = this.parts;
     for (let last = false; ; last = true) {
       const address = await this.#locate(nodeId);
-      if (address === undefined || network === undefined) {
+      if (address === undefined) {
         yield* transport.stream(nodeId, method, request, signal);
         return;
       }
@@ -163,14 +154,13 @@ export class AgentCalls {
    */
   async #ask(nodeId: string): Promise<string | undefined> {
     const { consensus, network } = this.parts;
-    if (network === undefined) return undefined;
     const others = consensus.peers().filter(({ id }) => id !== consensus.id);
     const answers = await Promise.all(
       others.map(async ({ address }): Promise<{ address: string; age: number } | undefined> => {
         try {
           const body = await network.call(address, LOCATE, pack([nodeId]), { deadline: LOCATE_DEADLINE });
-          const age = settle(`the answer of ${address} to ${LOCATE}`, body);
-          return typeof age === "number" ? { address, age } : undefined;
+          const age = unpack(`the answer of ${address} to ${LOCATE}`, z.number().nullable(), body);
+          return age === null ? undefined : { address, age };
         } catch {
           // It can't be asked, so it could not be called either.
           return undefined;

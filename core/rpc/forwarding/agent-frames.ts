@@ -6,7 +6,7 @@ import { once } from "node:events";
 import type { Duplex } from "node:stream";
 import { type FileFrame, RemoteError } from "@drover/plugin-sdk";
 import { z } from "zod";
-import { pack, unpack } from "./outcome.js";
+import { pack, unpack } from "./codec.js";
 
 /** Largest record taken: a frame holds at most 64 KiB of a file. */
 const MAX_RECORD = 1024 * 1024;

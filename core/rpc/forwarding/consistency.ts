@@ -37,7 +37,8 @@ export class Consistency {
   /** Milliseconds since this server heard of the leader: 0 where it leads, null while it never did. */
   lastContact(): number | null {
     if (this.consensus.isLeader()) return 0;
-    const contact = this.consensus.stats().last_contact;
-    return typeof contact === "number" ? Math.max(0, Math.round(contact)) : null;
+    // As Nomad prints it: `never`, or `12ms`.
+    const contact = /^(\d+)(?:ms)?$/.exec(String(this.consensus.stats().last_contact ?? ""));
+    return contact === null ? null : Number(contact[1]);
   }
 }

@@ -128,6 +128,8 @@ export const PLACEMENTS: Placements = {
     leader: ANYWHERE,
     peers: ANYWHERE,
     members: ANYWHERE,
+    join: ANYWHERE,
+    forceLeave: ANYWHERE,
     health: ANYWHERE,
     stats: ANYWHERE,
     catchUp: ANYWHERE,

@@ -1,6 +1,5 @@
 import {
   type Consensus,
-  checkServerCaller,
   EndpointError,
   type Logger,
   type Metrics,
@@ -10,8 +9,8 @@ import {
   type ServerNetwork,
 } from "@drover/plugin-sdk";
 import type { z } from "zod";
+import { decode, pack, unpack } from "./codec.js";
 import { type HeldRequest, Hold, within } from "./hold.js";
-import { outcomeOf, pack, settle, unpack } from "./outcome.js";
 import type { TermBarrier } from "./term-barrier.js";
 
 /** Milliseconds that the leader has for one call: admission hooks, the log, and the answer. */
@@ -20,9 +19,7 @@ const CALL_DEADLINE = 30_000;
 export interface LeaderCallsParts {
   readonly consensus: Consensus;
   readonly barrier: TermBarrier;
-  /** Undefined on a server that is alone by its configuration. */
-  readonly network: ServerNetwork | undefined;
-  readonly region: string;
+  readonly network: ServerNetwork;
   readonly hold: Hold;
   readonly log: Logger;
   readonly metrics: Metrics;
@@ -50,20 +47,19 @@ export class LeaderCalls {
     schema: z.ZodType<Args>,
     run: (...args: Args) => Promise<Answer>,
   ): (...args: Args) => Promise<Answer> {
-    const { consensus, barrier, network, region } = this.parts;
-    if (network !== undefined) {
-      const remove = network.handle(method, async (body, caller) => {
-        checkServerCaller(caller, method, region);
-        return outcomeOf(async () => {
-          const args = argumentsOf(method, schema, body);
-          // One hop: a server that doesn't lead says who does.
-          if (!consensus.isLeader()) throw new NotLeaderError(consensus.leader());
-          await this.#pass(barrier);
-          return run(...args);
-        });
-      });
-      this.#remove.push(remove);
-    }
+    const { consensus, barrier, network } = this.parts;
+    const remove = network.handle(method, async (body) => {
+      const args = argumentsOf(method, schema, body);
+      // One hop: a server that doesn't lead says who does.
+      if (!consensus.isLeader()) throw new NotLeaderError(consensus.leader());
+      await this.#pass(barrier);
+      try {
+        return pack(await run(...args));
+      } catch (error) {
+        throw told(method, error);
+      }
+    });
+    this.#remove.push(remove);
     return (...args) => this.#call(method, args, run);
   }
 
@@ -111,12 +107,10 @@ export class LeaderCalls {
       return run(...args);
     }
     const leader = hint ?? consensus.leader();
-    if (network === undefined || leader === undefined || leader.id === consensus.id) {
-      throw new NotLeaderError(undefined);
-    }
+    if (leader === undefined || leader.id === consensus.id) throw new NotLeaderError(undefined);
     metrics.increment("drover.forward.calls");
     const body = await network.call(leader.address, method, pack(args), { deadline: CALL_DEADLINE });
-    return settle(`the answer of ${leader.address} to ${method}`, body) as Answer;
+    return decode(`the answer of ${leader.address} to ${method}`, body) as Answer;
   }
 
   /** Nothing was done where the barrier fails, whatever it fails with. */

@@ -1,8 +1,9 @@
 /** The port of the servers: accepts connections, tells ours from others, bounds them. */
+
+import type { IncomingHttpHeaders } from "node:http2";
 import { performServerHandshake, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import type { IncomingHttpHeaders } from "node:http2";
 import type { Logger, Metrics } from "@drover/plugin-sdk";
 import type { Connection } from "./incoming.js";
 import { Repeated } from "./repeated.js";

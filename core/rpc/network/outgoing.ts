@@ -1,7 +1,7 @@
 /** The calling side: finds a session, sends the request, judges the answer. */
-import { constants, type ClientHttp2Stream, type IncomingHttpHeaders } from "node:http2";
+import { type ClientHttp2Stream, constants, type IncomingHttpHeaders } from "node:http2";
 import type { Duplex } from "node:stream";
-import { type RpcOptions, RpcError } from "@drover/plugin-sdk";
+import { RpcError, type RpcOptions } from "@drover/plugin-sdk";
 import type { Budget } from "./budget.js";
 import { Deadline } from "./deadline.js";
 import type { PeerSession } from "./peer-session.js";

@@ -28,10 +28,12 @@ export class RpcStream extends Duplex {
       if (!this.push(chunk)) http2.pause();
     });
     http2.pause();
-    // Node ends the readable side of a stream that was cancelled too, before it says so: only the close tells them apart, or
-    // that the stream is still open in our direction.
+    // Node ends the readable side of a stream that was cancelled too, and before it says so. Once the frame is dealt with, the
+    // stream's state tells them apart, or its close.
     http2.once("end", () => {
-      if (http2.state.state === constants.NGHTTP2_STREAM_STATE_HALF_CLOSED_REMOTE) this.#end();
+      setImmediate(() => {
+        if (!http2.closed && http2.state.remoteClose === 1) this.#end();
+      });
     });
     http2.on("error", (error) => this.destroy(this.#interrupted(error)));
     http2.once("close", () => {

@@ -9,10 +9,10 @@ import type {
 } from "@drover/plugin-sdk";
 import { EndpointError, isUUID, RemoteError } from "@drover/plugin-sdk";
 import { z } from "zod";
+import type { AgentCalls } from "../../rpc/forwarding/agent-calls.js";
 import type { Consistency } from "../../rpc/forwarding/consistency.js";
 import type { LeaderCalls } from "../../rpc/forwarding/leader-calls.js";
 import type { StateStore } from "../../state/index.js";
-import type { AgentCalls } from "../../rpc/forwarding/agent-calls.js";
 import type { Agents } from "./agents.js";
 import type { Assignments } from "./assignments.js";
 import { HeartbeatRelay, MAX_BATCH } from "./heartbeat-relay.js";

@@ -35,8 +35,8 @@ export class AgentService {
 
   constructor(private readonly parts: AgentServiceParts) {}
 
-  /** Begins; resolves once agents are served, or it is known that this server has to wait for others, or after `wait` ms. */
-  async start(wait: number): Promise<void> {
+  /** Begins; resolves once agents are served as far as this server may. */
+  start(): Promise<void> {
     const { consensus, state } = this.parts;
     const settled = new Promise<void>((resolve) => void this.#run(resolve));
     this.#remove = [
@@ -45,14 +45,7 @@ export class AgentService {
         if (tables.has(StateTable.PluginRows)) this.#again();
       }),
     ];
-    let timer: NodeJS.Timeout | undefined;
-    await Promise.race([
-      settled,
-      new Promise<void>((resolve) => {
-        timer = setTimeout(resolve, wait);
-      }),
-    ]);
-    clearTimeout(timer);
+    return settled;
   }
 
   /** A step that is under way ends by itself; the transport's own end ends the serving. */

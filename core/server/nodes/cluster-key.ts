@@ -1,14 +1,13 @@
 import {
   type AgentTransport,
-  type Consensus,
-  checkServerCaller,
   type ClusterKeyPair,
+  type Consensus,
   type Logger,
   type ServerNetwork,
   type StateReader,
 } from "@drover/plugin-sdk";
 import { z } from "zod";
-import { outcomeOf, pack, settle, unpack } from "../../rpc/forwarding/outcome.js";
+import { pack, unpack } from "../../rpc/forwarding/codec.js";
 import { CommandType } from "../../state/index.js";
 import type { CommandLog } from "../command-log.js";
 
@@ -18,16 +17,17 @@ const DEADLINE = 5_000;
 const PLACE = ["drover", "cluster", "agent-key"] as const;
 const Announcement = z.object({ PublicKey: z.string() });
 const Arguments = z.tuple([z.string().max(64)]);
-const KEY_BYTES = 32;
+const Answer = z
+  .instanceof(Uint8Array)
+  .refine((key) => key.length === 32, "must be 32 bytes")
+  .nullable();
 
 export interface ClusterKeyParts {
   readonly consensus: Consensus;
   readonly commands: CommandLog;
   readonly state: StateReader;
   readonly transport: AgentTransport;
-  /** Undefined on a server that is alone by its configuration. */
-  readonly network: ServerNetwork | undefined;
-  readonly region: string;
+  readonly network: ServerNetwork;
   readonly log: Logger;
 }
 
@@ -37,24 +37,21 @@ export interface ClusterKeyParts {
  * It goes from server to server alone: never through the log, a snapshot or the broker.
  */
 export class ClusterKey {
-  readonly #remove: (() => void) | undefined;
+  readonly #remove: () => void;
   #warned = false;
   #complaint = "";
 
   constructor(private readonly parts: ClusterKeyParts) {
-    this.#remove = parts.network?.handle(METHOD, async (body, caller) => {
-      checkServerCaller(caller, METHOD, parts.region);
-      return outcomeOf(async () => {
-        const pair = this.#held(unpack(METHOD, Arguments, body)[0]);
-        if (pair === undefined) return null;
-        if (caller.identity === undefined) this.#warn(caller.address);
-        return pair.secretKey;
-      });
+    this.#remove = parts.network.handle(METHOD, async (body, caller) => {
+      const pair = this.#held(unpack(METHOD, Arguments, body)[0]);
+      if (pair === undefined) return pack(null);
+      if (caller.identity === undefined) this.#warn(caller.address);
+      return pack(pair.secretKey);
     });
   }
 
   stop(): void {
-    this.#remove?.();
+    this.#remove();
   }
 
   /** Whether this server holds the key that the state names. */
@@ -123,16 +120,13 @@ export class ClusterKey {
   async #ask(publicKey: string): Promise<{ found: ClusterKeyPair | undefined; silent: string[] }> {
     const { consensus, network } = this.parts;
     const silent: string[] = [];
-    if (network === undefined) return { found: undefined, silent };
     const others = consensus.peers().filter(({ id }) => id !== consensus.id);
     const leaderFirst = [...others].sort((one, other) => Number(other.leader) - Number(one.leader));
     for (const { address } of leaderFirst) {
       try {
         const body = await network.call(address, METHOD, pack([publicKey]), { deadline: DEADLINE });
-        const secretKey = settle(`the answer of ${address} to ${METHOD}`, body);
+        const secretKey = unpack(`the answer of ${address} to ${METHOD}`, Answer, body);
         if (secretKey === null) continue;
-        if (!(secretKey instanceof Uint8Array) || secretKey.length !== KEY_BYTES)
-          throw new Error("it answered with something that is no key");
         return { found: { publicKey: Buffer.from(publicKey, "base64"), secretKey }, silent };
       } catch (error) {
         silent.push(`${address} (${error instanceof Error ? error.message : String(error)})`);

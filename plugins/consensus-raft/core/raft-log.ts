@@ -77,6 +77,11 @@ export class RaftLog {
     this.#stable = Math.min(this.#stable, index - 1);
   }
 
+  /** The disk has only what is stable, and gets the rest once more. */
+  handBack(): void {
+    this.#handed = this.#stable;
+  }
+
   /** Entries that the disk was not given yet; from now on they count as given. */
   handOver(): Entry[] {
     const entries = this.slice(this.#handed + 1, this.lastIndex);

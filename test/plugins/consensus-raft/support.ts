@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { LogEntry, Logger, StateMachine } from "@drover/plugin-sdk";
-import { quietMetrics } from "@drover/plugin-sdk/testing";
+import { begin, eventually, MemoryNetwork, quietMetrics } from "@drover/plugin-sdk/testing";
 import { RaftConfig } from "../../../plugins/consensus-raft/config.js";
 import { RaftConsensus, type RaftDependencies } from "../../../plugins/consensus-raft/consensus.js";
 
@@ -27,6 +27,8 @@ export class ListLogger implements Logger {
   }
 }
 
+export const ADDRESS = "127.0.0.1:4647";
+
 export interface TestServer {
   readonly consensus: RaftConsensus;
   readonly log: ListLogger;
@@ -43,7 +45,8 @@ export async function server(
   const log = new ListLogger();
   const failures: Error[] = [];
   const consensus = new RaftConsensus({
-    agent: { dataDir, devMode: false, advertise: { http: "", rpc: "127.0.0.1:4647", serf: "" } },
+    agent: { dataDir, devMode: false, region: "global", advertise: { http: "", rpc: ADDRESS, serf: "" } },
+    network: new MemoryNetwork().join(ADDRESS),
     log,
     metrics: quietMetrics,
     config: RaftConfig.parse({ min_free_bytes: 0, ...config }),
@@ -51,6 +54,14 @@ export async function server(
   });
   await consensus.prepare((error) => failures.push(error));
   return { consensus, log, failures };
+}
+
+/** Starts a server that is a cluster of its own, and waits until it leads. */
+export async function startAlone(consensus: RaftConsensus, machine: StateMachine): Promise<void> {
+  await consensus.start(machine);
+  await begin(consensus, [{ id: consensus.id, address: ADDRESS }]);
+  await eventually("leadership", () => consensus.isLeader());
+  await consensus.barrier();
 }
 
 /** A machine with snapshots: every command it applied, in order. */
@@ -82,11 +93,11 @@ export class ListMachine implements StateMachine {
     return index;
   }
 
-  async restore(folder: string): Promise<void> {
+  async restore(folder: string, index?: number): Promise<void> {
     this.restores++;
     const text = await readFile(join(folder, "inner", "state.json"), "utf8");
     const state = JSON.parse(text) as { index: number; commands: string[] };
-    this.#applied = state.index;
+    this.#applied = index ?? state.index;
     this.commands = state.commands;
   }
 }
