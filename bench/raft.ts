@@ -21,6 +21,9 @@ class CountingMachine implements StateMachine {
     this.#applied = entries.at(-1)!.index;
     return entries.map(({ index }) => index);
   }
+  verify(): Promise<number> {
+    return Promise.resolve(this.#applied);
+  }
   snapshot(): Promise<number> {
     return Promise.resolve(this.#applied);
   }

@@ -8,15 +8,7 @@ import { StateTable } from "@drover/plugin-sdk";
 import { asBinary, type Database, type Key, type RootDatabase } from "lmdb";
 import { storageError } from "./errors.js";
 import { DATA_FILE, openEnvironment } from "./read/environment.js";
-import {
-  LAYOUTS,
-  openMeta,
-  openRawTables,
-  openTables,
-  SCHEMA_VERSION,
-  type TableIndexes,
-  type Tables,
-} from "./read/schema.js";
+import { LAYOUTS, openMeta, openRawTables, openTables, SCHEMA_VERSION, type Tables } from "./read/schema.js";
 import type { StateStore } from "./store.js";
 
 const MANIFEST = "manifest.json";
@@ -101,16 +93,28 @@ function sizeOf(table: Database<Uint8Array, Uint8Array> | undefined): { rows: nu
   return { rows: stats.entryCount, bytes: pages * stats.pageSize };
 }
 
+/** Throws for a snapshot that this store can't take; gives the index at which it was taken. */
+export async function verifySnapshot(store: StateStore, folder: string): Promise<number> {
+  return (await checkSnapshot(folder, store.region)).index;
+}
+
 /**
- * Replaces all rows with those of a snapshot, in one transaction: readers see the old state or the new one. With `index` the
- * state is in force at that position of the log, and every table counts as changed there. Throws what `checkSnapshot`
- * throws, with nothing changed.
+ * Replaces all rows with those of a snapshot, in one transaction: readers see the old state or the new one. `index` is the
+ * log entry that this stands for, where the snapshot was taken in another log or earlier in this one; default, the index
+ * of the snapshot. Throws, with nothing changed, for a damaged snapshot, for one of another region or a newer schema version,
+ * and for an index before the snapshot's own, which its rows carry.
  */
 export async function readSnapshot(store: StateStore, folder: string, index?: number): Promise<void> {
-  await checkSnapshot(folder, store.region);
+  const taken = await verifySnapshot(store, folder);
+  const applied = index ?? taken;
+  if (applied < taken) {
+    throw new Error(
+      `snapshot in ${folder}: it was taken at index ${taken} and can't be put in force at ${applied}, before that`,
+    );
+  }
   await withEnvironment(folder, (source) => {
     try {
-      copyAll(source, store, index);
+      copyAll(source, store, applied === taken ? undefined : applied);
     } catch (error) {
       throw storageError(error, store.path);
     }
@@ -118,7 +122,7 @@ export async function readSnapshot(store: StateStore, folder: string, index?: nu
   store.replaced();
 }
 
-/** Copies rows as bytes, without decoding any. */
+/** Copies rows as bytes, without decoding any. With `index`, everything counts as changed there. */
 function copyAll(source: RootDatabase, store: StateStore, index: number | undefined): void {
   const from = openRawTables(source);
   const generation = (store.tables.meta.get("generation") as number | undefined) ?? 0;
@@ -132,8 +136,9 @@ function copyAll(source: RootDatabase, store: StateStore, index: number | undefi
     if (index === undefined) return;
     store.tables.meta.putSync("applied", index);
     store.tables.meta.putSync("restored", index);
-    const tables = Object.values(StateTable).map((table) => [table, index]);
-    store.tables.meta.putSync("tables", Object.fromEntries(tables) as TableIndexes);
+    // Every table is another one from here on, also for those who wait for a change of one that looks unchanged.
+    const changed = Object.fromEntries(Object.values(StateTable).map((table) => [table, index]));
+    store.tables.meta.putSync("tables", changed);
   });
 }
 

@@ -50,10 +50,18 @@ export class RecordingMachine implements StateMachine {
   }
 
   async restore(folder: string, index?: number): Promise<void> {
-    const text = await readFile(join(folder, "inner", "state.json"), "utf8");
-    const { applied, entries } = JSON.parse(text) as { applied: number; entries: Recorded[] };
+    const { applied, entries } = await read(folder);
     this.restores++;
     this.entries = entries;
     this.#applied = index ?? applied;
   }
+
+  async verify(folder: string): Promise<number> {
+    return (await read(folder)).applied;
+  }
+}
+
+async function read(folder: string): Promise<{ applied: number; entries: Recorded[] }> {
+  const text = await readFile(join(folder, "inner", "state.json"), "utf8");
+  return JSON.parse(text) as { applied: number; entries: Recorded[] };
 }

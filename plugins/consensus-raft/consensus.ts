@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import {
@@ -15,6 +16,7 @@ import {
   type StateMachine,
 } from "@drover/plugin-sdk";
 import type { RaftConfig } from "./config.js";
+import { Copies } from "./copies.js";
 import { voters } from "./core/configuration.js";
 import { RaftCore, type RaftOptions } from "./core/raft-core.js";
 import type { Leadership } from "./core/types.js";
@@ -27,6 +29,7 @@ import { loadNodeId } from "./node-id.js";
 import { Peers } from "./peers.js";
 import { RaftLoop } from "./raft-loop.js";
 import { recover } from "./recovery.js";
+import { RestoreStore } from "./restore-store.js";
 import { SnapshotStore } from "./snapshot-store.js";
 import { Snapshotter } from "./snapshotter.js";
 
@@ -52,6 +55,7 @@ interface Running {
   readonly store: LogStore;
   readonly loop: RaftLoop;
   readonly peers: Peers;
+  readonly copies: Copies;
   readonly snapshotter: Snapshotter;
   readonly handover: Handover;
   readonly ticks: NodeJS.Timeout;
@@ -73,9 +77,11 @@ export class RaftConsensus implements Consensus {
   /** Term in which this server leads. */
   #leads: number | null = null;
   readonly #snapshots: SnapshotStore;
+  readonly #restores: RestoreStore;
 
   constructor(private readonly deps: RaftDependencies) {
     this.#snapshots = new SnapshotStore(join(this.#folder, "snapshots"), RETAIN, deps.log);
+    this.#restores = new RestoreStore(join(this.#folder, "restores"));
     this.membership = new RaftMembership({
       self: () => this.id,
       running: () => this.#running,
@@ -122,6 +128,8 @@ export class RaftConsensus implements Consensus {
     try {
       const stored = await store.open(this.id);
       await this.#snapshots.open();
+      for (const entry of stored.entries) this.#restores.note(entry);
+      await this.#restores.open();
       const snapshot = (await recover(machine, stored, store, this.#snapshots, log))?.meta ?? null;
       const applied = machine.lastApplied();
       const core = new RaftCore(this.#options, { ...stored, snapshot, applied });
@@ -136,12 +144,22 @@ export class RaftConsensus implements Consensus {
         log,
         send: (messages) => peers.send(messages),
         leader: () => this.leader(),
+        fetch: (fetch) => copies.fetch(fetch),
+        snapshotFolder: (meta) => this.#snapshots.stateOf(meta),
+        restoreFolder: (restore) => this.#restores.verified(restore),
+        installed: (meta) => {
+          snapshotter.installed(meta);
+          void this.#compacted(meta.index);
+        },
         led: (leadership) => {
           this.#led(leadership);
           handover.led(leadership);
         },
         handoverAborted: (to) => handover.aborted(to),
-        applied: (entry) => snapshotter.applied(entry),
+        applied: (entry) => {
+          snapshotter.applied(entry);
+          this.#restores.note(entry);
+        },
         turned: () => {
           if (!this.#stopping) snapshotter.consider();
         },
@@ -150,15 +168,23 @@ export class RaftConsensus implements Consensus {
           this.#fatal(error);
         },
       });
-      const parts = { machine, loop, store: this.#snapshots, config, log, metrics };
+      const copies = this.#createCopies(loop, peers);
+      const parts = {
+        machine,
+        loop,
+        store: this.#snapshots,
+        config,
+        log,
+        metrics,
+        compacted: (base: number) => this.#compacted(base),
+      };
       const snapshotter = new Snapshotter(parts, snapshot);
       for (const entry of stored.entries) {
         if (entry.index > (snapshot?.index ?? 0) && entry.index <= applied) snapshotter.applied(entry);
       }
       // Timers are monotonic: a clock that is set back changes nothing here.
       const ticks = setInterval(() => this.#tick(), config.tick_interval);
-      ticks.unref();
-      this.#running = { machine, store, loop, peers, snapshotter, handover, ticks };
+      this.#running = { machine, store, loop, peers, copies, snapshotter, handover, ticks };
       const all = voters(core.configuration);
       // Nobody else can lead, so there is no election timeout to wait for.
       if (all.length === 1 && all[0] === this.id) core.campaign();
@@ -181,6 +207,7 @@ export class RaftConsensus implements Consensus {
     this.#stopping = true;
     clearInterval(running.ticks);
     running.peers.close();
+    await running.copies.close();
     await running.loop.stop();
     running.handover.stop(new NotLeaderError(undefined));
     await running.snapshotter.idle();
@@ -256,9 +283,19 @@ export class RaftConsensus implements Consensus {
     return { index, term, peers: configuration.servers };
   }
 
-  async restoreSnapshot(): Promise<number> {
-    this.#leading();
-    throw new Error("consensus-raft restores a snapshot at start only");
+  async restoreSnapshot(folder: string): Promise<number> {
+    const loop = this.#leading();
+    const { machine } = this.#running!;
+    // A copy that a machine can't take must not get into the log, where every server would meet it.
+    const index = await machine.verify(folder);
+    const reference = await this.#restores.create(randomUUID(), folder);
+    // Rows of the copy carry indexes up to its own; what comes after it must have higher ones.
+    await this.#leading().fill(index);
+    this.deps.log.info(
+      { folder, index, at: loop.core.lastIndex + 1 },
+      "putting a copy of the state in force",
+    );
+    return this.#leading().proposeRestore(reference);
   }
 
   onLeadership(listener: LeadershipListener): () => void {
@@ -310,6 +347,36 @@ export class RaftConsensus implements Consensus {
       cluster: () => this.#running?.loop.core.configuration.cluster ?? null,
       receive: (message) => this.#running?.loop.step(message),
     });
+  }
+
+  #createCopies(loop: RaftLoop, peers: Peers): Copies {
+    const { config, log, metrics, network } = this.deps;
+    return new Copies({
+      network,
+      log,
+      metrics,
+      snapshots: this.#snapshots,
+      restores: this.#restores,
+      patience: 10_000,
+      minFreeBytes: config.min_free_bytes,
+      greet: (to) => peers.greet(to),
+      check: (hello, caller) => peers.check(hello, caller),
+      addressOf: (id) => peers.addressOf(id),
+      snapshotFetched: (snapshot) => loop.snapshotFetched(snapshot),
+      restoreFetched: (id) => loop.restoreFetched(id),
+      fetchFailed: () => loop.fetchFailed(),
+    });
+  }
+
+  async #compacted(base: number): Promise<void> {
+    try {
+      await this.#restores.compacted(base);
+    } catch (error) {
+      this.deps.log.warn(
+        { error: (error as Error).message },
+        "a copy of the state that is of no more use could not be removed",
+      );
+    }
   }
 
   #leading(): RaftLoop {

@@ -54,7 +54,7 @@ export class Peers {
     this.#configuration = configuration;
     for (const { id } of configuration.servers) this.#link(id)?.ensure();
     for (const [id, link] of this.#links) {
-      if (this.#addressOf(id) === link.address) continue;
+      if (this.addressOf(id) === link.address) continue;
       link.close();
       this.#links.delete(id);
     }
@@ -68,6 +68,11 @@ export class Peers {
   lastContact(id: string): number | null {
     const heard = this.#heard.get(id);
     return heard === undefined ? null : performance.now() - heard;
+  }
+
+  /** Throws for a server that must not speak with this one. */
+  check(hello: Hello, caller: RpcCaller): void {
+    checkHello(hello, { ...this.parts.self, cluster: this.parts.cluster() }, caller);
   }
 
   /** Where a server that is connected says it is. */
@@ -89,7 +94,7 @@ export class Peers {
   }
 
   /** A server's own word on its address is newer than the configuration's. */
-  #addressOf(id: string): string | undefined {
+  addressOf(id: string): string | undefined {
     return (
       this.announcedAddress(id) ?? this.#configuration.servers.find((server) => server.id === id)?.address
     );
@@ -97,7 +102,7 @@ export class Peers {
 
   #link(id: string): PeerLink | undefined {
     if (id === this.parts.self.id) return undefined;
-    const address = this.#addressOf(id);
+    const address = this.addressOf(id);
     const known = this.#links.get(id);
     if (known !== undefined && known.address === address) return known;
     known?.close();
@@ -120,7 +125,7 @@ export class Peers {
     let hello: Hello;
     try {
       hello = decodeHello(body);
-      checkHello(hello, { ...this.parts.self, cluster: this.parts.cluster() }, caller);
+      this.check(hello, caller);
       this.#checkDuplicate(hello);
     } catch (error) {
       log.error(

@@ -10,23 +10,28 @@ import {
 } from "@drover/plugin-sdk";
 import { Barriers } from "./barriers.js";
 import type { RaftCore } from "./core/raft-core.js";
+import { decodeRestore } from "./core/restore.js";
 import type {
   Configuration,
   ConfigurationChange,
   Effects,
   Entry,
+  Fetch,
   Leadership,
   Message,
   Refusal,
+  RestoreReference,
   SnapshotMeta,
 } from "./core/types.js";
-import { DiskFullError, OutcomeUnknownError } from "./errors.js";
+import { ConsensusBusyError, DiskFullError, OutcomeUnknownError } from "./errors.js";
 import type { LogStore } from "./log-store.js";
 import { type ProposalLimits, Proposals } from "./proposals.js";
 
 /** Entries and bytes given to the state machine at once; between two batches the event loop has its turn. */
 const APPLY_ENTRIES = 256;
 const APPLY_BATCH_BYTES = 12 * 1024;
+/** Empty entries proposed at once. */
+const FILL_ENTRIES = 4096;
 const NO_DATA = new Uint8Array(0);
 
 export interface LoopParts {
@@ -39,6 +44,14 @@ export interface LoopParts {
   send(messages: readonly Message[]): void;
   /** The leader as this server knows it. */
   leader(): Peer | undefined;
+  /** Begins to fetch a copy of the state from another server. */
+  fetch(fetch: Fetch): void;
+  /** Folder with a snapshot that is on the disk. */
+  snapshotFolder(snapshot: SnapshotMeta): string;
+  /** Folder with the copy that a `restore` entry names; rejects when it is damaged. */
+  restoreFolder(restore: RestoreReference): Promise<string>;
+  /** A snapshot took the place of the log and of the machine's state. */
+  installed(snapshot: SnapshotMeta): void;
   /** Called for every change of role, term or leader. */
   led(leadership: Leadership): void;
   /** Leadership was to go to server `to`, which did not take it. */
@@ -95,7 +108,7 @@ export class RaftLoop {
   propose(command: Uint8Array): Promise<Proposed> {
     this.proposals.admit(command.length);
     const outcome = this.core.propose([command]);
-    if ("refused" in outcome) throw new NotLeaderError(this.parts.leader());
+    if ("refused" in outcome) throw this.#refused(outcome.refused);
     this.parts.metrics.increment("nomad.raft.apply");
     const proposed = this.proposals.add(outcome.index, outcome.term, command.length);
     this.wake();
@@ -112,6 +125,43 @@ export class RaftLoop {
     const proposed = this.proposals.add(outcome.index, outcome.term, 0);
     this.wake();
     return (await proposed).index;
+  }
+
+  /** Puts a copy that is on this server's disk in force; resolves with the index at which it is. */
+  async proposeRestore(restore: RestoreReference): Promise<number> {
+    const outcome = this.core.proposeRestore(restore);
+    if ("refused" in outcome) throw this.#refused(outcome.refused);
+    const proposed = this.proposals.add(outcome.index, outcome.term, 0);
+    this.wake();
+    return (await proposed).index;
+  }
+
+  /** Fills the log with empty entries until its next index is after `index`. */
+  async fill(index: number): Promise<void> {
+    while (this.core.lastIndex < index) {
+      const count = Math.min(FILL_ENTRIES, index - this.core.lastIndex);
+      const outcome = this.core.propose(Array.from({ length: count }, () => NO_DATA));
+      if ("refused" in outcome) throw this.#refused(outcome.refused);
+      const filled = this.proposals.add(outcome.index + count - 1, outcome.term, 0);
+      this.wake();
+      await filled;
+    }
+  }
+
+  /** The offered snapshot, or another of this cluster, is on the disk. */
+  snapshotFetched(snapshot: SnapshotMeta): void {
+    if (this.#failure !== undefined) return;
+    this.core.installSnapshot(snapshot);
+    this.wake();
+  }
+
+  restoreFetched(id: string): void {
+    this.core.restoreStored(id);
+    this.wake();
+  }
+
+  fetchFailed(): void {
+    this.core.fetchFailed();
   }
 
   barrier(): Promise<number> {
@@ -152,6 +202,16 @@ export class RaftLoop {
     }
   }
 
+  /** Nothing was written, and the same may be asked again: of another leader, or in a moment. */
+  #refused(refused: Refusal): Error {
+    if (refused !== "transferring" && refused !== "restoring") return new NotLeaderError(this.parts.leader());
+    return new ConsensusBusyError(
+      refused === "restoring"
+        ? "a copy of the state is being put in force; try again later"
+        : "leadership is being handed over; try again later",
+    );
+  }
+
   // --- the rounds ---------------------------------------------------------------------------------------------------
 
   #hasWork(): boolean {
@@ -188,10 +248,11 @@ export class RaftLoop {
   }
 
   async #round(): Promise<void> {
-    const { core, machine, send, led, leader, handoverAborted, turned } = this.parts;
+    const { core, machine, send, fetch, led, leader, handoverAborted, turned } = this.parts;
     this.#barriers.ask(core);
     const effects = core.takeEffects();
     send(effects.messages);
+    if (effects.fetch !== null) fetch(effects.fetch);
     const written = this.#write(effects).then(
       () => undefined,
       (error: Error) => error,
@@ -210,17 +271,25 @@ export class RaftLoop {
     const error = await written;
     if (error !== undefined) throw error;
     core.persisted();
+    if (effects.snapshot !== null) await this.#install(effects.snapshot);
     send(effects.messagesAfterPersist);
     turned();
   }
 
   async #write(effects: Effects): Promise<void> {
-    const base = this.#base;
+    // A snapshot that takes the place of the log makes an older start of it void.
+    const base = effects.snapshot ?? this.#base;
     if (effects.entries.length === 0 && !effects.hardStateMustSync && base === null) return;
     const { store, metrics, log } = this.parts;
     const started = performance.now();
-    await store.write({ hardState: effects.hardState, entries: effects.entries, base });
-    if (this.#base === base) this.#base = null;
+    const pending = this.#base;
+    await store.write({
+      hardState: effects.hardState,
+      entries: effects.entries,
+      base,
+      reset: effects.snapshot !== null,
+    });
+    if (this.#base === pending) this.#base = null;
     if (this.#diskFull) {
       this.#diskFull = false;
       log.info({ folder: store.location }, "raft log is written again");
@@ -235,6 +304,10 @@ export class RaftLoop {
       if (from > 0) await nextTurn();
       to = batchEnd(entries, from);
       const batch = entries.slice(from, to);
+      if (batch[0]!.kind === "restore") {
+        await this.#restore(batch[0]!);
+        continue;
+      }
       const started = performance.now();
       const results = machine.apply(batch.map(toLogEntry));
       if (results.length !== batch.length) {
@@ -248,6 +321,33 @@ export class RaftLoop {
       });
       this.#barriers.release(batch.at(-1)!.index);
     }
+  }
+
+  /** Applies a `restore` entry: the copy that it names takes the place of the state. */
+  async #restore(entry: Entry): Promise<void> {
+    const folder = await this.parts.restoreFolder(decodeRestore(entry.data));
+    await this.#replace(folder, entry.index);
+    this.parts.applied(entry);
+    this.proposals.settle(entry.index, entry.term, undefined);
+    this.#barriers.release(entry.index);
+  }
+
+  /** The log begins with the snapshot, durably; the machine follows. After a crash in between, recovery does the same. */
+  async #install(snapshot: SnapshotMeta): Promise<void> {
+    await this.#replace(this.parts.snapshotFolder(snapshot), snapshot.index);
+    this.#barriers.release(snapshot.index);
+    this.parts.installed(snapshot);
+  }
+
+  async #replace(folder: string, index: number): Promise<void> {
+    const { machine, metrics, log } = this.parts;
+    const started = performance.now();
+    await machine.restore(folder, index);
+    if (machine.lastApplied() !== index) {
+      throw new Error(`the state restored from ${folder} is at ${machine.lastApplied()} instead of ${index}`);
+    }
+    metrics.sample("nomad.raft.fsm.restore", performance.now() - started);
+    log.info({ folder, index }, "replaced the state by a copy");
   }
 
   #led(leadership: Leadership, led: (leadership: Leadership) => void): void {
@@ -297,6 +397,8 @@ function toLogEntry({ index, term, kind, data }: Entry): LogEntry {
 function batchEnd(entries: readonly Entry[], from: number): number {
   let to = from;
   for (let bytes = 0; to < entries.length && to - from < APPLY_ENTRIES; to++) {
+    // A `restore` entry is a batch of its own.
+    if (entries[to]!.kind === "restore") return Math.max(to, from + 1);
     bytes += entries[to]!.data.length;
     if (bytes > APPLY_BATCH_BYTES && to > from) break;
   }

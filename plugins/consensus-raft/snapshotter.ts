@@ -11,6 +11,8 @@ export interface SnapshotterParts {
   readonly config: RaftConfig;
   readonly log: Logger;
   readonly metrics: Metrics;
+  /** Entries up to `base` are in the log no more. */
+  compacted(base: number): Promise<void>;
 }
 
 /** Takes a snapshot when enough was applied since the last one, and lets the log start there. */
@@ -33,6 +35,13 @@ export class Snapshotter {
   applied(entry: Entry): void {
     this.#entries++;
     this.#bytes += entry.data.length;
+  }
+
+  /** A snapshot of another server is the newest one now. */
+  installed(snapshot: SnapshotMeta): void {
+    this.newest = snapshot;
+    this.#entries = 0;
+    this.#bytes = 0;
   }
 
   /** Begins a snapshot when one is due. */
@@ -68,7 +77,8 @@ export class Snapshotter {
       const base = point > core.baseIndex ? core.describe(point) : null;
       core.compact(snapshot, point);
       if (base !== null) loop.compact(base);
-      this.newest = snapshot;
+      await this.parts.compacted(core.baseIndex);
+      if (snapshot.index > (this.newest?.index ?? 0)) this.newest = snapshot;
       const took = performance.now() - started;
       metrics.sample("nomad.raft.snapshot.persist", took);
       log.info(
