@@ -25,12 +25,12 @@ import { ApiRequest } from "./request.js";
 import type { Route } from "./route.js";
 import { agentRoutes } from "./routes/agent.js";
 import { allocationRoutes } from "./routes/allocations.js";
+import { autopilotRoutes } from "./routes/autopilot.js";
 import { clientRoutes } from "./routes/client.js";
 import { deploymentRoutes } from "./routes/deployments.js";
 import { evaluationRoutes } from "./routes/evaluations.js";
 import { jobRoutes } from "./routes/jobs.js";
 import { nodeRoutes } from "./routes/nodes.js";
-import { autopilotRoutes } from "./routes/autopilot.js";
 import { operatorRoutes } from "./routes/operator.js";
 import { raftRoutes } from "./routes/raft.js";
 import { searchRoutes } from "./routes/search.js";
@@ -210,7 +210,10 @@ export class HttpApi {
   }
 
   #mount(app: FastifyInstance, route: Route, regions: Regions): void {
-    if (route.streamed !== true) return this.#mountIn(app, route, regions);
+    if (route.streamed !== true) {
+      this.#mountIn(app, route, regions);
+      return;
+    }
     void app.register(async (scope) => {
       scope.removeAllContentTypeParsers();
       scope.addContentTypeParser("*", (_request, payload, done) => done(null, payload));

@@ -58,7 +58,7 @@ test("a state is saved, inspected without a server, and restored", async (t) => 
   assert.equal(inspected.code, 0, inspected.err);
   assert.match(
     inspected.out,
-    /^Created = 20\d\d-.*\nID      = 1-(\d+)-\d+\nSize    = \d.*B\nIndex   = \1\nTerm    = 1\nVersion = 1\nRegion  = global\nDrover  = 0\.0\.0\nServers = 1\n\nType +Count +Size\n/,
+    /^Created = 20\d\d-.*\nID {6}= 1-(\d+)-\d+\nSize {4}= \d.*B\nIndex {3}= \1\nTerm {4}= 1\nVersion = 1\nRegion {2}= global\nDrover {2}= 0\.0\.0\nServers = 1\n\nType +Count +Size\n/,
   );
   assert.match(inspected.out, /\njobs +1 +4\.0 KiB\n/);
   assert.match(inspected.out, /\nallocs +2 +4\.0 KiB\n/);

@@ -25,7 +25,7 @@ function fixture(changes: { membership?: undefined; self?: string; peers?: reado
   const consensus = {
     id: self,
     membership:
-      "membership" in changes ? undefined : { remove: async (id: string) => (done.push(`remove ${id}`), 9) },
+      "membership" in changes ? undefined : { remove: async (id: string) => void done.push(`remove ${id}`) },
     peers: () => peers,
     leader: () => peers.find(({ leader }) => leader),
     isLeader: () => peers.find(({ leader }) => leader)?.id === self,
