@@ -190,7 +190,8 @@ export class Server {
       ...(parts.autopilotInterval === undefined ? {} : { interval: parts.autopilotInterval }),
     });
     const drainer = new NodeDrainer(state, commands, log, metrics);
-    this.joinTokens = new JoinTokenIssuer(commands, transport, calls);
+    const key = new ClusterKey({ consensus, commands, state, transport, network, log });
+    this.joinTokens = new JoinTokenIssuer(commands, key, hold, calls);
     this.tables = new PluginTables(state, commands, calls);
     this.#agents = new Agents(state, commands, heartbeats, log, metrics);
     const gate = new AgentGate({
@@ -200,10 +201,9 @@ export class Server {
       calls,
       consistency,
       routes,
-      leads: () => consensus.isLeader(),
+      leads: () => barrier.passed,
       log,
     });
-    const key = new ClusterKey({ consensus, commands, state, transport, network, log });
     this.#agentService = new AgentService({ consensus, state, transport, gate, key, log });
     this.#served = [calls, routes, key];
     this.#leadership = new Leadership({

@@ -171,7 +171,7 @@ export interface OperatorEndpoint {
     config: unknown,
     cas?: number,
   ): Promise<{ readonly Index: number; readonly Updated: boolean }>;
-  /** As the leader sees the servers; rejects with `NotLeaderError` elsewhere. */
+  /** As the leader sees the servers. */
   autopilotHealth(): Promise<OperatorHealthReply>;
   issueJoinToken(ttl: number): Promise<string>;
   /** The consensus group as this server knows it. */

@@ -2,7 +2,7 @@
  * Requests for other regions (`?region=`): the request is carried as HTTP over a stream to a server of that region, and its
  * HTTP API answers there. So reads, writes and endless answers cross in one way, with their back-pressure.
  */
-import { Agent, request as httpRequest, type IncomingMessage, type Server } from "node:http";
+import { request as httpRequest, type IncomingMessage, type Server } from "node:http";
 import type { Duplex } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import {
@@ -132,7 +132,10 @@ function exchange(stream: Duplex, request: ApiRequest, url: string): Promise<Inc
   const { body, rawBody = new Uint8Array(0) } = request;
   const length = body === undefined ? rawBody.length : headers["content-length"];
   return new Promise((resolve, reject) => {
+    // A stream knows no timeouts of its own.
+    const timer = setTimeout(() => fail(new Error("no answer in time")), ANSWER_TIMEOUT);
     const fail = (error: Error): void => {
+      clearTimeout(timer);
       stream.destroy();
       reject(new HttpError(500, `the server of the other region did not answer: ${error.message}`));
     };
@@ -145,14 +148,12 @@ function exchange(stream: Duplex, request: ApiRequest, url: string): Promise<Inc
         connection: "close",
         ...(length === undefined ? {} : { "content-length": String(length) }),
       },
-      // Of its own: the stream is the connection, and there is no other.
-      agent: new Agent({ maxSockets: 1 }),
+      // In the place of an agent and its pool: the stream is the connection, and there is no other.
       createConnection: () => stream,
-      timeout: ANSWER_TIMEOUT,
     });
-    outgoing.once("timeout", () => fail(new Error("no answer in time")));
-    outgoing.once("error", fail);
+    outgoing.on("error", fail);
     outgoing.once("response", (answer) => {
+      clearTimeout(timer);
       outgoing.off("error", fail);
       outgoing.on("error", (error) => answer.destroy(error));
       answer.once("close", () => stream.destroy());

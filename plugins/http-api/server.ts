@@ -22,7 +22,7 @@ import { problemOf } from "./errors.js";
 import { pluginRoutes } from "./plugin-routes.js";
 import { Regions } from "./regions.js";
 import { ApiRequest } from "./request.js";
-import type { Route } from "./route.js";
+import type { Handler, Route } from "./route.js";
 import { agentRoutes } from "./routes/agent.js";
 import { allocationRoutes } from "./routes/allocations.js";
 import { autopilotRoutes } from "./routes/autopilot.js";
@@ -128,6 +128,8 @@ export class HttpApi {
     ];
     const regions = new Regions(this.agent.region, this.endpoints, this.network);
     for (const route of [...builtin, ...pluginRoutes(this.others, builtin)]) this.#mount(app, route, regions);
+    // Another region's servers may know paths that this one does not.
+    app.setNotFoundHandler((request, reply) => this.#answer(request, reply, regions, unknownPath));
     await app.ready();
     this.#unserve = regions.serve(app.server);
 
@@ -187,7 +189,6 @@ export class HttpApi {
       if (request.routeOptions.config.streamed !== true) limitBody(request.raw);
       return payload;
     });
-    app.setNotFoundHandler((request, reply) => this.#sendProblem(request, reply, new HttpError(404, "")));
     app.setErrorHandler((error, request, reply) => this.#sendProblem(request, reply, error));
     const headers = Object.entries(this.agent.config.http_api_response_headers);
     app.addHook("onRequest", async (_request, reply) => {
@@ -209,44 +210,54 @@ export class HttpApi {
     return app;
   }
 
-  #mount(app: FastifyInstance, route: Route, regions: Regions): void {
-    if (route.streamed !== true) {
-      this.#mountIn(app, route, regions);
+  #mount(app: FastifyInstance, { path, handle, streamed = false }: Route, regions: Regions): void {
+    const mountIn = (scope: FastifyInstance): void => {
+      scope.all(path, { config: { streamed } }, (request, reply) =>
+        this.#answer(request, reply, regions, handle),
+      );
+    };
+    if (!streamed) {
+      mountIn(app);
       return;
     }
     void app.register(async (scope) => {
       scope.removeAllContentTypeParsers();
       scope.addContentTypeParser("*", (_request, payload, done) => done(null, payload));
-      this.#mountIn(scope as FastifyInstance, route, regions);
+      mountIn(scope as FastifyInstance);
     });
   }
 
-  #mountIn(app: FastifyInstance, route: Route, regions: Regions): void {
-    const streamed = route.streamed === true;
-    app.all(route.path, { config: { streamed } }, async (request, reply) => {
-      const query = new URLSearchParams(request.raw.url?.split("?", 2)[1] ?? "");
-      const apiRequest = new ApiRequest(
-        request.method,
-        pathOf(request),
-        request.params as Record<string, string>,
-        query,
-        request.headers,
-        streamed ? undefined : (request.body as Uint8Array | undefined),
-        this.#signalOf(request.raw, reply.raw),
-        streamed ? request.raw.iterator({ destroyOnReturn: false }) : undefined,
-      );
-      let answer: Answer;
-      try {
-        answer = regions.isForeign(apiRequest)
-          ? await regions.forward(apiRequest, request.raw.url ?? "")
-          : await route.handle(apiRequest);
-      } finally {
-        // What the handler left of a body is thrown away as it comes, and that must end some time.
-        if (streamed) limitBody(request.raw);
-      }
-      await this.#send(request, reply, answer, query);
-      return reply;
-    });
+  /** Answers by `handle`, or has a server of the region answer that the request names. */
+  async #answer(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    regions: Regions,
+    handle: Handler,
+  ): Promise<FastifyReply> {
+    const url = request.raw.url ?? "";
+    const query = new URLSearchParams(url.split("?", 2)[1] ?? "");
+    const streamed = request.routeOptions.config.streamed === true;
+    const apiRequest = new ApiRequest(
+      request.method,
+      pathOf(request),
+      request.params as Record<string, string>,
+      query,
+      request.headers,
+      streamed ? undefined : (request.body as Uint8Array | undefined),
+      this.#signalOf(request.raw, reply.raw),
+      streamed ? request.raw.iterator({ destroyOnReturn: false }) : undefined,
+    );
+    let answer: Answer;
+    try {
+      answer = regions.isForeign(apiRequest)
+        ? await regions.forward(apiRequest, url)
+        : await handle(apiRequest);
+    } finally {
+      // What the handler left of a body is thrown away as it comes, and that must end some time.
+      if (streamed) limitBody(request.raw);
+    }
+    await this.#send(request, reply, answer, query);
+    return reply;
   }
 
   /** A signal that aborts when the connection ends before the answer does, or when the API stops. */
@@ -306,6 +317,10 @@ function limitBody(request: IncomingMessage): void {
   timer.unref();
   request.once("close", () => clearTimeout(timer));
   request.once("end", () => clearTimeout(timer));
+}
+
+function unknownPath(): never {
+  throw new HttpError(404, "");
 }
 
 function pathOf(request: FastifyRequest): string {

@@ -9,7 +9,7 @@ import type {
   SchedulerConfiguration,
   StateReader,
 } from "@drover/plugin-sdk";
-import { EndpointError } from "@drover/plugin-sdk";
+import { EndpointError, NotLeaderError } from "@drover/plugin-sdk";
 import { z } from "zod";
 import type { Autopilot } from "../../server/autopilot/autopilot.js";
 import { autopilotSettings } from "../../server/autopilot/settings.js";
@@ -55,7 +55,7 @@ export class Operator implements OperatorEndpoint {
         "garbage is collected by a scheduler, and the evaluation broker is paused: resume it with drover operator scheduler set-config -pause-eval-broker=false",
       );
     }
-    if (!this.broker.enabled) throw new EndpointError(500, "No cluster leader");
+    if (!this.broker.enabled) throw new NotLeaderError(undefined);
     this.garbage.force();
   }
 

@@ -6,6 +6,7 @@ import {
   type FileFrame,
   RemoteError,
   RpcError,
+  type RpcErrorCode,
   type ServerNetwork,
 } from "@drover/plugin-sdk";
 import { z } from "zod";
@@ -195,6 +196,7 @@ function asRemote(nodeId: string, error: unknown): unknown {
   if (error instanceof RemoteError && error.code === NOT_HERE)
     return new RemoteError("unreachable", error.message);
   if (!(error instanceof RpcError)) return error;
-  const code = error.code === "ERR_RPC_DEADLINE" ? "timeout" : "unreachable";
+  const codes: Partial<Record<RpcErrorCode, string>> = { ERR_RPC_DEADLINE: "timeout", ERR_RPC_BUSY: "busy" };
+  const code = codes[error.code] ?? "unreachable";
   return new RemoteError(code, `node ${nodeId} was not reached through its server: ${error.message}`);
 }

@@ -5,6 +5,7 @@ import {
   type Metrics,
   NotLeaderError,
   type Peer,
+  RemoteError,
   RpcError,
   type ServerNetwork,
 } from "@drover/plugin-sdk";
@@ -56,7 +57,7 @@ export class LeaderCalls {
       try {
         return pack(await run(...args));
       } catch (error) {
-        throw told(method, error);
+        throw this.#sent(method, error);
       }
     });
     this.#remove.push(remove);
@@ -103,7 +104,7 @@ export class LeaderCalls {
   ): Promise<Answer> {
     const { consensus, barrier, network, metrics } = this.parts;
     if (consensus.isLeader()) {
-      await within(held.left(), this.#pass(barrier));
+      if (!barrier.passed) await within(held.left(), this.#pass(barrier));
       return run(...args);
     }
     const leader = hint ?? consensus.leader();
@@ -111,6 +112,17 @@ export class LeaderCalls {
     metrics.increment("drover.forward.calls");
     const body = await network.call(leader.address, method, pack(args), { deadline: CALL_DEADLINE });
     return decode(`the answer of ${leader.address} to ${method}`, body) as Answer;
+  }
+
+  /** What another server is told of an error: one that has no form there is said in words, and belongs in the log here. */
+  #sent(method: string, error: unknown): unknown {
+    const known = told(method, error);
+    const crosses =
+      known instanceof EndpointError || known instanceof RemoteError || known instanceof NotLeaderError;
+    if (crosses) return known;
+    const message = known instanceof Error ? known.message : String(known);
+    this.parts.log.warn({ method, error: message }, "a call that another server forwarded failed");
+    return new EndpointError(500, message);
   }
 
   /** Nothing was done where the barrier fails, whatever it fails with. */

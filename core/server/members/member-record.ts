@@ -71,13 +71,10 @@ export function decodeBody<Schema extends z.ZodType>(
   body: Uint8Array,
   method: string,
 ): z.output<Schema> {
-  let value: unknown;
-  try {
-    value = packer.decode(body as Buffer);
-  } catch (error) {
-    throw new EndpointError(400, `${method}: the body is not readable as MessagePack (${String(error)})`);
-  }
-  const version = (value as { version?: unknown } | null)?.version;
+  const value = unpack(body);
+  if (typeof value !== "object" || value === null)
+    throw new EndpointError(400, `${method}: the body is not readable as MessagePack`);
+  const { version } = value as { version?: unknown };
   if (version !== MEMBERS_PROTOCOL) {
     throw new EndpointError(
       400,
@@ -88,6 +85,15 @@ export function decodeBody<Schema extends z.ZodType>(
   if (parsed.success) return parsed.data;
   const issue = parsed.error.issues[0];
   throw new EndpointError(400, `${method}: ${issue?.path.join(".") ?? ""}: ${issue?.message ?? ""}`);
+}
+
+function unpack(body: Uint8Array): unknown {
+  try {
+    return packer.decode(body as Buffer);
+  } catch {
+    // Said by the caller, who knows what was to be read.
+    return undefined;
+  }
 }
 
 /** The shape of the API. Protocol numbers are those of the Serf that Nomad 1.1 carries: tools show them. */

@@ -313,12 +313,15 @@ export class Members implements MemberList {
 
   #merge(record: MemberRecord): boolean {
     if (record.name !== this.#self.name) return this.#table.merge(record);
-    const { incarnation } = this.#self;
-    const isOlder =
-      record.incarnation < incarnation ||
-      (record.incarnation === incarnation && (record.status !== "left" || this.#self.status === "left"));
-    if (isOlder || this.#state !== "running") return true;
-    // An earlier life of this server, or somebody gave it up: it is alive and says so.
+    const { incarnation, tags } = this.#self;
+    if (record.incarnation < incarnation || this.#state !== "running") return true;
+    const isOwnWord =
+      record.incarnation === incarnation &&
+      record.status !== "left" &&
+      record.tags.id === tags.id &&
+      recordAddress(record) === recordAddress(this.#self);
+    if (isOwnWord) return true;
+    // An earlier life of this server, one of its name before it, or somebody gave it up: it is alive and says so.
     this.#self = { ...this.#self, incarnation: record.incarnation + 1 };
     return true;
   }

@@ -33,6 +33,7 @@ export interface AgentGateParts {
   readonly calls: LeaderCalls;
   readonly consistency: Consistency;
   readonly routes: AgentCalls;
+  /** Whether this server leads and its state is the newest. */
   leads(): boolean;
   readonly log: Logger;
 }

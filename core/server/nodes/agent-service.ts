@@ -88,7 +88,7 @@ export class AgentService {
     if (transport.shared && !consensus.isLeader()) {
       await this.#unserve();
       // It may have to serve at any time: it gets the key while it can.
-      return key.held || (await key.acquire(async () => undefined));
+      return key.acquire(async () => undefined);
     }
     if (!(await key.acquire(() => this.#unserve()))) return false;
     if (this.#serving || this.#stopped) return true;

@@ -54,10 +54,10 @@ export class ClusterKey {
     this.#remove();
   }
 
-  /** Whether this server holds the key that the state names. */
-  get held(): boolean {
+  /** The key pair that the state names, if this server holds it. */
+  get current(): ClusterKeyPair | undefined {
     const announced = this.#announced();
-    return announced !== undefined && this.#held(announced) !== undefined;
+    return announced === undefined ? undefined : this.#held(announced);
   }
 
   /** One try at getting there; false where it has to be tried again. `release` ends what uses the present key. */

@@ -1,10 +1,12 @@
 import { createHash, randomBytes } from "node:crypto";
-import type { AgentTransport, JoinTokens } from "@drover/plugin-sdk";
+import type { JoinTokens } from "@drover/plugin-sdk";
 import { EndpointError, formatJoinToken } from "@drover/plugin-sdk";
 import { z } from "zod";
+import type { Hold } from "../../rpc/forwarding/hold.js";
 import type { LeaderCalls } from "../../rpc/forwarding/leader-calls.js";
 import { CommandType } from "../../state/index.js";
 import { type CommandLog, unixNanos } from "../command-log.js";
+import type { ClusterKey } from "./cluster-key.js";
 
 /** Milliseconds: a token may live a minute to thirty days. */
 const MIN_TTL = 60_000;
@@ -19,7 +21,8 @@ export class JoinTokenIssuer implements JoinTokens {
 
   constructor(
     log: CommandLog,
-    private readonly transport: AgentTransport,
+    private readonly key: Pick<ClusterKey, "current">,
+    private readonly hold: Hold,
     calls: LeaderCalls,
   ) {
     this.#record = calls.define(
@@ -36,15 +39,25 @@ export class JoinTokenIssuer implements JoinTokens {
     if (!Number.isFinite(ttl) || ttl < MIN_TTL || ttl > MAX_TTL) {
       throw new EndpointError(400, "TTL of a join token must be between 1 minute and 30 days");
     }
-    const pair = this.transport.clusterKeyPair();
-    if (pair === undefined) {
-      throw new EndpointError(
-        500,
-        "this server does not have the cluster's key for agents yet: try again shortly",
-      );
-    }
+    const clusterKey = await this.#clusterKey();
     const secret = randomBytes(32);
     await this.#record(createHash("sha256").update(secret).digest("hex"), ttl);
-    return formatJoinToken({ clusterKey: pair.publicKey, secret });
+    return formatJoinToken({ clusterKey, secret });
+  }
+
+  /** A server that has just started gets it in a moment. */
+  async #clusterKey(): Promise<Uint8Array> {
+    const held = this.hold.begin();
+    for (;;) {
+      const pair = this.key.current;
+      if (pair !== undefined) return pair.publicKey;
+      if (held.left() <= 0) {
+        throw new EndpointError(
+          500,
+          "this server does not have the cluster's key for agents: its log says why; ask another server",
+        );
+      }
+      await held.pause();
+    }
   }
 }

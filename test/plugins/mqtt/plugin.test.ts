@@ -106,6 +106,31 @@ describe("the mqtt plugin", () => {
     assert.equal(JSON.stringify([first.log.lines, second.log.lines]).includes(secret), false);
   });
 
+  it("takes over the cluster's key from another server and keeps its own aside", async () => {
+    const cluster = await boot({ info: { devMode: true } });
+    const pair = await cluster.transport.createClusterKey();
+    const { transport, agent, kernel, log } = await boot({ config: anyPort });
+    const own = await transport.createClusterKey();
+    await transport.adoptClusterKey(pair);
+    assert.deepEqual(transport.clusterKeyPair(), pair);
+    const damaged = { publicKey: own.publicKey, secretKey: pair.secretKey };
+    await assert.rejects(transport.adoptClusterKey(damaged), /damaged/);
+    await transport.serve(new MemoryAgentServer());
+    await assert.rejects(transport.adoptClusterKey(own), /while agents are served/);
+    const file = join(agent.dataDir, "server", "cluster-key");
+    const kept = `${file}.${Buffer.from(own.publicKey.subarray(0, 4)).toString("hex")}`;
+    for (const each of [file, kept]) assert.equal((await stat(each)).mode & 0o777, 0o600);
+    assert.ok(log.lines.some(({ level, message }) => level === "warn" && message.includes(kept)));
+    await kernel.stop();
+    const again = await boot({ config: anyPort, info: { dataDir: agent.dataDir } });
+    assert.deepEqual(again.transport.clusterKeyPair(), pair);
+  });
+
+  it("doesn't serve without the cluster's key", async () => {
+    const { transport } = await boot({ config: anyPort });
+    await assert.rejects(transport.serve(new MemoryAgentServer()), /without the cluster's key/);
+  });
+
   it("reads the join token from its file, and names the file when it is none", async () => {
     const server = new MemoryAgentServer();
     const { transport } = await boot({ config: anyPort, info: { clientEnabled: false } });
@@ -226,6 +251,12 @@ describe("the configuration", () => {
     assert.equal(config.broker.max_payload, 1024 * 1024);
     assert.equal(MqttConfig.parse({}).broker.embedded, true);
     assert.equal(MqttConfig.parse({ broker: { url: "mqtt://broker.example" } }).broker.embedded, false);
+  });
+
+  it("takes several brokers for an agent", () => {
+    const { broker } = MqttConfig.parse({ broker: { urls: ["mqtt://a:1883", "mqtts://b:8883"] } });
+    assert.deepEqual(broker.urls, ["mqtt://a:1883", "mqtts://b:8883"]);
+    assert.match(problems({ broker: { urls: ["a:1883"] } })[0]!, /^broker\.urls\.0: must be an MQTT URL/);
   });
 
   it("names the key of every mistake", () => {

@@ -3,6 +3,7 @@ import { randomUUID } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import { type Node, type ServerConfiguration, type ServerEndpoints } from "@drover/plugin-sdk";
 import { eventually, MemoryAgentClient, MemoryNetwork, quietMetrics } from "@drover/plugin-sdk/testing";
 import { MqttAgentLink } from "../../../../plugins/mqtt/agent-link.js";
@@ -29,7 +30,7 @@ export interface ConnectedAgent {
   readonly link: MqttAgentLink;
   readonly handler: MemoryAgentClient;
   readonly node: Node;
-  close(): Promise<void>;
+  readonly log: ReturnType<typeof recordingLog>;
 }
 
 export class TestCluster {
@@ -46,6 +47,9 @@ export class TestCluster {
     for (let at = 0; at < count; at++) await cluster.add(settings);
     cluster.group.elect(cluster.members[0]!.replica);
     await Promise.all(cluster.members.map(({ bench }) => bench.start()));
+    await eventually("agents are served everywhere", () =>
+      cluster.members.every((each) => cluster.serves(each)),
+    );
     return cluster;
   }
 
@@ -101,29 +105,47 @@ export class TestCluster {
     return member;
   }
 
+  /** Whether it has the key that the first one has. */
+  serves({ gateway }: Member): boolean {
+    const pair = gateway.clusterKeyPair();
+    return pair !== undefined && isDeepStrictEqual(pair, this.members[0]!.gateway.clusterKeyPair());
+  }
+
   lead(at: number): void {
     this.group.elect(this.members[at]!.replica);
   }
 
-  /** An agent that is registered and pulled its assignment over the broker of the first of `urls` that answers. */
+  /** An agent whose link is up. */
   async agent(
     urls: () => readonly string[],
     token: string,
     handler = new MemoryAgentClient(),
   ): Promise<ConnectedAgent> {
+    const agent = await this.open(urls, token, handler);
+    const isServed = () => this.members.some(({ gateway }) => gateway.isConnected(agent.node.ID));
+    await eventually("the link", () => handler.connected && isServed());
+    return agent;
+  }
+
+  /** An agent that connects to the brokers at `urls`. */
+  async open(
+    urls: () => readonly string[],
+    token: string,
+    handler = new MemoryAgentClient(),
+  ): Promise<ConnectedAgent> {
     const node = paperNode({ ID: randomUUID() });
+    const log = recordingLog();
     const link = new MqttAgentLink({
       config: brokerConfig(),
       urls,
       joinToken: { available: true, read: async () => token },
       software: "test/1",
-      log: recordingLog(),
+      log,
       metrics: quietMetrics,
     });
     this.#links.push(link);
     await link.open({ nodeId: node.ID, stateDir: join(this.#folder, node.ID), region: "global", handler });
-    await eventually("the link", () => handler.connected);
-    return { link, handler, node, close: () => link.close() };
+    return { link, handler, node, log };
   }
 
   async stop(): Promise<void> {

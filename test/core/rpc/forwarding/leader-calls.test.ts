@@ -88,7 +88,11 @@ describe("a call that only the leader may do", () => {
       throw new RemoteError("enroll_refused", "join token is unknown");
     };
     await assert.rejects(a.call("x"), { name: "RemoteError", code: "enroll_refused" });
-    assert.equal(b.done.length, 2);
+    b.work = async () => {
+      throw new TypeError("something is not a function");
+    };
+    await assert.rejects(a.call("x"), { status: 500, message: "something is not a function" });
+    assert.equal(b.done.length, 3);
   });
 
   it("waits for a leader, and is done once there is one", async () => {
