@@ -68,6 +68,8 @@ export class Leadership {
   /** Computed classes by node; a node gets another one only when it registers. */
   readonly #classes = new Map<string, string>();
   #unsubscribe: (() => void) | undefined;
+  /** The state is being replaced: nobody leads on it meanwhile. */
+  #held = false;
   #isEstablished!: () => void;
   /** Resolves when leadership is established for the first time. */
   readonly established = new Promise<void>((resolve) => {
@@ -85,17 +87,35 @@ export class Leadership {
   start(): void {
     this.#unsubscribe = this.parts.consensus.onLeadership((leader, term) => {
       if (!leader) this.#revoke();
-      else if (this.#present?.number !== term) {
-        this.#revoke();
-        this.#present = { number: term, ended: new AbortController() };
-        void this.#establish(this.#present);
-      }
+      else if (!this.#held && this.#present?.number !== term) this.#begin(term);
     });
   }
 
   stop(): void {
     this.#unsubscribe?.();
     this.#revoke();
+  }
+
+  /**
+   * Lets `work` replace the state: everything that leaders keep in memory is dropped before, and made anew of what the state
+   * then is, also when the work fails.
+   */
+  async restart<T>(work: () => Promise<T>): Promise<T> {
+    const { consensus } = this.parts;
+    this.#held = true;
+    this.#revoke();
+    try {
+      return await work();
+    } finally {
+      this.#held = false;
+      if (consensus.isLeader()) this.#begin(consensus.term());
+    }
+  }
+
+  #begin(number: number): void {
+    this.#revoke();
+    this.#present = { number, ended: new AbortController() };
+    void this.#establish(this.#present);
   }
 
   /**

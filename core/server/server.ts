@@ -1,3 +1,4 @@
+import { dirname, join } from "node:path";
 import type {
   AdmissionHook,
   AgentInfo,
@@ -17,6 +18,8 @@ import { Deployments } from "../rpc/endpoints/deployments.js";
 import { Jobs } from "../rpc/endpoints/jobs.js";
 import { Nodes } from "../rpc/endpoints/nodes.js";
 import { Operator } from "../rpc/endpoints/operator.js";
+import { OperatorRaft } from "../rpc/endpoints/operator-raft.js";
+import { Snapshots } from "../rpc/endpoints/snapshots.js";
 import { Status } from "../rpc/endpoints/status.js";
 import { AgentCalls } from "../rpc/forwarding/agent-calls.js";
 import { Consistency } from "../rpc/forwarding/consistency.js";
@@ -48,6 +51,7 @@ import { PlanApplier } from "./plans/plan-applier.js";
 import { PluginTables } from "./replicated-state.js";
 import type { SchedulerCatalog } from "./scheduler-catalog.js";
 import { SchedulerPool, type SchedulerRequests } from "./scheduler-pool.js";
+import { SnapshotArchives } from "./snapshots/archives.js";
 
 /** Milliseconds that nodes have to be heard again after a change of leader. */
 const FAILOVER_HEARTBEAT_TTL = 300_000;
@@ -94,6 +98,9 @@ export class Server {
   readonly #servers: ClusterServers;
   readonly #pool: SchedulerPool | undefined;
   readonly #uncollect: () => void;
+  readonly #archives: SnapshotArchives;
+  readonly #snapshots: Snapshots;
+  #stopServing: (() => void) | undefined;
 
   constructor(parts: ServerParts) {
     this.#parts = parts;
@@ -221,6 +228,16 @@ export class Server {
       log,
       metrics,
     });
+    this.#archives = new SnapshotArchives({
+      consensus,
+      leadership: this.#leadership,
+      region: agent.region,
+      version: agent.version,
+      folder: join(dirname(state.path), "archives"),
+      stateBytes: () => state.bytesOnDisk(),
+      log,
+    });
+    this.#snapshots = new Snapshots(consensus, this.#archives, network, hold);
     this.#pool =
       config.num_schedulers > 0
         ? new SchedulerPool(
@@ -260,7 +277,16 @@ export class Server {
       nodes: new Nodes(state, commands, routes),
       allocations: new Allocations(state, commands),
       deployments: new Deployments(state, commands),
-      operator: new Operator(state, commands, this.joinTokens, broker, garbage, autopilot),
+      operator: new Operator(
+        state,
+        commands,
+        this.joinTokens,
+        broker,
+        garbage,
+        autopilot,
+        new OperatorRaft(consensus, () => servers.list.members()),
+      ),
+      snapshots: this.#snapshots,
       status: new Status(consensus, broker, blocked, agent, consistency, servers.list, () =>
         servers.identity.cluster(),
       ),
@@ -286,11 +312,13 @@ export class Server {
 
   async start(): Promise<void> {
     const { consensus, state } = this.#parts;
+    await this.#archives.open();
     this.#leadership.start();
     state.onAssignments((changed) => this.#assignments.changed(changed));
     const events = new EventPublisher(state, this.#parts.sinks, this.#parts.log);
     const listener = this.#parts.sinks.length > 0 ? events.applied.bind(events) : undefined;
     await consensus.start(new StateFsm(state, listener));
+    this.#stopServing = this.#snapshots.serve();
     await this.#servers.start();
     const served = this.#agentService.start();
     // A server that is a cluster of its own leads at once; being asked before it could answer helps nobody. Others must not
@@ -315,6 +343,7 @@ export class Server {
 
   async stop(): Promise<void> {
     this.#uncollect();
+    this.#stopServing?.();
     await this.#servers.leaving.handOver(HAND_OVER);
     await this.#servers.stop();
     this.#agentService.stop();

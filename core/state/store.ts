@@ -1,4 +1,6 @@
 /** The state store: owner of the LMDB environment, of what is derived from it in memory, and of those who watch it. */
+import { statSync } from "node:fs";
+import { join } from "node:path";
 import {
   type ColumnBuffers,
   type Logger,
@@ -9,7 +11,7 @@ import {
 import type { RootDatabase } from "lmdb";
 import { NodeColumnsWriter, type NodeUsage } from "./columns.js";
 import { storageError } from "./errors.js";
-import { openEnvironment } from "./read/environment.js";
+import { DATA_FILE, openEnvironment } from "./read/environment.js";
 import { RowReader } from "./read/row-reader.js";
 import {
   type JoinTokenRow,
@@ -46,6 +48,7 @@ export class StateStore implements StateReader {
   private readonly columnsWriter: NodeColumnsWriter;
   private readonly newest: RowReader;
   private applied = 0;
+  private restored = 0;
   private tableIndexes: TableIndexes = {};
   private keys = new Map<string, Uint8Array>();
   private tokens = new Map<string, JoinTokenRow>();
@@ -102,6 +105,14 @@ export class StateStore implements StateReader {
     return this.applied;
   }
 
+  /**
+   * Index at which an operator put a copy of another time in force, 0 where nobody did. Rows are older than that, and what
+   * others took down of the state before it may be newer.
+   */
+  restoredIndex(): number {
+    return this.restored;
+  }
+
   snapshot(): StateSnapshot {
     return this.view();
   }
@@ -134,6 +145,11 @@ export class StateStore implements StateReader {
 
   onApplied(listener: (index: number, tables: ReadonlySet<StateTable>) => void): () => void {
     return this.watchers.onApplied(listener);
+  }
+
+  /** Bytes that the state takes on disk. */
+  bytesOnDisk(): number {
+    return statSync(join(this.path, DATA_FILE)).size;
   }
 
   /**
@@ -214,6 +230,7 @@ export class StateStore implements StateReader {
   private reload(): void {
     const rows = this.newest;
     this.applied = rows.appliedIndex();
+    this.restored = rows.restoredIndex();
     this.tableIndexes = { ...rows.tableIndexes() };
     this.keys = new Map([...rows.agentKeys()].map(({ key, value }) => [key, decodeKey(value.PublicKey)]));
     this.tokens = new Map([...rows.joinTokens()].map(({ key, value }) => [key, value]));

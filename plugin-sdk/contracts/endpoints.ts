@@ -2,6 +2,7 @@
  * The server's endpoints: what the HTTP API calls. They do the same on every server: writes go to the leader. Reads are made
  * on `StateReader` directly, after `status.catchUp` where they must not be stale.
  */
+import type { Readable } from "node:stream";
 import type {
   AgentMember,
   AutopilotConfiguration,
@@ -13,7 +14,9 @@ import type {
   JobPlanResponse,
   JobRegisterResponse,
   JobValidateResponse,
+  LeadershipTransfer,
   OperatorHealthReply,
+  RaftConfiguration,
   SchedulerConfiguration,
 } from "../domain/index.js";
 import { createToken } from "../kernel/token.js";
@@ -171,6 +174,45 @@ export interface OperatorEndpoint {
   /** As the leader sees the servers. */
   autopilotHealth(): Promise<OperatorHealthReply>;
   issueJoinToken(ttl: number): Promise<string>;
+  /** The consensus group as this server knows it. */
+  raftConfiguration(): RaftConfiguration;
+  /**
+   * Takes a server out of the consensus group; the leader itself too, which then steps down. Rejects with 400 where not
+   * exactly one of `id` and `address` is given, where only one voter is left, and where an engine outside keeps the members.
+   */
+  removeRaftPeer(peer: RaftPeerName): Promise<void>;
+  /** Hands leadership to that server; rejects, still leading, when it can't take it. */
+  transferLeadership(peer: RaftPeerName): Promise<LeadershipTransfer>;
+}
+
+/** Names a server of the consensus group by exactly one of the two. */
+export interface RaftPeerName {
+  readonly id?: string;
+  /** `host:port` */
+  readonly address?: string;
+}
+
+/** A copy of the state in one file, on its way to who asked for it. Read it to its end or destroy it. */
+export interface SavedSnapshot {
+  /** Log index and term of what the copy holds. */
+  readonly index: number;
+  readonly term: number;
+  /** Bytes of the archive. */
+  readonly size: number;
+  /** SHA-256 of the archive, base64. */
+  readonly sha256: string;
+  readonly archive: Readable;
+}
+
+/** Saving and restoring the whole state (`Snapshot.Save`, `Snapshot.Restore`). */
+export interface SnapshotEndpoint {
+  /** On the leader, after everything that was acknowledged before; with `stale` this server's state as it is. */
+  save(request: { readonly stale: boolean }, signal: AbortSignal): Promise<SavedSnapshot>;
+  /**
+   * Puts the state of an archive in the place of the cluster's, on all servers; gives the index at which it is in force.
+   * Rejects with 400, nothing being changed, for anything but a whole archive of this region that this version can read.
+   */
+  restore(archive: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<{ readonly Index: number }>;
 }
 
 export interface StatusEndpoint {
@@ -203,6 +245,7 @@ export interface ServerEndpoints {
   readonly allocations: AllocEndpoint;
   readonly deployments: DeploymentEndpoint;
   readonly operator: OperatorEndpoint;
+  readonly snapshots: SnapshotEndpoint;
   readonly status: StatusEndpoint;
 }
 export const ServerEndpoints = createToken<ServerEndpoints>("ServerEndpoints");

@@ -137,6 +137,14 @@ export interface RaftConfiguration {
   Servers: RaftServer[];
 }
 
+/** Who led, and who leads after a transfer of leadership. */
+export interface LeadershipTransfer {
+  From: RaftServer;
+  /** The server named led already, and nothing was done. */
+  Noop: boolean;
+  To: RaftServer;
+}
+
 /** A server in the gossip pool. */
 export interface AgentMember {
   Addr: string;

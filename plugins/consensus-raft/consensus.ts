@@ -338,6 +338,7 @@ export class RaftConsensus implements Consensus {
       last_contact: this.isLeader() ? 0 : contact === null ? "never" : `${Math.round(contact)}ms`,
       last_log_index: core.lastIndex,
       last_log_term: core.entryTerm(core.lastIndex) ?? 0,
+      latest_configuration_index: core.configurationIndex,
       last_snapshot_index: snapshotter.meta?.index ?? 0,
       last_snapshot_term: snapshotter.meta?.term ?? 0,
       num_peers: voters(core.configuration).filter((id) => id !== this.id).length,

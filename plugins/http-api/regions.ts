@@ -5,6 +5,7 @@
 import { request as httpRequest, type IncomingMessage, type Server } from "node:http";
 import { Server as HttpsServer } from "node:https";
 import type { Duplex } from "node:stream";
+import { pipeline } from "node:stream/promises";
 import {
   type AgentMember,
   HttpError,
@@ -128,7 +129,9 @@ function exchange(stream: Duplex, request: ApiRequest, url: string): Promise<Inc
       ([name, value]) => value !== undefined && !OF_CONNECTION.has(name),
     ),
   );
-  const body = request.rawBody ?? new Uint8Array();
+  // A body that is passed on as it comes has the length that it was announced with, if any.
+  const { body, rawBody = new Uint8Array(0) } = request;
+  const length = body === undefined ? rawBody.length : headers["content-length"];
   return new Promise((resolve, reject) => {
     // A stream knows no timeouts of its own.
     const timer = setTimeout(() => fail(new Error("no answer in time")), ANSWER_TIMEOUT);
@@ -140,7 +143,12 @@ function exchange(stream: Duplex, request: ApiRequest, url: string): Promise<Inc
     const outgoing = httpRequest({
       method: request.method,
       path: url,
-      headers: { ...headers, host: "region", connection: "close", "content-length": String(body.length) },
+      headers: {
+        ...headers,
+        host: "region",
+        connection: "close",
+        ...(length === undefined ? {} : { "content-length": String(length) }),
+      },
       // In the place of an agent and its pool: the stream is the connection, and there is no other.
       createConnection: () => stream,
     });
@@ -153,7 +161,8 @@ function exchange(stream: Duplex, request: ApiRequest, url: string): Promise<Inc
       resolve(answer);
     });
     request.signal.addEventListener("abort", () => stream.destroy(), { once: true });
-    outgoing.end(body);
+    if (body === undefined) outgoing.end(rawBody);
+    else pipeline(body, outgoing).catch(fail);
   });
 }
 

@@ -24,25 +24,35 @@ import { problemOf } from "./errors.js";
 import { pluginRoutes } from "./plugin-routes.js";
 import { Regions } from "./regions.js";
 import { ApiRequest } from "./request.js";
-import type { Handler } from "./route.js";
+import type { Handler, Route } from "./route.js";
 import { agentRoutes } from "./routes/agent.js";
 import { allocationRoutes } from "./routes/allocations.js";
+import { autopilotRoutes } from "./routes/autopilot.js";
 import { clientRoutes } from "./routes/client.js";
 import { deploymentRoutes } from "./routes/deployments.js";
 import { evaluationRoutes } from "./routes/evaluations.js";
 import { jobRoutes } from "./routes/jobs.js";
 import { nodeRoutes } from "./routes/nodes.js";
 import { operatorRoutes } from "./routes/operator.js";
+import { raftRoutes } from "./routes/raft.js";
 import { searchRoutes } from "./routes/search.js";
+import { snapshotRoutes } from "./routes/snapshot.js";
 import type { Services } from "./services.js";
 import { WatchLimit } from "./watch-limit.js";
+
+declare module "fastify" {
+  interface FastifyContextConfig {
+    /** As in `Route`. */
+    readonly streamed?: boolean;
+  }
+}
 
 export interface HttpApiOptions {
   readonly maxBlockingQueries: number;
   readonly maxBodyBytes: number;
 }
 
-/** Time a client has to send its request's head, and the whole of it. Milliseconds. */
+/** Time a client has to send its request's head, and its body. Milliseconds. */
 const HEADERS_TIMEOUT = 10_000;
 const REQUEST_TIMEOUT = 60_000;
 /** Idle connections stay open this long: pooled clients reuse them. Milliseconds. */
@@ -115,11 +125,13 @@ export class HttpApi {
       ...clientRoutes(services),
       ...agentRoutes(services),
       ...operatorRoutes(services),
+      ...raftRoutes(services),
+      ...autopilotRoutes(services),
+      ...snapshotRoutes(services),
       ...searchRoutes(services),
     ];
     const regions = new Regions(this.agent.region, this.endpoints, this.network);
-    for (const { path, handle } of [...builtin, ...pluginRoutes(this.others, builtin)])
-      app.all(path, (request, reply) => this.#answer(request, reply, regions, handle));
+    for (const route of [...builtin, ...pluginRoutes(this.others, builtin)]) this.#mount(app, route, regions);
     // Another region's servers may know paths that this one does not.
     app.setNotFoundHandler((request, reply) => this.#answer(request, reply, regions, unknownPath));
     await app.ready();
@@ -186,7 +198,8 @@ export class HttpApi {
       forceCloseConnections: "idle",
       return503OnClosing: false,
       keepAliveTimeout: KEEP_ALIVE_TIMEOUT,
-      requestTimeout: REQUEST_TIMEOUT,
+      // Bodies have a deadline of their own, which depends on the route.
+      requestTimeout: 0,
       http: { headersTimeout: HEADERS_TIMEOUT, maxHeaderSize: 16 * 1024 },
       clientErrorHandler: refuseGarbage,
       routerOptions: { maxParamLength: 4096 },
@@ -195,6 +208,10 @@ export class HttpApi {
     // Nomad takes JSON whatever the content type says (curl's default included).
     app.removeAllContentTypeParsers();
     app.addContentTypeParser("*", { parseAs: "buffer" }, (_request, body, done) => done(null, body));
+    app.addHook("preParsing", async (request, _reply, payload) => {
+      if (request.routeOptions.config.streamed !== true) limitBody(request.raw);
+      return payload;
+    });
     app.setErrorHandler((error, request, reply) => this.#sendProblem(request, reply, error));
     const headers = Object.entries(this.agent.config.http_api_response_headers);
     app.addHook("onRequest", async (_request, reply) => {
@@ -232,6 +249,23 @@ export class HttpApi {
     };
   }
 
+  #mount(app: FastifyInstance, { path, handle, streamed = false }: Route, regions: Regions): void {
+    const mountIn = (scope: FastifyInstance): void => {
+      scope.all(path, { config: { streamed } }, (request, reply) =>
+        this.#answer(request, reply, regions, handle),
+      );
+    };
+    if (!streamed) {
+      mountIn(app);
+      return;
+    }
+    void app.register(async (scope) => {
+      scope.removeAllContentTypeParsers();
+      scope.addContentTypeParser("*", (_request, payload, done) => done(null, payload));
+      mountIn(scope as FastifyInstance);
+    });
+  }
+
   /** Answers by `handle`, or has a server of the region answer that the request names. */
   async #answer(
     request: FastifyRequest,
@@ -241,18 +275,26 @@ export class HttpApi {
   ): Promise<FastifyReply> {
     const url = request.raw.url ?? "";
     const query = new URLSearchParams(url.split("?", 2)[1] ?? "");
+    const streamed = request.routeOptions.config.streamed === true;
     const apiRequest = new ApiRequest(
       request.method,
       pathOf(request),
       request.params as Record<string, string>,
       query,
       request.headers,
-      request.body as Uint8Array | undefined,
+      streamed ? undefined : (request.body as Uint8Array | undefined),
       this.#signalOf(request.raw, reply.raw),
+      streamed ? request.raw.iterator({ destroyOnReturn: false }) : undefined,
     );
-    const answer = regions.isForeign(apiRequest)
-      ? await regions.forward(apiRequest, url)
-      : await handle(apiRequest);
+    let answer: Answer;
+    try {
+      answer = regions.isForeign(apiRequest)
+        ? await regions.forward(apiRequest, url)
+        : await handle(apiRequest);
+    } finally {
+      // What the handler left of a body is thrown away as it comes, and that must end some time.
+      if (streamed) limitBody(request.raw);
+    }
     await this.#send(request, reply, answer, query);
     return reply;
   }
@@ -305,6 +347,17 @@ export class HttpApi {
   }
 }
 
+/** Refuses a body that does not arrive in time, and ends its connection. */
+function limitBody(request: IncomingMessage): void {
+  if (request.complete) return;
+  const timer = setTimeout(() => {
+    if (!request.complete) refuseGarbage({ code: "ERR_HTTP_REQUEST_TIMEOUT" }, request.socket);
+  }, REQUEST_TIMEOUT);
+  timer.unref();
+  request.once("close", () => clearTimeout(timer));
+  request.once("end", () => clearTimeout(timer));
+}
+
 function unknownPath(): never {
   throw new HttpError(404, "");
 }
@@ -322,7 +375,7 @@ function tooManyConnections(limit: number): HttpError {
 }
 
 /** Answers what is no HTTP, and ends that connection only. */
-function refuseGarbage(error: Error & { code?: string }, socket: Socket): void {
+function refuseGarbage(error: { readonly code?: string }, socket: Socket): void {
   if (error.code === "ECONNRESET" || !socket.writable) {
     socket.destroy();
     return;

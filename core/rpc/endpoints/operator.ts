@@ -1,8 +1,11 @@
 import type {
   AutopilotConfiguration,
   JoinTokens,
+  LeadershipTransfer,
   OperatorEndpoint,
   OperatorHealthReply,
+  RaftConfiguration,
+  RaftPeerName,
   SchedulerConfiguration,
   StateReader,
 } from "@drover/plugin-sdk";
@@ -14,6 +17,7 @@ import type { CommandLog } from "../../server/command-log.js";
 import type { EvalBroker } from "../../server/evaluations/eval-broker.js";
 import type { GarbageCollector } from "../../server/garbage/garbage-collector.js";
 import { CommandType } from "../../state/index.js";
+import type { OperatorRaft } from "./operator-raft.js";
 
 const Algorithm = z.enum(["binpack", "spread"]);
 const flag = z.boolean().default(false);
@@ -41,6 +45,7 @@ export class Operator implements OperatorEndpoint {
     private readonly broker: EvalBroker,
     private readonly garbage: GarbageCollector,
     private readonly autopilot: Autopilot,
+    private readonly raft: OperatorRaft,
   ) {}
 
   async collectGarbage(): Promise<void> {
@@ -100,6 +105,18 @@ export class Operator implements OperatorEndpoint {
 
   autopilotHealth(): Promise<OperatorHealthReply> {
     return this.autopilot.health();
+  }
+
+  raftConfiguration(): RaftConfiguration {
+    return this.raft.raftConfiguration();
+  }
+
+  removeRaftPeer(peer: RaftPeerName): Promise<void> {
+    return this.raft.removeRaftPeer(peer);
+  }
+
+  transferLeadership(peer: RaftPeerName): Promise<LeadershipTransfer> {
+    return this.raft.transferLeadership(peer);
   }
 
   issueJoinToken(ttl: number): Promise<string> {

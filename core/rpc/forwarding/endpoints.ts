@@ -36,6 +36,7 @@ type Placements = {
 
 const id = z.string();
 const namespace = z.string();
+const raftPeer = z.object({ id: z.string().optional(), address: z.string().optional() });
 const ofJob = { namespace, jobId: z.string() };
 
 export const PLACEMENTS: Placements = {
@@ -109,15 +110,20 @@ export const PLACEMENTS: Placements = {
       z.tuple([z.unknown(), z.number().optional()]),
     ),
     schedulerConfiguration: ANYWHERE,
+    autopilotConfiguration: ANYWHERE,
     setAutopilotConfiguration: onLeader(
       "Operator.AutopilotSetConfiguration",
       z.tuple([z.unknown(), z.number().optional()]),
     ),
-    autopilotConfiguration: ANYWHERE,
     autopilotHealth: onLeader("Operator.ServerHealth", z.tuple([])),
+    raftConfiguration: ANYWHERE,
+    removeRaftPeer: onLeader("Operator.RaftRemovePeer", z.tuple([raftPeer])),
+    transferLeadership: onLeader("Operator.TransferLeadership", z.tuple([raftPeer])),
     // Its secret stays here: what goes to the leader is the token's hash.
     issueJoinToken: ANYWHERE,
   },
+  // They find the leader themselves: archives are streams.
+  snapshots: { save: ANYWHERE, restore: ANYWHERE },
   status: {
     leader: ANYWHERE,
     peers: ANYWHERE,

@@ -7,7 +7,7 @@ import type {
   NodeEvent,
   ServerMethods,
 } from "@drover/plugin-sdk";
-import { RemoteError, serverTerminal } from "@drover/plugin-sdk";
+import { clientTerminal, RemoteError, serverTerminal } from "@drover/plugin-sdk";
 import type { StateStore } from "../../state/index.js";
 import { CommandRefused, CommandType } from "../../state/index.js";
 import { type CommandLog, unixNanos } from "../command-log.js";
@@ -127,12 +127,14 @@ export class Agents {
       // Removed meanwhile, or not this node's to report on; the agent is told by its next assignment.
       if (present === null || present.NodeID !== nodeId) continue;
       own.push({ ...update, NodeID: nodeId });
-      if (update.ClientStatus !== "failed" || present.ClientStatus === "failed" || serverTerminal(present))
-        continue;
+      const failed = update.ClientStatus === "failed" && present.ClientStatus !== "failed";
+      const complete = update.ClientStatus === "complete" && !clientTerminal(present);
+      if (!(failed || complete) || serverTerminal(present)) continue;
       const job = snapshot.job(present.Namespace, present.JobID);
-      if (job === null || job.Stop || job.Type === "system" || job.Type === "sysbatch") continue;
+      if (job === null || job.Stop || !wantsEvaluation(job.Type, failed)) continue;
       const key = `${job.Namespace}\0${job.ID}`;
-      if (!evaluations.has(key)) evaluations.set(key, newEvaluation(job, "alloc-failure"));
+      if (!evaluations.has(key))
+        evaluations.set(key, newEvaluation(job, failed ? "alloc-failure" : "alloc-stop"));
     }
     if (own.length === 0) return { index: snapshot.index };
     const { index } = await this.log.propose(CommandType.AllocationClientUpdate, {
@@ -142,6 +144,15 @@ export class Agents {
     });
     return { index };
   }
+}
+
+/**
+ * Whether somebody must look at a job one of whose allocations ended though it should run. What fails is rescheduled; system
+ * jobs stay where they are. What runs for ever ends well only where it was stopped, and by a state that is no more: an older
+ * one was restored, which still wants it.
+ */
+function wantsEvaluation(type: string, failed: boolean): boolean {
+  return failed ? type === "service" || type === "batch" : type === "service" || type === "system";
 }
 
 /** An event for a node's history. */

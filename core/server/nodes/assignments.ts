@@ -22,6 +22,9 @@ interface NodeAssignment {
   retry: number;
 }
 
+/** The state, and the index at which a copy of another time was put in force (0: never). */
+export type AssignmentState = Pick<StateReader, "snapshot"> & { restoredIndex(): number };
+
 /** Nodes that are looked at in one go, before other work has its turn. */
 const SLICE = 64;
 
@@ -36,7 +39,7 @@ export class Assignments {
   #turn: NodeJS.Immediate | undefined;
 
   constructor(
-    private readonly state: StateReader,
+    private readonly state: AssignmentState,
     private readonly transport: AgentTransport,
     private readonly log: Logger,
   ) {}
@@ -44,8 +47,7 @@ export class Assignments {
   /** Answers `assignment.pull`. */
   pull(nodeId: string, known: Readonly<Record<string, number>>): AssignmentDelta {
     const acknowledged = new Map(Object.entries(known));
-    using snapshot = this.state.snapshot();
-    const delta = deltaOf(snapshot, nodeId, acknowledged);
+    const delta = this.#delta(nodeId, acknowledged);
     acknowledge(acknowledged, delta);
     const present = this.#nodes.get(nodeId);
     if (present?.pushing === true) {
@@ -94,17 +96,18 @@ export class Assignments {
     }
   }
 
+  #delta(nodeId: string, known: ReadonlyMap<string, number>): AssignmentDelta {
+    using snapshot = this.state.snapshot();
+    return deltaOf(snapshot, nodeId, known, this.state.restoredIndex());
+  }
+
   async #push(nodeId: string, node: NodeAssignment): Promise<void> {
     node.pushing = true;
     try {
       do {
         node.dirty = false;
         const acknowledged = node.acknowledged;
-        let delta: AssignmentDelta;
-        {
-          using snapshot = this.state.snapshot();
-          delta = deltaOf(snapshot, nodeId, acknowledged);
-        }
+        const delta = this.#delta(nodeId, acknowledged);
         if (delta.upserts.length > 0 || delta.removed.length > 0) {
           await this.transport.call(nodeId, "assignment.changed", delta);
           acknowledge(acknowledged, delta);
@@ -130,14 +133,24 @@ export class Assignments {
   }
 }
 
-function deltaOf(state: StateSnapshot, nodeId: string, known: ReadonlyMap<string, number>): AssignmentDelta {
+/**
+ * Every row counts as changed at `restored`, so that an agent that knows a later version of it, from before, hears of it and
+ * reports what became of it.
+ */
+function deltaOf(
+  state: StateSnapshot,
+  nodeId: string,
+  known: ReadonlyMap<string, number>,
+  restored: number,
+): AssignmentDelta {
   const upserts: AssignedAllocation[] = [];
   const present = new Set<string>();
   for (const allocation of state.allocationsByNode(nodeId)) {
     present.add(allocation.ID);
     const has = known.get(allocation.ID);
-    if (has === undefined ? clientTerminal(allocation) : has >= allocation.AllocModifyIndex) continue;
-    const assigned = assign(state, allocation);
+    const AllocModifyIndex = Math.max(allocation.AllocModifyIndex, restored);
+    if (has === undefined ? clientTerminal(allocation) : has >= AllocModifyIndex) continue;
+    const assigned = assign(state, { ...allocation, AllocModifyIndex });
     if (assigned !== null) upserts.push(assigned);
   }
   const removed: string[] = [];

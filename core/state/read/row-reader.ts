@@ -63,6 +63,10 @@ export class RowReader {
     return (this.get(this.tables.meta, "generation") as number | undefined) ?? 0;
   }
 
+  restoredIndex(): number {
+    return (this.get(this.tables.meta, "restored") as number | undefined) ?? 0;
+  }
+
   tableIndexes(): TableIndexes {
     return (this.get(this.tables.meta, "tables") as TableIndexes | undefined) ?? {};
   }

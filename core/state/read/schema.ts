@@ -79,6 +79,8 @@ export interface MetaRows {
   region: string;
   /** Index of the last applied entry. */
   applied: number;
+  /** Index at which a copy of another time or cluster was last put in force; missing where none ever was. */
+  restored: number;
   tables: TableIndexes;
 }
 
@@ -203,6 +205,12 @@ export function openTables(env: RootDatabase): OpenTables {
     tables[table as keyof Tables] = database;
   }
   return { ...(tables as unknown as Tables), blocks: new PlanBlockCache(), fence: null };
+}
+
+/** The table of the store's own facts alone; the environment may be one of an older version, which lacks others. */
+export function openMeta(env: RootDatabase): Tables["meta"] {
+  const options = { keyEncoder: textKeys, encoder: createRowEncoders().plain };
+  return env.openDB(LAYOUTS.meta.name, options as object);
 }
 
 function duplicates(value: Layout["value"]): { readonly dupSort: boolean; readonly dupFixed: boolean } {

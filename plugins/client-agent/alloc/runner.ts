@@ -154,11 +154,9 @@ export class AllocationRunner {
       this.deploymentStatus = allocation.DeploymentStatus;
     }
     await this.options.saveAllocation(allocation);
-    if (this.terminal) {
-      // The servers may have missed how it ended.
-      this.report();
-      return;
-    }
+    // The servers may have missed how it is, or go on from a state of before they knew.
+    if (this.terminal || allocation.ClientStatus !== this.clientStatus().status) this.report();
+    if (this.terminal) return;
     if (serverTerminal(allocation)) {
       void this.stop();
       return;

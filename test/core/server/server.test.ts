@@ -111,6 +111,24 @@ describe("the way of a job", () => {
     await eventually("second placed", () => bench.live("second").length === 1);
   });
 
+  test("what ends well though it should run is replaced where it runs for ever, and only there", async (t) => {
+    const bench = await started(t);
+    await bench.register(paperNode());
+    await bench.server.endpoints.jobs.register(registration(paperJob("web", 1)));
+    await bench.server.endpoints.jobs.register(registration(paperJob("once", 1, 100, { Type: "batch" })));
+    await eventually("both placed", () => bench.live("web").length + bench.live("once").length === 2);
+    const [service] = bench.live("web");
+    const [batch] = bench.live("once");
+    await bench.report(batch!, "complete");
+    await bench.report(service!, "complete");
+    await eventually("the service is replaced", () => bench.live("web").some(({ ID }) => ID !== service!.ID));
+    using snapshot = bench.state.snapshot();
+    const evaluations = (job: string) =>
+      snapshot.evaluationsByJob("default", job).map((each) => each.TriggeredBy);
+    assert.deepEqual(evaluations("web").sort(), ["alloc-stop", "job-register"]);
+    assert.deepEqual(evaluations("once"), ["job-register"]);
+  });
+
   test("a node that misses its heartbeat loses its allocations to another", async (t) => {
     const timing = { min_heartbeat_ttl: 500, heartbeat_grace: 500 };
     const bench = new BenchServer([], [], undefined, { server: timing });
