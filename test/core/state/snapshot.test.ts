@@ -95,6 +95,26 @@ describe("a snapshot folder", () => {
     assert.equal(other.fsm.lastApplied(), 8);
   });
 
+  it("put in force at a later index counts as a change of every table there, and goes on after it", async () => {
+    fill(machine);
+    const folder = join(machine.folder, "snapshot");
+    await machine.fsm.snapshot(folder);
+    assert.equal(await other.fsm.verify(folder), 7);
+    const { signal } = new AbortController();
+    const waiting = other.store.waitForChange([StateTable.Deployments], 19, signal);
+    await other.fsm.restore(folder, 20);
+    await waiting;
+    assert.equal(other.fsm.lastApplied(), 20);
+    using snapshot = other.store.snapshot();
+    for (const table of Object.values(StateTable)) assert.equal(snapshot.tableIndex(table), 20, table);
+    assert.deepEqual([...snapshot.jobs()].length, [...machine.store.snapshot().jobs()].length);
+    other.apply(registration(makeJob({ ID: "goes-on" })));
+    other = await other.reopen();
+    assert.equal(other.fsm.lastApplied(), 21);
+    await assert.rejects(other.fsm.restore(folder, 6), /taken at index 7 and can't be put in force at 6/);
+    assert.equal(other.fsm.lastApplied(), 21);
+  });
+
   it("that is damaged or of another region is refused and changes nothing", async () => {
     fill(machine);
     const folder = join(machine.folder, "snapshot");
@@ -125,6 +145,7 @@ describe("a snapshot folder", () => {
     ];
     for (const [damage, expected] of attempts) {
       damage();
+      await assert.rejects(other.fsm.verify(folder), expected);
       await assert.rejects(other.fsm.restore(folder), expected);
     }
     assert.equal(other.fsm.lastApplied(), 1);
