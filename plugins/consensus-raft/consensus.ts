@@ -19,6 +19,7 @@ import type { RaftConfig } from "./config.js";
 import { Copies } from "./copies.js";
 import { voters } from "./core/configuration.js";
 import { RaftCore, type RaftOptions } from "./core/raft-core.js";
+import { OutcomeUnknownError } from "./errors.js";
 import { Handover } from "./handover.js";
 import { LeadershipState } from "./leadership.js";
 import { LmdbLogStore } from "./lmdb-log-store.js";
@@ -284,13 +285,18 @@ export class RaftConsensus implements Consensus {
     // A copy that a machine can't take must not get into the log, where every server would meet it.
     const index = await machine.verify(folder);
     const reference = await this.#restores.create(randomUUID(), folder);
-    // Rows of the copy carry indexes up to its own; what comes after it must have higher ones.
-    await this.#leading().fill(index);
-    this.deps.log.info(
-      { folder, index, at: loop.core.lastIndex + 1 },
-      "putting a copy of the state in force",
-    );
-    return this.#leading().proposeRestore(reference);
+    try {
+      // Rows of the copy carry indexes up to its own; what comes after it must have higher ones.
+      await this.#leading().fill(index);
+      this.deps.log.info(
+        { folder, index, at: loop.core.lastIndex + 1 },
+        "putting a copy of the state in force",
+      );
+      return await this.#leading().proposeRestore(reference);
+    } catch (error) {
+      if (!(error instanceof OutcomeUnknownError)) await this.#restores.remove(reference.id);
+      throw error;
+    }
   }
 
   onLeadership(listener: LeadershipListener): () => void {
