@@ -33,9 +33,9 @@ function rss(pid: number): number {
 }
 
 async function once(idle: number): Promise<Record<string, number>> {
-  const [http = 0] = await freePorts(1);
+  const [http = 0, rpc = 0] = await freePorts(2);
   const begin = performance.now();
-  const agent = drover(["agent", "-dev", `-http-port=${http}`, "-log-level=WARN"]);
+  const agent = drover(["agent", "-dev", `-http-port=${http}`, `-rpc-port=${rpc}`, "-log-level=WARN"]);
   const api = `http://127.0.0.1:${http}/v1`;
   try {
     await eventually("a ready node", async () => {

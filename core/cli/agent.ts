@@ -21,6 +21,7 @@ export function registerAgent(program: Command): void {
     .option("--data-dir <path>", "absolute folder of everything durable")
     .option("--bind <address>", "address to listen on (default 0.0.0.0)")
     .option("--http-port <port>", "port of the HTTP API (default 4646)")
+    .option("--rpc-port <port>", "port of the servers among themselves (default 4647)")
     .option("--region <name>", "region of the agent (default global)")
     .option("--dc <name>", "datacenter of the agent (default dc1)")
     .option("--node <name>", "name of the node (default: the host's)")

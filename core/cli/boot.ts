@@ -1,6 +1,6 @@
 import { rm } from "node:fs/promises";
 import { isDeepStrictEqual } from "node:util";
-import { AgentInfo, Metrics, type Plugin } from "@drover/plugin-sdk";
+import { AgentInfo, AgentTls, Metrics, type Plugin } from "@drover/plugin-sdk";
 import {
   ConfigError,
   enabledSchedulers,
@@ -24,6 +24,7 @@ import {
   runsInThreads,
 } from "../kernel/index.js";
 import { type AgentLog, createMetrics, openLog } from "../telemetry/index.js";
+import { LoadedTls } from "../tls/index.js";
 import { droverVersion } from "./version.js";
 
 export interface BootOptions extends LoadOptions {
@@ -109,11 +110,17 @@ async function assemble(
 
   const kernel = new Kernel({ log: log.logger, onFatal: options.onFatal });
   kernel.bind(AgentInfo, info);
+  const tls = await LoadedTls.load(config.tls, { region: config.region, server: config.server.enabled });
+  kernel.bind(AgentTls, tls);
   kernel.bind(Metrics, await createMetrics(config, logger));
 
   const chosen = await choosePlugins(loaded);
   // First, so that among those that don't depend on each other the server is up before the client that calls it.
-  if (config.server.enabled) kernel.add(await server(chosen, loaded, log));
+  if (config.server.enabled) {
+    const { networkComponent } = await import("../rpc/network/index.js");
+    kernel.add(networkComponent());
+    kernel.add(await server(chosen, loaded, log));
+  }
   for (const { loaded: one, config: block, locate } of chosen) {
     if (runsInMain(one.plugin)) kernel.add(one.plugin, block, locate);
   }
@@ -137,9 +144,28 @@ async function assemble(
       const blocks = Object.entries(next.config.plugins).map(
         ([name, block]) => [name, { config: block.config, locate: locateIn(next, name) }] as const,
       );
-      const { reloaded, needRestart } = await kernel.reload(new Map(blocks));
+      // Everything is looked at before anything is put in force, so that one error of several leaves all as it was.
+      const [certificates, plugins] = await Promise.allSettled([
+        tls.prepare(next.config.tls),
+        kernel.prepareReload(new Map(blocks)),
+      ]);
+      const errors = [certificates, plugins].flatMap((one) =>
+        one.status === "rejected" ? [one.reason] : [],
+      );
+      if (certificates.status === "rejected" || plugins.status === "rejected") {
+        throw errors.length === 1 ? errors[0] : new Error(errors.map(reasonOf).join("\n"));
+      }
+      const { reloaded, needRestart } = await plugins.value();
+      certificates.value?.();
       log.setLevel(next.config.log_level);
-      logger.info({ log_level: next.config.log_level, plugins: reloaded }, "configuration reloaded");
+      logger.info(
+        {
+          log_level: next.config.log_level,
+          plugins: reloaded,
+          certificates: certificates.value !== undefined,
+        },
+        "configuration reloaded",
+      );
       if (needRestart.length > 0 || !isDeepStrictEqual(fixedPart(current), fixedPart(next))) {
         logger.warn(
           { plugins: needRestart },
@@ -153,9 +179,10 @@ async function assemble(
 
 /** What of the configuration can't change while the agent runs. */
 function fixedPart({ config }: LoadedConfig): object {
-  const { plugins, log_level, files, ...rest } = config;
+  const { plugins, log_level, files, tls, ...rest } = config;
   const present = Object.entries(plugins).map(([name, { enabled, source }]) => [name, enabled, source]);
-  return { ...rest, present };
+  // Whether the HTTP API's port speaks TLS is decided when it begins to listen.
+  return { ...rest, present, tls: [tls.http, tls.http && tls.verify_https_client] };
 }
 
 /** Built-ins of the agent's roles and those of the `plugin` blocks, without those switched off; loaded. */

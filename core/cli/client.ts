@@ -1,4 +1,5 @@
 /** A client of the HTTP API, as the commands use it. */
+import { type ClientTls, httpsFetch, tlsOptions } from "./https-fetch.js";
 
 /** The agent answered with an error. The wording is that of Nomad's own client, which scripts look for. */
 export class ApiError extends Error {
@@ -23,6 +24,8 @@ export interface ClientOptions {
   readonly region?: string;
   readonly namespace?: string;
   readonly token?: string;
+  /** Certificates, for an address with `https:`. */
+  readonly tls?: ClientTls;
 }
 
 export type Query = Readonly<Record<string, string | number | boolean | undefined>>;
@@ -37,8 +40,10 @@ export const DEFAULT_ADDRESS = "http://127.0.0.1:4646";
 
 export class ApiClient {
   readonly #base: URL;
+  /** Set where requests need certificates that the built-in `fetch` doesn't know. */
+  readonly #tls: object | undefined;
 
-  /** Throws an Error for an address that is none. */
+  /** Throws an Error for an address that is none, and for certificates that can't be read. */
   constructor(readonly options: ClientOptions) {
     const address = /^[a-z+]+:\/\//i.test(options.address) ? options.address : `http://${options.address}`;
     const base = URL.canParse(address) ? new URL(address) : undefined;
@@ -48,6 +53,8 @@ export class ApiClient {
       );
     }
     this.#base = base;
+    const asked = Object.values(options.tls ?? {}).some((one) => one !== undefined);
+    this.#tls = base.protocol === "https:" && asked ? tlsOptions(options.tls!) : undefined;
   }
 
   async get<T>(path: string, query: Query = {}, signal?: AbortSignal): Promise<Answer<T>> {
@@ -104,12 +111,8 @@ export class ApiClient {
     const headers: Record<string, string> = token === undefined ? {} : { "X-Nomad-Token": token };
     let response: Response;
     try {
-      response = await fetch(url, {
-        method,
-        headers,
-        signal,
-        body: body === undefined ? undefined : JSON.stringify(body),
-      });
+      const init = { method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body) };
+      response = await (this.#tls === undefined ? fetch(url, init) : httpsFetch(url, init, this.#tls));
     } catch (error) {
       if (signal?.aborted === true) throw error;
       throw new ConnectionError(this.#unreachable(error));
@@ -137,7 +140,18 @@ function reasonOf(error: unknown): string {
       return "no such host";
     case "ECONNRESET":
     case "UND_ERR_SOCKET":
-      return "the connection was closed";
+      return "the connection was closed (does the agent have tls.http on? then the address begins with https://)";
+    case "SELF_SIGNED_CERT_IN_CHAIN":
+    case "DEPTH_ZERO_SELF_SIGNED_CERT":
+    case "UNABLE_TO_GET_ISSUER_CERT_LOCALLY":
+    case "UNABLE_TO_VERIFY_LEAF_SIGNATURE":
+      return `the agent's certificate is signed by a CA that isn't known here (${code}); -ca-cert or NOMAD_CACERT names its file`;
+    case "ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED":
+      return "the agent asks for a certificate; -client-cert and -client-key (NOMAD_CLIENT_CERT, NOMAD_CLIENT_KEY) name one";
+    case "EPROTO":
+    case "ERR_SSL_WRONG_VERSION_NUMBER":
+    case "ERR_SSL_PACKET_LENGTH_TOO_LONG":
+      return "what answers there does not speak TLS: try http://";
     default:
       return cause instanceof Error && cause.message !== "" ? cause.message : String(code ?? cause);
   }

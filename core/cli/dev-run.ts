@@ -57,13 +57,15 @@ export async function runDev(file: string | undefined, options: DevOptions, io: 
 }
 
 async function startAgent(folder: string, options: DevOptions, stop: StopRequest): Promise<Agent> {
-  const port = options.httpPort ?? String(await choosePort(DEFAULT_PORTS.http));
+  const port = options.httpPort ?? String(await choosePort(DEFAULT_PORTS.http, "the HTTP API"));
+  const rpcPort = String(await choosePort(DEFAULT_PORTS.rpc, "the server"));
   const agent = await boot({
     dev: true,
     paths: options.config,
     flags: {
       dataDir: folder,
       httpPort: port,
+      rpcPort,
       logLevel: options.logLevel ?? "INFO",
       logFile: join(folder, "drover.log"),
     },
@@ -88,8 +90,21 @@ async function present(
   io: CommandIo,
   signal: AbortSignal,
 ): Promise<void> {
-  const address = `http://${agent.info.advertise.http}`;
-  const api = new ApiClient({ address });
+  const { tls } = agent.info.config;
+  const address = `${tls.http ? "https" : "http"}://${agent.info.advertise.http}`;
+  const api = new ApiClient({
+    address,
+    ...(tls.http
+      ? {
+          tls: {
+            caCert: tls.ca_file,
+            clientCert: tls.cert_file,
+            clientKey: tls.key_file,
+            serverName: `server.${agent.info.region}.drover`,
+          },
+        }
+      : {}),
+  });
   try {
     let job: StartedJob | undefined;
     if (file !== undefined) {
@@ -134,13 +149,13 @@ function commandName(): string {
 }
 
 /** `preferred` where it is free, else any other. */
-async function choosePort(preferred: number): Promise<number> {
+async function choosePort(preferred: number, who: string): Promise<number> {
   try {
     return await probe(preferred);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "EADDRINUSE") throw error;
     const free = await probe(0);
-    print(`==> Port ${preferred} is in use; the HTTP API listens on ${free} instead`);
+    print(`==> Port ${preferred} is in use; ${who} listens on ${free} instead`);
     return free;
   }
 }

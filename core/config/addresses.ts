@@ -1,4 +1,14 @@
+import { BlockList, isIP } from "node:net";
 import { networkInterfaces } from "node:os";
+
+/** Addresses of "this network" (RFC 1122), the unspecified one of IPv6, broadcast; in whatever spelling. */
+const ANY = new BlockList();
+ANY.addSubnet("0.0.0.0", 8, "ipv4");
+ANY.addAddress("255.255.255.255", "ipv4");
+ANY.addAddress("::", "ipv6");
+const MULTICAST = new BlockList();
+MULTICAST.addSubnet("224.0.0.0", 4, "ipv4");
+MULTICAST.addSubnet("ff00::", 8, "ipv6");
 
 const WILDCARDS = new Set(["0.0.0.0", "::", "[::]", ""]);
 
@@ -49,6 +59,15 @@ export function advertiseAddress(written: string, bound: string, port: number): 
     );
   }
   return joinHostPort(found, port);
+}
+
+/** Why other servers can't reach an address of `host:port`; undefined where nothing is known against it. */
+export function unreachableReason(address: string): string | undefined {
+  const host = address.replace(/:\d+$/, "").replace(/^\[|\]$/g, "");
+  if (isIP(host) === 0) return host === "" ? "it names no host" : undefined;
+  if (ANY.check(host, isIP(host) === 4 ? "ipv4" : "ipv6")) return "it stands for any address of a machine";
+  if (MULTICAST.check(host, isIP(host) === 4 ? "ipv4" : "ipv6")) return "it is a multicast address";
+  return undefined;
 }
 
 export function joinHostPort(host: string, port: number): string {

@@ -25,6 +25,7 @@ export interface AgentFlags {
   /** `key=value`, each flag one or several with commas. */
   readonly meta?: readonly string[];
   readonly httpPort?: string;
+  readonly rpcPort?: string;
 }
 
 const FLAG_OF_KEY: Readonly<Record<string, string>> = {
@@ -32,6 +33,7 @@ const FLAG_OF_KEY: Readonly<Record<string, string>> = {
   name: "-node",
   bind_addr: "-bind",
   "ports.http": "-http-port",
+  "ports.rpc": "-rpc-port",
 };
 
 /** Flags as settings. Throws `ConfigError` naming the flag. */
@@ -47,7 +49,7 @@ export function flagSettings(flags: AgentFlags): Settings {
     log_json: flags.logJson,
     log_file: flags.logFile,
     plugin_dir: flags.pluginDir,
-    ports: { http: flags.httpPort },
+    ports: { http: flags.httpPort, rpc: flags.rpcPort },
     server: { enabled: flags.server, bootstrap_expect: flags.bootstrapExpect },
     client: {
       enabled: flags.client,

@@ -6,10 +6,11 @@ import {
   type PluginBlock,
   type SchedulerRules,
   type SchedulerSettings,
+  type TlsConfiguration,
 } from "@drover/plugin-sdk";
 import { findBuiltin } from "../kernel/builtin.js";
 import { publisherKey } from "../kernel/signature.js";
-import { AddressError, advertiseAddress, resolveTemplate } from "./addresses.js";
+import { AddressError, advertiseAddress, resolveTemplate, unreachableReason } from "./addresses.js";
 import { DEFAULT_PORTS } from "./defaults.js";
 import { ConfigError, type ConfigProblem } from "./errors.js";
 import type { Settings } from "./schema.js";
@@ -48,6 +49,7 @@ export function resolveSettings(settings: Settings, options: ResolveOptions): Ag
 
   const ports = { ...DEFAULT_PORTS, ...settings.ports };
   const addresses = resolveAddresses(settings, ports, problem);
+  checkAdvertised(settings, addresses.advertise.rpc, problem);
   if (problems.length > 0) throw new ConfigError(problems);
 
   return {
@@ -68,6 +70,8 @@ export function resolveSettings(settings: Settings, options: ResolveOptions): Ag
     limits: {
       http_max_conns_per_client: settings.limits?.http_max_conns_per_client ?? 100,
       rpc_max_conns_per_client: settings.limits?.rpc_max_conns_per_client ?? 100,
+      https_handshake_timeout: settings.limits?.https_handshake_timeout || 5_000,
+      rpc_handshake_timeout: settings.limits?.rpc_handshake_timeout || 5_000,
     },
     server: resolveServer(settings, dataDir),
     client: resolveClient(settings, dataDir),
@@ -78,6 +82,7 @@ export function resolveSettings(settings: Settings, options: ResolveOptions): Ag
       publish_node_metrics: settings.telemetry?.publish_node_metrics ?? false,
       disable_hostname: settings.telemetry?.disable_hostname ?? false,
     },
+    tls: resolveTls(settings),
     plugins: resolvePlugins(settings),
     schedulers: resolveRules(settings),
     files: options.files,
@@ -167,6 +172,22 @@ function resolveClient({ client = {} }: Settings, dataDir: string): AgentConfigu
   };
 }
 
+function resolveTls({ tls = {} }: Settings): TlsConfiguration {
+  return {
+    http: tls.http ?? false,
+    rpc: tls.rpc ?? false,
+    ca_file: tls.ca_file ?? "",
+    cert_file: tls.cert_file ?? "",
+    key_file: tls.key_file ?? "",
+    rpc_upgrade_mode: tls.rpc_upgrade_mode ?? false,
+    tls_cipher_suites: tls.tls_cipher_suites ?? "",
+    tls_min_version: tls.tls_min_version ?? "tls12",
+    tls_prefer_server_cipher_suites: tls.tls_prefer_server_cipher_suites ?? false,
+    verify_https_client: tls.verify_https_client ?? false,
+    verify_server_hostname: tls.verify_server_hostname ?? false,
+  };
+}
+
 /** Blocks by the name of their plugin: one written for Nomad (`raw_exec`) lands at the built-in it means. */
 function resolvePlugins({ plugin = {} }: Settings): Record<string, PluginBlock> {
   const plugins = new Map<string, PluginBlock>();
@@ -249,6 +270,21 @@ function checkRoles({ server, client }: Settings, problem: Report): void {
       `server.bootstrap_expect is ${expect}, but this version runs one server; set 1 (starting ${expect} would give ${expect} clusters)`,
     );
   }
+}
+
+/** A server among others gives its address to them. */
+function checkAdvertised({ server = {} }: Settings, rpc: string, problem: Report): void {
+  const { server_join: join = {} } = server;
+  const joins = [server.start_join, server.retry_join, join.start_join, join.retry_join];
+  const isAmongOthers = (server.bootstrap_expect ?? 0) > 1 || joins.some((list) => (list?.length ?? 0) > 0);
+  // An address that could not be made out was reported.
+  if (server.enabled !== true || !isAmongOthers || rpc === "") return;
+  const reason = unreachableReason(rpc);
+  if (reason === undefined) return;
+  problem(
+    `advertise.rpc: other servers can't reach this one at ${rpc}: ${reason}; set advertise.rpc (or bind_addr) to an ` +
+      "address of this machine",
+  );
 }
 
 function checkNames(settings: Settings, problem: Report): void {

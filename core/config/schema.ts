@@ -22,6 +22,8 @@ import {
 
 export const LOG_LEVELS = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR"] as const;
 
+const TLS_VERSIONS = ["tls10", "tls11", "tls12", "tls13"] as const;
+
 const addresses = block({ http: text, rpc: text, serf: text });
 
 const serverJoin = block({ start_join: texts, retry_join: texts, retry_max: int, retry_interval: duration });
@@ -126,17 +128,17 @@ const acl = block({
 });
 
 const tls = block({
-  ca_file: unused(text),
-  cert_file: unused(text),
-  http: unprotected(bool),
-  key_file: unused(text),
-  rpc: unprotected(bool),
-  rpc_upgrade_mode: unused(bool),
-  tls_cipher_suites: unused(text),
-  tls_min_version: unused(text),
-  tls_prefer_server_cipher_suites: unused(bool),
-  verify_https_client: unprotected(bool),
-  verify_server_hostname: unprotected(bool),
+  ca_file: text,
+  cert_file: text,
+  http: bool,
+  key_file: text,
+  rpc: bool,
+  rpc_upgrade_mode: bool,
+  tls_cipher_suites: text,
+  tls_min_version: word(TLS_VERSIONS),
+  tls_prefer_server_cipher_suites: bool,
+  verify_https_client: bool,
+  verify_server_hostname: bool,
 });
 
 const consul = block({
@@ -248,8 +250,8 @@ export const fileSchema = block({
   limits: block({
     http_max_conns_per_client: int,
     rpc_max_conns_per_client: int,
-    https_handshake_timeout: unused(duration),
-    rpc_handshake_timeout: unused(duration),
+    https_handshake_timeout: duration,
+    rpc_handshake_timeout: duration,
   }),
   server,
   client,

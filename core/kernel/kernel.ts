@@ -114,33 +114,57 @@ export class Kernel {
   }
 
   /**
-   * Takes changed `config` blocks by plugin name (plugins not named keep theirs). Everything is checked before anything
-   * is applied: throws `PluginErrors` and changes nothing where a block is wrong.
+   * Checks changed `config` blocks by plugin name (plugins not named keep theirs), and gives what applies them. Throws
+   * `PluginErrors` with everything that is wrong.
    */
-  async reload(configs: ReadonlyMap<string, { config: unknown; locate?: Locate }>): Promise<ReloadResult> {
+  async prepareReload(
+    configs: ReadonlyMap<string, { config: unknown; locate?: Locate }>,
+  ): Promise<() => Promise<ReloadResult>> {
     if (this.#state !== "running") throw new Error(`a kernel that is ${this.#state} can't reload`);
     const changes = this.#changes(configs);
-    const reloaded: string[] = [];
+    return () => this.#apply(changes);
+  }
+
+  /** As `prepareReload`, applied at once. */
+  async reload(configs: ReadonlyMap<string, { config: unknown; locate?: Locate }>): Promise<ReloadResult> {
+    const apply = await this.prepareReload(configs);
+    return apply();
+  }
+
+  /** All of them, or none: where one fails, those before it get their former configuration back. */
+  async #apply(changes: readonly [Entry, unknown][]): Promise<ReloadResult> {
+    const reloaded: [entry: Entry, former: unknown][] = [];
     const needRestart: string[] = [];
-    const errors: PluginError[] = [];
     for (const [entry, config] of changes) {
-      const { plugin } = entry;
-      if (plugin.reload === undefined) {
-        needRestart.push(plugin.name);
+      if (entry.plugin.reload === undefined) {
+        needRestart.push(entry.plugin.name);
         continue;
       }
+      const former = entry.config;
       try {
-        await withDeadline(plugin.startTimeout, "reload", () =>
-          plugin.reload!(config as never, entry.context as never),
-        );
-        entry.config = config;
-        reloaded.push(plugin.name);
+        await this.#reloadOne(entry, config);
+        reloaded.push([entry, former]);
       } catch (error) {
-        errors.push(this.#failed(plugin, "reload", error));
+        const errors = [error as PluginError];
+        for (const [done, before] of reloaded.reverse()) {
+          await this.#reloadOne(done, before).catch((again: PluginError) => void errors.push(again));
+        }
+        throw new PluginErrors(errors);
       }
     }
-    if (errors.length > 0) throw new PluginErrors(errors);
-    return { reloaded, needRestart };
+    return { reloaded: reloaded.map(([{ plugin }]) => plugin.name), needRestart };
+  }
+
+  async #reloadOne(entry: Entry, config: unknown): Promise<void> {
+    const { plugin } = entry;
+    try {
+      await withDeadline(plugin.startTimeout, "reload", () =>
+        plugin.reload!(config as never, entry.context as never),
+      );
+      entry.config = config;
+    } catch (error) {
+      throw this.#failed(plugin, "reload", error);
+    }
   }
 
   #changes(configs: ReadonlyMap<string, { config: unknown; locate?: Locate }>): [Entry, unknown][] {

@@ -2,6 +2,7 @@
 import type { SchedulerSettings } from "../domain/index.js";
 import { createToken } from "../kernel/token.js";
 import type { SchedulerRules } from "./scheduler-rules.js";
+import type { TlsConfiguration } from "./tls.js";
 
 /** Structured log. Fields come first so that a line is searchable; never put a secret in either. */
 export interface Logger {
@@ -95,7 +96,13 @@ export interface AgentConfiguration {
   readonly ports: { readonly http: number; readonly rpc: number; readonly serf: number };
   readonly addresses: { readonly http: string; readonly rpc: string; readonly serf: string };
   readonly advertise: { readonly http: string; readonly rpc: string; readonly serf: string };
-  readonly limits: { readonly http_max_conns_per_client: number; readonly rpc_max_conns_per_client: number };
+  readonly limits: {
+    readonly http_max_conns_per_client: number;
+    readonly rpc_max_conns_per_client: number;
+    /** Milliseconds that a new connection has for its handshake. */
+    readonly https_handshake_timeout: number;
+    readonly rpc_handshake_timeout: number;
+  };
   readonly server: ServerConfiguration;
   readonly client: ClientConfiguration;
   readonly telemetry: {
@@ -105,6 +112,7 @@ export interface AgentConfiguration {
     readonly publish_node_metrics: boolean;
     readonly disable_hostname: boolean;
   };
+  readonly tls: TlsConfiguration;
   /** `plugin "NAME"` blocks by name. */
   readonly plugins: Readonly<Record<string, PluginBlock>>;
   /** `scheduler "TYPE"` blocks by job type, or `*`. */

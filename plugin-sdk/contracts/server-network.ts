@@ -14,6 +14,20 @@ export interface RpcOptions {
   /** Milliseconds after which the call is given up, on both ends. */
   readonly deadline: number;
   readonly signal?: AbortSignal;
+  /** Region of the server that is called, `*` for any; default the own one. A server of another region refuses the call. */
+  readonly region?: string;
+}
+
+/** Who may call a method, and how much it takes. */
+export interface RpcMethodOptions {
+  /** Whether client agents of this region may call it. Default: servers only. */
+  readonly clients?: boolean;
+  /** Whether servers of other regions may call it. Default: this region's only. */
+  readonly otherRegions?: boolean;
+  /** Largest body that is taken, bytes; default 16 MiB. */
+  readonly maxBody?: number;
+  /** Largest answer that is sent, bytes; default 64 MiB. */
+  readonly maxAnswer?: number;
 }
 
 /** What went wrong between two servers. Errors of the handler itself arrive as they were thrown: class, text and `status`. */
@@ -57,7 +71,10 @@ export type RpcHandler = (
   signal: AbortSignal,
 ) => Promise<Uint8Array>;
 
-/** Owns the stream: ends or destroys it. An error before the first byte reaches the caller as the error of `stream`. */
+/**
+ * Owns the stream: ends or destroys it. The caller's `stream` resolves with the first byte that the handler writes, with the
+ * stream's end, or when the handler's promise resolves; an error before that reaches the caller as the error of `stream`.
+ */
 export type RpcStreamHandler = (stream: Duplex, body: Uint8Array, caller: RpcCaller) => Promise<void>;
 
 /**
@@ -69,7 +86,7 @@ export interface ServerNetwork {
   /** Opens a stream; `body` is what the handler gets first. The deadline is that of opening. */
   stream(address: string, method: string, body: Uint8Array, options: RpcOptions): Promise<Duplex>;
   /** Answers a method from now on; a second handler of one name is an error. Returns its removal. */
-  handle(method: string, handler: RpcHandler): () => void;
-  handleStream(method: string, handler: RpcStreamHandler): () => void;
+  handle(method: string, handler: RpcHandler, options?: RpcMethodOptions): () => void;
+  handleStream(method: string, handler: RpcStreamHandler, options?: RpcMethodOptions): () => void;
 }
 export const ServerNetwork = createToken<ServerNetwork>("ServerNetwork");

@@ -11,5 +11,6 @@ export * from "./quiet.js";
 export * from "./scan-placer.js";
 export * from "./scheduler.js";
 export * from "./scheduler-conformance.js";
+export * from "./server-network-conformance.js";
 export * from "./system-scheduler.js";
 export * from "./task-driver.js";

@@ -1,6 +1,7 @@
 /** Nomad's HTTP API on `addresses.http:ports.http`. */
 import {
   AgentInfo,
+  AgentTls,
   ClientStatus,
   Consensus,
   definePlugin,
@@ -29,7 +30,7 @@ export default definePlugin({
   description: "Nomad's HTTP API: jobs, allocations, nodes, logs and files, blocking queries, metrics",
   config: Config,
   requires: [Logger, Metrics, AgentInfo],
-  optional: [StateReader, ServerEndpoints, Consensus, ClientStatus, HttpRoutes],
+  optional: [AgentTls, StateReader, ServerEndpoints, Consensus, ClientStatus, HttpRoutes],
   register(container) {
     container.registerSingleton(HttpApi);
   },

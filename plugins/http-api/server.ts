@@ -1,8 +1,10 @@
 /** The HTTP listener: limits, routing, encoding, errors. */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
+import type { Server as TlsServer } from "node:tls";
 import {
   AgentInfo,
+  AgentTls,
   ClientStatus,
   Consensus,
   HttpError,
@@ -54,6 +56,7 @@ export class HttpApi {
   readonly #running = new Set<AbortController>();
   readonly #gone = new WeakMap<IncomingMessage, AbortController>();
   #stopping = false;
+  #forgetTls: (() => void) | undefined;
 
   constructor(
     @inject(Logger) private readonly log: Logger,
@@ -63,6 +66,7 @@ export class HttpApi {
     @inject(ServerEndpoints, { isOptional: true }) private readonly endpoints: ServerEndpoints | undefined,
     @inject(Consensus, { isOptional: true }) private readonly consensus: Consensus | undefined,
     @inject(ClientStatus, { isOptional: true }) private readonly client: ClientStatus | undefined,
+    @inject(AgentTls, { isOptional: true }) private readonly tls: AgentTls | undefined,
     @injectAll(HttpRoutes, { isOptional: true }) private readonly others: readonly HttpRoutes[],
   ) {}
 
@@ -124,12 +128,30 @@ export class HttpApi {
     app.server.on("close", () => {
       if (!this.#stopping) fatal(new Error(`the HTTP API's listener on ${host}:${port} closed by itself`));
     });
-    this.log.info({ address: host, port: this.address()?.port }, "HTTP API is listening");
+    if (config.tls.http) this.#watchTls(app.server);
+    this.log.info(
+      { address: host, port: this.address()?.port, tls: config.tls.http === true },
+      "HTTP API is listening",
+    );
+  }
+
+  /** Changed certificates are those of connections that begin from then on. */
+  #watchTls(server: unknown): void {
+    const { tls } = this;
+    this.#forgetTls = tls?.onChange(() => {
+      const { material } = tls.current();
+      if (material !== undefined) (server as TlsServer).setSecureContext(material);
+    });
+    (server as TlsServer).on("tlsClientError", (error, socket) => {
+      this.log.debug({ peer: socket.remoteAddress, error: error.message }, "TLS handshake failed");
+      socket.destroy();
+    });
   }
 
   /** Lets blocking queries answer with what they have, ends streams, then closes what is left. */
   async stop(): Promise<void> {
     this.#stopping = true;
+    this.#forgetTls?.();
     const app = this.#app;
     if (app === undefined) return;
     for (const controller of this.#running) controller.abort();
@@ -145,6 +167,7 @@ export class HttpApi {
 
   #createApp(options: HttpApiOptions): FastifyInstance {
     const app = fastify({
+      ...this.#https(),
       logger: false,
       bodyLimit: options.maxBodyBytes,
       exposeHeadRoutes: false,
@@ -180,6 +203,22 @@ export class HttpApi {
       );
     });
     return app;
+  }
+
+  /** Nothing where the API is plain HTTP. */
+  #https(): object {
+    const { tls, limits } = this.agent.config;
+    if (!tls.http) return {};
+    const material = this.tls?.current().material;
+    if (material === undefined) throw new Error("tls.http is on, and no certificates were loaded");
+    return {
+      https: {
+        ...material,
+        requestCert: tls.verify_https_client,
+        rejectUnauthorized: tls.verify_https_client,
+        handshakeTimeout: limits.https_handshake_timeout,
+      },
+    };
   }
 
   #mount(app: FastifyInstance, route: Route): void {

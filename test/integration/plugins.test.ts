@@ -19,8 +19,8 @@ async function agentWith(
   const config = join(folder, `${name}.json`);
   writeFileSync(file, source);
   writeFileSync(config, JSON.stringify({ plugin: [{ [name]: [{ source: file }] }] }));
-  const [http] = await freePorts(1);
-  const agent = drover(["agent", "-dev", "-config", config, `-http-port=${http}`]);
+  const [http, rpc] = await freePorts(2);
+  const agent = drover(["agent", "-dev", "-config", config, `-http-port=${http}`, `-rpc-port=${rpc}`]);
   // In order, so that its temporary folder goes too.
   t.after(() => agent.kill("SIGINT"));
   return { agent, api: `http://127.0.0.1:${http}/v1` };
@@ -134,8 +134,8 @@ test("a scheduler block that names what no plugin brings ends the agent with fil
 }, async (t) => {
   const config = join(folder, "rules.hcl");
   writeFileSync(config, 'scheduler "service" {\n  deadline = "10s"\n  scorers  = ["carbon=2"]\n}\n');
-  const [http] = await freePorts(1);
-  const agent = drover(["agent", "-dev", "-config", config, `-http-port=${http}`]);
+  const [http, rpc] = await freePorts(2);
+  const agent = drover(["agent", "-dev", "-config", config, `-http-port=${http}`, `-rpc-port=${rpc}`]);
   t.after(() => agent.kill("SIGINT"));
   const { code } = await agent.exited;
   assert.notEqual(code, 0);

@@ -9,6 +9,7 @@ import { register as operatorScheduler } from "./operator-scheduler.js";
 import { register as server } from "./server.js";
 import { register as status } from "./status.js";
 import { register as system } from "./system.js";
+import { register as tls } from "./tls.js";
 import { register as version } from "./version.js";
 
 export function registerCommands(program: Command): void {
@@ -22,6 +23,7 @@ export function registerCommands(program: Command): void {
     operatorScheduler,
     server,
     system,
+    tls,
     version,
   ])
     register(program);

@@ -15,6 +15,12 @@ interface ApiFlags {
   readonly namespace?: string;
   readonly token?: string;
   readonly color?: boolean;
+  readonly caCert?: string;
+  readonly caPath?: string;
+  readonly clientCert?: string;
+  readonly clientKey?: string;
+  readonly tlsServerName?: string;
+  readonly tlsSkipVerify?: boolean;
 }
 
 /** Flags of Nomad's command line that every such command takes. */
@@ -30,6 +36,18 @@ export function withApiFlags(command: Command): Command {
       "--token <secret>",
       "ACL token (better: NOMAD_TOKEN or DROVER_TOKEN, which other users can't see)",
     )
+    .option("--ca-cert <file>", "CA of the agent's certificate (NOMAD_CACERT, DROVER_CACERT)")
+    .option("--ca-path <folder>", "folder of CA certificates (NOMAD_CAPATH, DROVER_CAPATH)")
+    .option("--client-cert <file>", "certificate to show (NOMAD_CLIENT_CERT, DROVER_CLIENT_CERT)")
+    .option("--client-key <file>", "key of that certificate (NOMAD_CLIENT_KEY, DROVER_CLIENT_KEY)")
+    .option(
+      "--tls-server-name <name>",
+      "name that the agent's certificate must have (NOMAD_TLS_SERVER_NAME, DROVER_TLS_SERVER_NAME)",
+    )
+    .option(
+      "--tls-skip-verify",
+      "don't check the agent's certificate (NOMAD_SKIP_VERIFY, DROVER_SKIP_VERIFY)",
+    )
     .option("--no-color", "no colours (also: NO_COLOR)");
 }
 
@@ -44,6 +62,14 @@ export function openSession(command: Command): Session {
     region: setting(flags.region, "REGION"),
     namespace: setting(flags.namespace, "NAMESPACE"),
     token: setting(flags.token, "TOKEN"),
+    tls: {
+      caCert: setting(flags.caCert, "CACERT"),
+      caPath: setting(flags.caPath, "CAPATH"),
+      clientCert: setting(flags.clientCert, "CLIENT_CERT"),
+      clientKey: setting(flags.clientKey, "CLIENT_KEY"),
+      serverName: setting(flags.tlsServerName, "TLS_SERVER_NAME"),
+      skipVerify: flags.tlsSkipVerify ?? (isTrue(setting(undefined, "SKIP_VERIFY")) || undefined),
+    },
   };
   try {
     return { io: flags.color === false ? plainly(io) : io, client: new ApiClient(options) };
@@ -51,6 +77,8 @@ export function openSession(command: Command): Session {
     throw new ExitError(1, `Error initializing client: ${messageOf(error)}`);
   }
 }
+
+const isTrue = (value: string | undefined): boolean => /^(1|t|true)$/i.test(value ?? "");
 
 function plainly(io: CommandIo): CommandIo {
   return Object.create(io, { color: { value: false } }) as CommandIo;

@@ -168,10 +168,10 @@ test("Nomad's keys that change nothing yet are accepted and named; those that wo
   const { unused, unprotected } = await load([
     await file(
       "a.hcl",
-      'acl { enabled = true }\ntls { http = false }\nconsul { address = "127.0.0.1:8500" }\nserver { raft_multiplier = 1 }\n',
+      'acl { enabled = true }\naudit { enabled = false }\nconsul { address = "127.0.0.1:8500" }\nserver { raft_multiplier = 1 }\n',
     ),
   ]);
-  assert.deepEqual([...unused].sort(), ["consul", "server.raft_multiplier", "tls.http"]);
+  assert.deepEqual([...unused].sort(), ["audit", "consul", "server.raft_multiplier"]);
   assert.deepEqual(unprotected, ["acl.enabled"]);
 });
 
@@ -333,4 +333,35 @@ test("agent/self has Nomad's names and no secret", async () => {
   assert.equal(self.Vault.Token, "<redacted>");
   assert.deepEqual(self.Ports, { HTTP: 4646, RPC: 4647, Serf: 4648 });
   assert.equal(self.Autopilot.LastContactThreshold, 200_000_000);
+});
+
+test("a server among others must advertise an address that they can reach", async () => {
+  for (const [address, reason] of [
+    ["0.0.0.0", /at 0\.0\.0\.0:4647: it stands for any address/],
+    ["[::]:4000", /at \[::\]:4000: it stands for any address/],
+    ["::", /at \[::\]:4647: it stands for any address/],
+    ["239.1.2.3", /it is a multicast address/],
+    ["[ff02::1]:4647", /it is a multicast address/],
+  ] as const) {
+    const text = `advertise { rpc = "${address}" }\nserver { retry_join = ["10.0.0.2"] }\n`;
+    const [said] = await problems([await file("a.hcl", text)]);
+    assert.match(said!, reason);
+    assert.match(said!, /^advertise\.rpc: other servers can't reach this one/);
+  }
+  const good = 'advertise { rpc = "10.0.0.1" }\nserver { retry_join = ["10.0.0.2"] }\n';
+  assert.equal((await load([await file("a.hcl", good)])).config.advertise.rpc, "10.0.0.1:4647");
+});
+
+test("the tls block has Nomad's defaults and refuses a version that is none", async () => {
+  const { config, unused, unprotected } = await load([
+    await file("a.hcl", 'tls {\n  rpc = true\n  ca_file = "ca.pem"\n  tls_min_version = "tls13"\n}\n'),
+  ]);
+  const { rpc, http, ca_file, tls_min_version, verify_server_hostname } = config.tls;
+  assert.deepEqual(
+    { rpc, http, ca_file, tls_min_version, verify_server_hostname },
+    { rpc: true, http: false, ca_file: "ca.pem", tls_min_version: "tls13", verify_server_hostname: false },
+  );
+  assert.deepEqual([...unused, ...unprotected], []);
+  const wrong = await file("b.hcl", 'tls { tls_min_version = "ssl3" }\n');
+  assert.match((await problems([wrong]))[0]!, /must be one of tls10, tls11, tls12, tls13, not "ssl3"/);
 });

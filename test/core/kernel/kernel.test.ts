@@ -265,3 +265,28 @@ test("reload gives changed settings to the plugins that take them and names thos
   assert.equal(got.length, 1, "nothing is applied where a block is wrong");
   await kernel.stop();
 });
+
+test("a reload that one plugin fails gives those before it their former settings back", async () => {
+  const config = z.strictObject({ level: z.number().default(1) });
+  const got: unknown[] = [];
+  const kernel = kernelOf(
+    plugin({ name: "first", config, reload: (next) => void got.push(next) }),
+    plugin({
+      name: "second",
+      config,
+      reload: () => {
+        throw new Error("no such device");
+      },
+    }),
+  );
+  await kernel.start();
+  const change = { config: { level: 2 } };
+  const changes = new Map([
+    ["first", change],
+    ["second", change],
+  ]);
+  await assert.rejects(kernel.reload(changes), /plugin "second" failed in reload: no such device/);
+  assert.deepEqual(got, [{ level: 2 }, { level: 1 }]);
+  await assert.rejects(kernel.reload(changes), /no such device/, "the change is still one");
+  await kernel.stop();
+});

@@ -62,10 +62,17 @@ export function agentInfo(config: DeepPartial<AgentConfiguration> = {}): AgentIn
     http_api_response_headers: {},
     telemetry: { collection_interval: 1000 },
     server: { enabled: true, enabled_schedulers: [] },
+    tls: { http: false },
     ...config,
     ports: { http: 0, rpc: 4647, serf: 4648, ...config.ports },
     addresses: { http: "127.0.0.1", rpc: "127.0.0.1", serf: "127.0.0.1", ...config.addresses },
-    limits: { http_max_conns_per_client: 100, rpc_max_conns_per_client: 100, ...config.limits },
+    limits: {
+      http_max_conns_per_client: 100,
+      rpc_max_conns_per_client: 100,
+      https_handshake_timeout: 5_000,
+      rpc_handshake_timeout: 5_000,
+      ...config.limits,
+    },
     client: {
       enabled: true,
       host_volumes: {},
