@@ -1,6 +1,6 @@
+import { voters } from "../../plugins/consensus-raft/core/configuration.js";
 import { RaftCore, type RaftOptions, type RaftState } from "../../plugins/consensus-raft/core/raft-core.js";
 import type { Refusal } from "../../plugins/consensus-raft/core/types.js";
-import { voters } from "../../plugins/consensus-raft/core/configuration.js";
 import type { DiskBugs } from "./disk.js";
 
 /** Bugs that can be planted, to see that the checks find them. */
