@@ -17,7 +17,7 @@ const command = (index: number, term: number): Entry => ({
 });
 
 /** Core `a` of the cluster a, b, c (unless said otherwise) with the given terms as its log. */
-function core(terms: readonly number[], state: Partial<RaftState> = {}): RaftCore {
+function core(terms: readonly number[], state: Partial<RaftState> = {}, random = () => 0): RaftCore {
   return new RaftCore(
     {
       id: "a",
@@ -27,7 +27,7 @@ function core(terms: readonly number[], state: Partial<RaftState> = {}): RaftCor
       maxInflightAppends: 10,
       maxInflightBytes: 1000,
       maxApplyBytes: 1000,
-      random: () => 0,
+      random,
     },
     {
       hardState: { term: terms.at(-1) ?? 0, vote: null, commit: 0 },
@@ -149,6 +149,34 @@ describe("RaftCore", () => {
     assert.deepEqual(
       flush(raft).effects.flatMap(({ reads }) => reads),
       [{ context: 5, index: 1 }],
+    );
+  });
+
+  it("does not take the answer to a read of its earlier life, and gives up one that is not answered", () => {
+    const ask = (random: number) => {
+      const raft = core([1], {}, () => random);
+      raft.step(from("b", 1, { type: "heartbeat", commit: 0, round: 0 }));
+      raft.readIndex(5);
+      const asked = flush(raft).sent.find((message) => message.type === "read-request");
+      assert.ok(asked?.type === "read-request");
+      return { raft, number: asked.context };
+    };
+    const before = ask(0.25);
+    const { raft, number } = ask(0.75);
+    raft.step(from("b", 1, { type: "read-response", context: before.number, index: 0 }));
+    assert.deepEqual(
+      flush(raft).effects.flatMap(({ reads }) => reads),
+      [],
+    );
+    raft.step(from("b", 1, { type: "read-response", context: number, index: 1 }));
+    assert.deepEqual(
+      flush(raft).effects.flatMap(({ reads }) => reads),
+      [{ context: 5, index: 1 }],
+    );
+    for (let tick = 0; tick < 10; tick++) before.raft.tick();
+    assert.deepEqual(
+      flush(before.raft).effects.flatMap(({ reads }) => reads),
+      [{ context: 5, index: null }],
     );
   });
 
@@ -446,7 +474,7 @@ describe("RaftCore", () => {
   });
 
   describe("snapshots from the leader", () => {
-    const snapshot = { index: 5, term: 1, configuration: servers("a", "b", "c") };
+    const snapshot = { index: 5, term: 1, configuration: servers("a", "b", "c", "d") };
     const offer = { type: "install-snapshot", snapshot } as const;
 
     it("keeps its log until the bytes are here, asks for them once, and again after a failure or from a new leader", () => {
@@ -470,6 +498,7 @@ describe("RaftCore", () => {
         [{ type: "append-accepted", to: "c" }],
       );
       assert.deepEqual([raft.baseIndex, raft.lastIndex, raft.commit], [5, 5, 5]);
+      assert.deepEqual(raft.configuration, snapshot.configuration);
     });
 
     it("does not install what its log reached meanwhile", () => {
@@ -484,6 +513,7 @@ describe("RaftCore", () => {
     });
 
     it("offers again to a server that died while it fetched, and goes on from an older snapshot that it took", () => {
+      const snapshot = { index: 5, term: 1, configuration: servers("a", "b", "c") };
       const raft = core([1], {
         hardState: { term: 1, vote: null, commit: 6 },
         base: snapshot,
@@ -510,6 +540,7 @@ describe("RaftCore", () => {
     });
 
     it("keeps more of the log for a server that fetches a snapshot than for others", () => {
+      const snapshot = { index: 5, term: 1, configuration: servers("a", "b", "c") };
       const raft = core(Array(30).fill(1), {
         hardState: { term: 1, vote: null, commit: 30 },
         base: { ...snapshot, index: 1 },
