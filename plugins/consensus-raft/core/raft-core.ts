@@ -164,9 +164,12 @@ export class RaftCore {
   get leaderContact(): number | null {
     return this.#role === "leader" ? 0 : this.#leaderContact;
   }
-  /** Hard state as the disk should have it. */
+  /**
+   * Hard state as the disk should have it. Its commit index covers only entries that were durable before, so that it is true
+   * even where the entries written with it get lost.
+   */
   get hardState(): HardState {
-    return { term: this.#term, vote: this.#vote, commit: this.#commit };
+    return { term: this.#term, vote: this.#vote, commit: this.#deliverable() };
   }
 
   /** Term of an entry of the log, undefined outside of it. */

@@ -237,6 +237,15 @@ describe("RaftCore", () => {
     assert.deepEqual(raft.propose([new Uint8Array(1)]), { index: 4, term });
   });
 
+  it("gives the disk a commit index only for entries that it had before", () => {
+    const raft = core([1]);
+    const entries = [command(2, 1)];
+    raft.step(from("b", 1, { type: "append", prevIndex: 1, prevTerm: 1, entries, commit: 2 }));
+    assert.equal(raft.takeEffects().hardState?.commit, 1);
+    raft.persisted();
+    assert.equal(raft.takeEffects().hardState?.commit, 2);
+  });
+
   it("never takes a committed entry back", () => {
     const raft = core([1, 1], { hardState: { term: 1, vote: null, commit: 2 } });
     raft.step(
