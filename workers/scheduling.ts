@@ -4,7 +4,7 @@
  * other tasks.
  */
 import "reflect-metadata";
-import { parentPort } from "node:worker_threads";
+import { parentPort, threadId } from "node:worker_threads";
 import {
   type DryRunOutcome,
   type DryRunTask,
@@ -13,9 +13,11 @@ import {
   type SchedulingOutcome,
   type SchedulingTask,
   type SchedulingWorkerData,
+  type Taken,
+  type ThreadNews,
 } from "@drover/plugin-sdk";
 import { workerData } from "piscina";
-import { openReader, SharedNodeColumns } from "../core/state/read/index.js";
+import { openReader, SharedNodeColumns, ThreadFence } from "../core/state/read/index.js";
 import { runDry } from "./dry-run.js";
 import { collectGarbage } from "./garbage/collect.js";
 import { MainPort } from "./main-port.js";
@@ -32,8 +34,12 @@ import { UnderwayPlans } from "./underway.js";
 yieldToMainThread();
 const data = workerData as SchedulingWorkerData;
 const log = threadLogger();
+const tell = (news: ThreadNews): void => parentPort?.postMessage(news);
+// Opened before any plugin's code runs: until then the pool doesn't end the thread.
+const fence = new ThreadFence();
+const reader = openReader(data.statePath, fence);
+tell({ kind: "opened", thread: threadId, fence: fence.memory });
 const loaded = await loadSchedulers(data.modules, log);
-const reader = openReader(data.statePath);
 const columns = new SharedNodeColumns(data.columns);
 const parts: ThreadParts = {
   snapshot: () => reader.snapshot(),
@@ -44,9 +50,14 @@ const parts: ThreadParts = {
   log,
 };
 // By this the pool knows a thread that can run from one that fails while it loads.
-parentPort?.postMessage("loaded");
+tell({ kind: "loaded" });
 
-export default async function schedule(task: SchedulingTask): Promise<SchedulingOutcome> {
+function take({ takenBy }: Taken): void {
+  Atomics.store(new Int32Array(takenBy), 0, threadId);
+}
+
+export default async function schedule(task: SchedulingTask & Taken): Promise<SchedulingOutcome> {
+  take(task);
   const main = new MainPort(task.port);
   try {
     if (task.evaluation.Type === JobType.Core) await collect(task, main);
@@ -97,7 +108,8 @@ async function process(
 }
 
 /** A job that is not registered: nothing of what its scheduler decides leaves the thread but the outcome. */
-export async function dryRun(task: DryRunTask): Promise<DryRunOutcome> {
+export async function dryRun(task: DryRunTask & Taken): Promise<DryRunOutcome> {
+  take(task);
   const { plugin, part: scheduler } = schedulerOf(task.evaluation);
   const snapshot = await snapshotAt(parts, task.minIndex);
   try {

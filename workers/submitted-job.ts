@@ -38,6 +38,8 @@ export class SubmittedJobSnapshot implements StateSnapshot {
   readonly deploymentsByJob: StateSnapshot["deploymentsByJob"];
   readonly latestDeployment: StateSnapshot["latestDeployment"];
   readonly schedulerConfiguration: StateSnapshot["schedulerConfiguration"];
+  readonly autopilotConfiguration: StateSnapshot["autopilotConfiguration"];
+  readonly clusterMetadata: StateSnapshot["clusterMetadata"];
   readonly pluginRow: StateSnapshot["pluginRow"];
   readonly pluginRows: StateSnapshot["pluginRows"];
 
@@ -79,6 +81,8 @@ export class SubmittedJobSnapshot implements StateSnapshot {
     this.deploymentsByJob = base.deploymentsByJob.bind(base);
     this.latestDeployment = base.latestDeployment.bind(base);
     this.schedulerConfiguration = base.schedulerConfiguration.bind(base);
+    this.autopilotConfiguration = base.autopilotConfiguration.bind(base);
+    this.clusterMetadata = base.clusterMetadata.bind(base);
     this.pluginRow = base.pluginRow.bind(base);
     this.pluginRows = base.pluginRows.bind(base);
   }

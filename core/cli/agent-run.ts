@@ -17,10 +17,13 @@ const err = (text: string): void => void process.stderr.write(text);
 /** Runs an agent until it is told to stop; gives the exit code. */
 export async function runAgent(options: AgentOptions): Promise<number> {
   let agent: Agent | undefined;
-  const stop = new StopRequest((why) => {
-    err(`==> Forced to end: ${why}\n`);
-    removeTemporary(agent);
-  });
+  const stop = new StopRequest(
+    (why) => {
+      err(`==> Forced to end: ${why}\n`);
+      removeTemporary(agent);
+    },
+    (signal) => leavesOn(agent, signal),
+  );
   out("==> Starting Drover agent...\n");
   try {
     agent = await boot({
@@ -75,6 +78,7 @@ async function finish(agent: Agent, reason: StopReason, early: boolean): Promise
     out(
       `==> Caught signal: ${reason.signal === "SIGINT" ? "interrupt" : "terminated"}\n==> Gracefully shutting down agent...\n`,
     );
+    if (!early && leavesOn(agent, reason.signal)) await agent.leave();
   } else {
     code = 1;
     err(`${headed(early ? "Error starting agent" : "The agent can't go on", reason.error)}\n`);
@@ -86,6 +90,13 @@ async function finish(agent: Agent, reason: StopReason, early: boolean): Promise
     code = 1;
   }
   return code;
+}
+
+/** Whether the configuration has a server leave its cluster for good on that signal. */
+function leavesOn(agent: Agent | undefined, signal: NodeJS.Signals): boolean {
+  if (agent === undefined || !agent.info.serverEnabled) return false;
+  const { leave_on_interrupt, leave_on_terminate } = agent.info.config;
+  return signal === "SIGINT" ? leave_on_interrupt : leave_on_terminate;
 }
 
 function removeTemporary(agent: Agent | undefined): void {

@@ -1,18 +1,25 @@
 /** How long an agent may take to stop, milliseconds; then it is ended. */
 const STOP_DEADLINE = 3000;
+/** What a server has besides, where it leaves its cluster first: a little more than it takes at most. */
+const LEAVE_DEADLINE = 7000;
 
 export type StopReason = { readonly signal: NodeJS.Signals } | { readonly error: Error };
 
 /**
  * Waits for what ends an agent: a signal, a plugin that can't go on, an error nobody caught. The first one resolves
- * `reason`; after it the agent has three seconds, and a second signal ends the process at once.
+ * `reason`; after it the agent has three seconds (and seven more where it leaves a cluster), and a second signal ends the
+ * process at once.
  */
 export class StopRequest {
   readonly reason: Promise<StopReason>;
   #resolve!: (reason: StopReason) => void;
   #isRequested = false;
 
-  constructor(private readonly onForced: (why: string) => void) {
+  constructor(
+    private readonly onForced: (why: string) => void,
+    /** Whether a signal has the agent leave its cluster first. */
+    private readonly leavesOn: (signal: NodeJS.Signals) => boolean = () => false,
+  ) {
     this.reason = new Promise((resolve) => {
       this.#resolve = resolve;
     });
@@ -40,10 +47,9 @@ export class StopRequest {
       return;
     }
     this.#isRequested = true;
-    setTimeout(
-      () => this.#force(`not everything stopped within ${STOP_DEADLINE / 1000} s`),
-      STOP_DEADLINE,
-    ).unref();
+    const leaves = "signal" in reason && this.leavesOn(reason.signal);
+    const deadline = STOP_DEADLINE + (leaves ? LEAVE_DEADLINE : 0);
+    setTimeout(() => this.#force(`not everything stopped within ${deadline / 1000} s`), deadline).unref();
     this.#resolve(reason);
   }
 

@@ -30,7 +30,21 @@ export function registerAgent(program: Command): void {
     .option("--log-file <path>", "also log to this file")
     .option("--plugin-dir <path>", "folder in which plugin packages are looked for")
     .option("--server", "be a server")
-    .option("--bootstrap-expect <n>", "number of servers of the cluster")
+    .option("--bootstrap-expect <n>", "number of servers that begin the cluster together")
+    .option(
+      "--join <address>",
+      "server to join at start, host or host:port of its RPC port (4647); may be given several times",
+      several,
+      [],
+    )
+    .option(
+      "--retry-join <address>",
+      "server to join, tried until one answers; may be given several times",
+      several,
+      [],
+    )
+    .option("--retry-max <n>", "tries of -retry-join after which the agent ends (default 0: none)")
+    .option("--retry-interval <duration>", "time between two tries of -retry-join (default 30s)")
     .option("--client", "be a client: run workloads")
     .option("--servers <list>", "servers of a client, with commas")
     .option("--state-dir <path>", "folder of the client's state")
@@ -42,12 +56,14 @@ export function registerAgent(program: Command): void {
     .addHelpText(
       "after",
       `
-Signals: SIGINT and SIGTERM stop the agent (a second one at once), SIGHUP reads the files again.
+Signals: SIGINT and SIGTERM stop the agent (a second one at once); where the configuration has leave_on_interrupt or
+leave_on_terminate set, a server leaves its cluster before. SIGHUP reads the files again.
 
 Examples:
   drover agent -dev
   drover agent -config /etc/drover/agent.hcl -config /etc/drover/local
-  drover agent -server -bootstrap-expect 1 -data-dir /var/lib/drover`,
+  drover agent -server -bootstrap-expect 1 -data-dir /var/lib/drover
+  drover agent -server -bootstrap-expect 3 -retry-join 10.0.0.1 -retry-join 10.0.0.2 -data-dir /var/lib/drover`,
     )
     .action(async (options: AgentOptions) => {
       const { runAgent } = await import("./agent-run.js");

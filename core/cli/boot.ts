@@ -1,6 +1,6 @@
 import { rm } from "node:fs/promises";
 import { isDeepStrictEqual } from "node:util";
-import { AgentInfo, AgentTls, Metrics, type Plugin } from "@drover/plugin-sdk";
+import { AgentInfo, AgentTls, Metrics } from "@drover/plugin-sdk";
 import {
   ConfigError,
   enabledSchedulers,
@@ -23,6 +23,7 @@ import {
   runsInMain,
   runsInThreads,
 } from "../kernel/index.js";
+import type { ServerComponent } from "../server/index.js";
 import { type AgentLog, createMetrics, openLog } from "../telemetry/index.js";
 import { LoadedTls } from "../tls/index.js";
 import { droverVersion } from "./version.js";
@@ -42,6 +43,8 @@ export interface Agent {
   readonly temporaryDir: string | undefined;
   /** Starts everything; what started is stopped again where something fails. */
   start(): Promise<void>;
+  /** Has a running server leave its cluster for good, before it stops: bounded, and what fails is logged. */
+  leave(): Promise<void>;
   /** Stops everything; throws what failed on the way, after the rest stopped. Call it also after a failed `start`. */
   stop(): Promise<void>;
   /** Reads the files again and applies what can change while running. Throws and changes nothing where they are wrong. */
@@ -116,10 +119,12 @@ async function assemble(
 
   const chosen = await choosePlugins(loaded);
   // First, so that among those that don't depend on each other the server is up before the client that calls it.
+  let component: ServerComponent | undefined;
   if (config.server.enabled) {
     const { networkComponent } = await import("../rpc/network/index.js");
     kernel.add(networkComponent());
-    kernel.add(await server(chosen, loaded, log));
+    component = await server(chosen, loaded, log);
+    kernel.add(component.plugin);
   }
   for (const { loaded: one, config: block, locate } of chosen) {
     if (runsInMain(one.plugin)) kernel.add(one.plugin, block, locate);
@@ -131,6 +136,7 @@ async function assemble(
     log,
     temporaryDir: loaded.temporaryDir,
     start: () => kernel.start(),
+    leave: async () => component?.leave(),
     async stop() {
       try {
         await kernel.stop();
@@ -212,7 +218,11 @@ async function choosePlugins(loaded: LoadedConfig): Promise<Chosen[]> {
 }
 
 /** The core's own server, as a component between the plugins that it needs and those that need it. */
-async function server(chosen: readonly Chosen[], loaded: LoadedConfig, log: AgentLog): Promise<Plugin> {
+async function server(
+  chosen: readonly Chosen[],
+  loaded: LoadedConfig,
+  log: AgentLog,
+): Promise<ServerComponent> {
   const checked = chosen
     .filter(({ loaded: one }) => runsInThreads(one.plugin))
     .map(

@@ -1,4 +1,5 @@
 /** A client of the HTTP API, as the commands use it. */
+import { Readable } from "node:stream";
 import { type ClientTls, httpsFetch, tlsOptions } from "./https-fetch.js";
 
 /** The agent answered with an error. The wording is that of Nomad's own client, which scripts look for. */
@@ -36,6 +37,16 @@ export interface Answer<T> {
   readonly index: number;
 }
 
+/** A body that is still on its way. */
+export interface Download {
+  readonly bytes: AsyncIterable<Uint8Array>;
+  /** `X-Nomad-Index`; 0 where the answer has none. */
+  readonly index: number;
+  readonly size: number | undefined;
+  /** `Digest`, for example `sha-256=…` in base64. */
+  readonly digest: string | undefined;
+}
+
 export const DEFAULT_ADDRESS = "http://127.0.0.1:4646";
 
 export class ApiClient {
@@ -69,9 +80,32 @@ export class ApiClient {
     return this.#answer<T>(await this.#fetch("DELETE", path, query));
   }
 
+  /** An answer whose body is read as it comes; `digest` and `size` are the headers' where they are there. */
+  async download(path: string, query: Query = {}, signal?: AbortSignal): Promise<Download> {
+    const response = await this.#fetch("GET", path, query, undefined, signal);
+    const length = response.headers.get("content-length");
+    return {
+      bytes: this.#bytes(response, signal),
+      index: Number(response.headers.get("x-nomad-index") ?? 0),
+      size: length === null ? undefined : Number(length),
+      digest: response.headers.get("digest") ?? undefined,
+    };
+  }
+
+  /** Sends bytes as they come; gives the answer's index. */
+  async upload(path: string, bytes: AsyncIterable<Uint8Array>, signal?: AbortSignal): Promise<number> {
+    const body = Readable.toWeb(Readable.from(bytes, { objectMode: false })) as ReadableStream;
+    const response = await this.#fetch("PUT", path, {}, body, signal);
+    await response.arrayBuffer();
+    return Number(response.headers.get("x-nomad-index") ?? 0);
+  }
+
   /** Bytes of an answer as they come. */
   async *stream(path: string, query: Query = {}, signal?: AbortSignal): AsyncGenerator<Uint8Array> {
-    const response = await this.#fetch("GET", path, query, undefined, signal);
+    yield* this.#bytes(await this.#fetch("GET", path, query, undefined, signal), signal);
+  }
+
+  async *#bytes(response: Response, signal?: AbortSignal): AsyncGenerator<Uint8Array> {
     if (response.body === null) return;
     try {
       for await (const chunk of response.body) yield chunk as Uint8Array;
@@ -111,8 +145,12 @@ export class ApiClient {
     const headers: Record<string, string> = token === undefined ? {} : { "X-Nomad-Token": token };
     let response: Response;
     try {
-      const init = { method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body) };
-      response = await (this.#tls === undefined ? fetch(url, init) : httpsFetch(url, init, this.#tls));
+      const streamed = body instanceof ReadableStream;
+      const sent = streamed || body === undefined ? body : JSON.stringify(body);
+      const init = { method, headers, signal, body: sent };
+      response = await (this.#tls === undefined
+        ? fetch(url, streamed ? { ...init, duplex: "half" } : init)
+        : httpsFetch(url, init, this.#tls));
     } catch (error) {
       if (signal?.aborted === true) throw error;
       throw new ConnectionError(this.#unreachable(error));

@@ -17,44 +17,44 @@ interface Seen {
 export interface DrainMonitorOptions {
   /** Index at which the drain began; 0: it is under way. */
   readonly since: number;
+  /** Leaves system jobs out of account; they are also where the drain leaves them alone. */
   readonly ignoreSystem: boolean;
 }
 
 export class DrainMonitor {
   readonly #seen = new Map<string, Seen>();
+  #sawDrain: boolean;
+  #ignoreSystem: boolean;
 
   constructor(
     private readonly client: ApiClient,
     private readonly io: CommandIo,
-    private readonly node: Pick<Node, "ID">,
+    private readonly nodeId: string,
     private readonly options: DrainMonitorOptions,
-  ) {}
+  ) {
+    this.#sawDrain = options.since > 0;
+    this.#ignoreSystem = options.ignoreSystem;
+  }
 
   /** Resolves when the drain has ended and what left has stopped; at once when the user interrupts. */
   async follow(): Promise<void> {
-    const { ID } = this.node;
     this.#say("Ctrl-C to stop monitoring: will not cancel the node drain");
-    if (this.options.since > 0) this.#say(`Node "${ID}" drain strategy set`);
+    if (this.options.since > 0) this.#say(`Node "${this.nodeId}" drain strategy set`);
     const { signal } = this.io;
-    let draining = true;
     try {
       for (let index = 0; ; ) {
+        const end = await this.#end(signal);
         const rows = await this.client.get<Allocation[]>(
-          `/v1/node/${ID}/allocations`,
-          index === 0 || !draining ? {} : { index, wait: WAIT },
+          `/v1/node/${this.nodeId}/allocations`,
+          index === 0 || end !== null ? {} : { index, wait: WAIT },
           signal,
         );
         index = rows.index;
         const left = this.#news(rows.value);
-        if (draining) {
-          draining = await this.#isDraining(signal);
-          continue;
-        }
-        if (left === 0) {
-          this.#say(`All allocations on node "${ID}" have stopped`);
-          return;
-        }
+        if (end === null) continue;
+        this.#say(end);
         // A drain that was cancelled leaves what it did not move.
+        if (this.#sawDrain && left === 0) this.#say(`All allocations on node "${this.nodeId}" have stopped`);
         return;
       }
     } catch (error) {
@@ -63,14 +63,18 @@ export class DrainMonitor {
     }
   }
 
-  async #isDraining(signal: AbortSignal): Promise<boolean> {
-    const { ID } = this.node;
-    const { value } = await this.client.get<Node>(`/v1/node/${ID}`, {}, signal);
-    if (value.DrainStrategy !== null) return true;
-    if (value.LastDrain?.Status === "complete") this.#say(`Drain complete for node ${ID}`);
-    else if (value.LastDrain === null) this.#say(`No drain strategy set for node ${ID}`);
-    else this.#say(`Drain of node ${ID} was cancelled`);
-    return false;
+  /** How the drain ended, in words; null while it goes on. */
+  async #end(signal: AbortSignal): Promise<string | null> {
+    const { value } = await this.client.get<Node>(`/v1/node/${this.nodeId}`, {}, signal);
+    if (value.DrainStrategy !== null) {
+      this.#sawDrain = true;
+      this.#ignoreSystem ||= value.DrainStrategy.IgnoreSystemJobs;
+      return null;
+    }
+    // How an earlier drain ended is not what was asked.
+    if (!this.#sawDrain) return `No drain strategy set for node ${this.nodeId}`;
+    if (value.LastDrain?.Status === "complete") return `Drain complete for node ${this.nodeId}`;
+    return `Drain of node ${this.nodeId} was cancelled`;
   }
 
   /** Says what is new about the node's allocations; gives how many still run. */
@@ -78,7 +82,7 @@ export class DrainMonitor {
     let left = 0;
     for (const row of rows) {
       const isSystem = row.Job?.Type === "system" || row.Job?.Type === "sysbatch";
-      if (this.options.ignoreSystem && isSystem) continue;
+      if (this.#ignoreSystem && isSystem) continue;
       if (!clientTerminal(row)) left++;
       const before = this.#seen.get(row.ID);
       const now = {

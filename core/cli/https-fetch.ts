@@ -4,6 +4,8 @@ import type { IncomingMessage } from "node:http";
 import { request } from "node:https";
 import { join } from "node:path";
 import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import type { ReadableStream as WebStream } from "node:stream/web";
 import { rootCertificates } from "node:tls";
 
 /** As the flags and variables of Nomad's command line; paths of PEM files. */
@@ -54,7 +56,12 @@ function folder(path: string): string[] {
 
 export function httpsFetch(
   url: URL,
-  init: { method: string; headers: Record<string, string>; body?: string; signal?: AbortSignal },
+  init: {
+    method: string;
+    headers: Record<string, string>;
+    body?: string | ReadableStream | undefined;
+    signal?: AbortSignal | undefined;
+  },
   options: object,
 ): Promise<Response> {
   return new Promise((resolve, reject) => {
@@ -65,14 +72,17 @@ export function httpsFetch(
         ...options,
         method,
         headers:
-          body === undefined ? headers : { ...headers, "content-length": String(Buffer.byteLength(body)) },
+          typeof body === "string"
+            ? { ...headers, "content-length": String(Buffer.byteLength(body)) }
+            : headers,
         agent: false,
         ...(signal === undefined ? {} : { signal }),
       },
       (answer) => resolve(asResponse(answer)),
     );
     sent.once("error", reject);
-    sent.end(body);
+    if (body instanceof ReadableStream) pipeline(Readable.fromWeb(body as WebStream), sent).catch(reject);
+    else sent.end(body);
   });
 }
 

@@ -6,6 +6,11 @@ export interface CommandIo {
   out(text: string): void;
   /** A line on standard error. */
   err(text: string): void;
+  /**
+   * A line about what is under way, in place of the one before; "" removes it. Shown only to people: where standard error is
+   * a terminal.
+   */
+  progress(text: string): void;
   /** Bytes on standard output, as they are; resolves when more may come. */
   write(bytes: Uint8Array): Promise<void>;
   /** All of standard input. */
@@ -27,6 +32,9 @@ function processIo(): CommandIo {
   return {
     out: (text) => void process.stdout.write(`${text}\n`),
     err: (text) => void process.stderr.write(`${text}\n`),
+    progress: (text) => {
+      if (process.stderr.isTTY) process.stderr.write(`\r\u001b[K${text}`);
+    },
     write: (bytes) =>
       new Promise((resolve, reject) => {
         process.stdout.write(bytes, (error) => (error ? reject(error) : resolve()));

@@ -61,6 +61,22 @@ export function advertiseAddress(written: string, bound: string, port: number): 
   return joinHostPort(found, port);
 }
 
+/** Host and port of `host`, `host:port`, `[v6]`, `[v6]:port` or a bare IPv6 address. Throws `AddressError`. */
+export function splitHostPort(
+  address: string,
+  byDefault: number,
+): { readonly host: string; readonly port: number } {
+  const text = address.trim();
+  if (isIP(text) === 6) return { host: text, port: byDefault };
+  const [, bracketed, plain, written] = /^(?:\[([^[\]\s]+)\]|([^:[\]\s]+))(?::(\d{1,5}))?$/.exec(text) ?? [];
+  const host = bracketed ?? plain;
+  const port = written === undefined ? byDefault : Number(written);
+  if (host === undefined || port < 1 || port > 65_535 || (bracketed !== undefined && isIP(bracketed) !== 6)) {
+    throw new AddressError(`"${address}" is no address: write host or host:port`);
+  }
+  return { host, port };
+}
+
 /** Why other servers can't reach an address of `host:port`; undefined where nothing is known against it. */
 export function unreachableReason(address: string): string | undefined {
   const host = address.replace(/:\d+$/, "").replace(/^\[|\]$/g, "");

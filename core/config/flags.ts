@@ -15,6 +15,10 @@ export interface AgentFlags {
   readonly pluginDir?: string;
   readonly server?: boolean;
   readonly bootstrapExpect?: string;
+  readonly join?: readonly string[];
+  readonly retryJoin?: readonly string[];
+  readonly retryMax?: string;
+  readonly retryInterval?: string;
   readonly client?: boolean;
   readonly servers?: string;
   readonly stateDir?: string;
@@ -50,7 +54,16 @@ export function flagSettings(flags: AgentFlags): Settings {
     log_file: flags.logFile,
     plugin_dir: flags.pluginDir,
     ports: { http: flags.httpPort, rpc: flags.rpcPort },
-    server: { enabled: flags.server, bootstrap_expect: flags.bootstrapExpect },
+    server: {
+      enabled: flags.server,
+      bootstrap_expect: flags.bootstrapExpect,
+      server_join: {
+        start_join: several(flags.join),
+        retry_join: several(flags.retryJoin),
+        retry_max: flags.retryMax,
+        retry_interval: flags.retryInterval,
+      },
+    },
     client: {
       enabled: flags.client,
       servers: flags.servers?.split(",").filter((server) => server !== ""),
@@ -70,6 +83,11 @@ export function flagSettings(flags: AgentFlags): Settings {
       message,
     })),
   );
+}
+
+/** The values of a flag that may be given several times, or undefined where it is not. */
+function several(values: readonly string[] | undefined): readonly string[] | undefined {
+  return values === undefined || values.length === 0 ? undefined : values;
 }
 
 function metaPairs(values: readonly string[]): Record<string, string> {

@@ -3,6 +3,7 @@ import type { Settings } from "./schema.js";
 
 /** Keys whose empty value means something, so that a later file's `0` or `false` counts. */
 const EMPTY_COUNTS = new Set([
+  "autopilot.cleanup_dead_servers",
   "server.num_schedulers",
   "server.enable_event_broker",
   "limits.http_max_conns_per_client",

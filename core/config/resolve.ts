@@ -2,18 +2,22 @@ import { availableParallelism, hostname } from "node:os";
 import { isAbsolute, join, resolve } from "node:path";
 import {
   type AgentConfiguration,
+  type AutopilotSettings,
+  DEFAULT_AUTOPILOT_SETTINGS,
   DEFAULT_SCHEDULER_SETTINGS,
   type PluginBlock,
   type SchedulerRules,
   type SchedulerSettings,
   type TlsConfiguration,
 } from "@drover/plugin-sdk";
+import { formatDuration } from "../jobspec/duration.js";
 import { findBuiltin } from "../kernel/builtin.js";
 import { publisherKey } from "../kernel/signature.js";
 import { AddressError, advertiseAddress, resolveTemplate, unreachableReason } from "./addresses.js";
 import { DEFAULT_PORTS } from "./defaults.js";
 import { ConfigError, type ConfigProblem } from "./errors.js";
 import type { Settings } from "./schema.js";
+import { checkServerJoin, joinsServers, resolveServerJoin } from "./server-join.js";
 
 /** Milliseconds. */
 const MINUTE = 60_000;
@@ -32,6 +36,7 @@ export function resolveSettings(settings: Settings, options: ResolveOptions): Ag
 
   const dataDir = settings.data_dir || options.dataDir || "";
   checkRoles(settings, problem);
+  checkServerJoin(settings, problem);
   checkNames(settings, problem);
   checkPorts(settings, problem);
   checkPublishers(settings, problem);
@@ -75,6 +80,7 @@ export function resolveSettings(settings: Settings, options: ResolveOptions): Ag
     },
     server: resolveServer(settings, dataDir),
     client: resolveClient(settings, dataDir),
+    autopilot: resolveAutopilot(settings.autopilot),
     telemetry: {
       collection_interval: settings.telemetry?.collection_interval || 1000,
       prometheus_metrics: settings.telemetry?.prometheus_metrics ?? false,
@@ -94,10 +100,12 @@ export function defaultSchedulers(): number {
   return Math.max(1, availableParallelism() - 1);
 }
 
-function resolveServer({ server = {} }: Settings, dataDir: string): AgentConfiguration["server"] {
+function resolveServer(settings: Settings, dataDir: string): AgentConfiguration["server"] {
+  const { server = {} } = settings;
   return {
     enabled: server.enabled ?? false,
     bootstrap_expect: server.bootstrap_expect ?? 0,
+    server_join: resolveServerJoin(settings),
     data_dir: server.data_dir || join(dataDir, "server"),
     heartbeat_grace: server.heartbeat_grace || 10_000,
     min_heartbeat_ttl: server.min_heartbeat_ttl || 10_000,
@@ -134,6 +142,23 @@ function resolveSchedulers(
       BatchSchedulerEnabled: preemption.batch_scheduler_enabled ?? preempts.BatchSchedulerEnabled,
       ServiceSchedulerEnabled: preemption.service_scheduler_enabled ?? preempts.ServiceSchedulerEnabled,
     },
+  };
+}
+
+/** What the block leaves out has its default; so has a duration of zero, which would make every server unhealthy. */
+function resolveAutopilot(settings: NonNullable<Settings["autopilot"]> = {}): AutopilotSettings {
+  const byDefault = DEFAULT_AUTOPILOT_SETTINGS;
+  const duration = (milliseconds: number | undefined, otherwise: string): string =>
+    milliseconds ? formatDuration(milliseconds * 1e6) : otherwise;
+  return {
+    CleanupDeadServers: settings.cleanup_dead_servers ?? byDefault.CleanupDeadServers,
+    DisableUpgradeMigration: settings.disable_upgrade_migration ?? byDefault.DisableUpgradeMigration,
+    EnableCustomUpgrades: settings.enable_custom_upgrades ?? byDefault.EnableCustomUpgrades,
+    EnableRedundancyZones: settings.enable_redundancy_zones ?? byDefault.EnableRedundancyZones,
+    LastContactThreshold: duration(settings.last_contact_threshold, byDefault.LastContactThreshold),
+    MaxTrailingLogs: settings.max_trailing_logs ?? byDefault.MaxTrailingLogs,
+    MinQuorum: settings.min_quorum ?? byDefault.MinQuorum,
+    ServerStabilizationTime: duration(settings.server_stabilization_time, byDefault.ServerStabilizationTime),
   };
 }
 
@@ -257,17 +282,16 @@ function resolveAddresses(
   };
 }
 
-function checkRoles({ server, client }: Settings, problem: Report): void {
+function checkRoles(settings: Settings, problem: Report): void {
+  const { server, client } = settings;
   if (server?.enabled !== true && client?.enabled !== true) {
     problem("Must specify either server, client or dev mode for the agent.");
   }
   if (server?.enabled !== true) return;
   const expect = server.bootstrap_expect ?? 0;
-  if (expect === 0)
-    problem("server.bootstrap_expect (or -bootstrap-expect) must be set: 1 for a single server");
-  if (expect > 1) {
+  if (expect === 0 && !joinsServers(settings)) {
     problem(
-      `server.bootstrap_expect is ${expect}, but this version runs one server; set 1 (starting ${expect} would give ${expect} clusters)`,
+      "server.bootstrap_expect (or -bootstrap-expect) must be set: 1 for a single server; a server that joins a cluster needs server_join (or -retry-join) instead",
     );
   }
 }

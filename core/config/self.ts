@@ -1,9 +1,9 @@
 /**
  * The `config` object of `GET /v1/agent/self`: Nomad's configuration structure with its Go names
  * (https://developer.hashicorp.com/nomad/api-docs/agent#query-self). Durations are nanoseconds, except where Nomad keeps
- * the text. Secrets are blanked as Nomad blanks them.
+ * the text. Secrets are blanked as Nomad blanks them. `Schedulers` is Drover's own.
  */
-import type { AgentConfiguration } from "@drover/plugin-sdk";
+import type { AgentConfiguration, NamedParts } from "@drover/plugin-sdk";
 import { formatDuration } from "../jobspec/duration.js";
 import type { Settings } from "./schema.js";
 
@@ -64,6 +64,7 @@ export function agentSelf(config: AgentConfiguration, settings: Settings, { dev 
     Plugins: pluginsSelf(settings),
     Ports: { HTTP: config.ports.http, RPC: config.ports.rpc, Serf: config.ports.serf },
     Region: config.region,
+    Schedulers: schedulersSelf(config),
     Sentinel: { Imports: null },
     Server: serverSelf(config, settings),
     SyslogFacility: settings.syslog_facility ?? "LOCAL0",
@@ -89,6 +90,22 @@ function pluginsSelf({ plugin = {} }: Settings): object[] | null {
       Name,
     })),
   ) as object[] | null;
+}
+
+/** The `scheduler` blocks, which are Drover's own: the shape is that of the other labelled blocks. */
+function schedulersSelf({ schedulers }: AgentConfiguration): readonly object[] | null {
+  const parts = ({ filters, scorers }: NamedParts) => ({
+    Filters: orNull(filters),
+    Scorers: orNull(scorers),
+  });
+  return orNull(
+    Object.entries(schedulers).map(([Type, rule]) => ({
+      ...parts(rule),
+      Deadline: nanoseconds(rule.deadline),
+      Namespaces: orNull(Object.entries(rule.namespaces).map(([Name, named]) => ({ ...parts(named), Name }))),
+      Type,
+    })),
+  );
 }
 
 function autopilotSelf({ autopilot = {} }: Settings): object {

@@ -6,13 +6,17 @@ import {
   Consensus,
   definePlugin,
   EventSink,
+  Gossip,
   JoinTokens,
   Logger,
   Metrics,
   type Plugin,
   ReplicatedState,
   resolveAll,
+  resolveOptional,
+  ServerDiscovery,
   ServerEndpoints,
+  ServerNetwork,
   StateReader,
 } from "@drover/plugin-sdk";
 import { StateStore } from "../state/index.js";
@@ -28,8 +32,14 @@ export interface ServerComponentOptions {
   readonly types: readonly string[];
 }
 
-/** The core's server, in the shape of a plugin: ordered, started and stopped by the kernel between the plugins. */
-export function serverComponent(options: ServerComponentOptions): Plugin {
+export interface ServerComponent {
+  /** The core's server, in the shape of a plugin: ordered, started and stopped by the kernel between the plugins. */
+  readonly plugin: Plugin;
+  /** Has the server leave its cluster for good; before it stops, and only while it runs. */
+  leave(): Promise<void>;
+}
+
+export function serverComponent(options: ServerComponentOptions): ServerComponent {
   let server: Server | undefined;
   let state: StateStore | undefined;
   const started = <T>(value: T | undefined): T => {
@@ -37,11 +47,11 @@ export function serverComponent(options: ServerComponentOptions): Plugin {
       throw new Error("the server has not started: require its token to be started after it");
     return value;
   };
-  return definePlugin({
+  const plugin = definePlugin({
     name: "server",
     description: "state, scheduling and the endpoints of a server",
-    requires: [Consensus, AgentTransport, Logger, Metrics, AgentInfo],
-    optional: [AdmissionHook, EventSink],
+    requires: [Consensus, AgentTransport, ServerNetwork, Logger, Metrics, AgentInfo],
+    optional: [AdmissionHook, EventSink, Gossip, ServerDiscovery],
     provides: [StateReader, ServerEndpoints, JoinTokens, ReplicatedState],
     startTimeout: 60_000,
     register(container) {
@@ -61,6 +71,9 @@ export function serverComponent(options: ServerComponentOptions): Plugin {
         agent,
         consensus: container.resolve<Consensus>(Consensus),
         transport: container.resolve<AgentTransport>(AgentTransport),
+        network: container.resolve<ServerNetwork>(ServerNetwork),
+        gossip: resolveOptional<Gossip>(container, Gossip),
+        discoveries: resolveAll(container, ServerDiscovery),
         state,
         hooks: resolveAll(container, AdmissionHook),
         sinks: resolveAll(container, EventSink),
@@ -77,4 +90,5 @@ export function serverComponent(options: ServerComponentOptions): Plugin {
       else await state?.close();
     },
   }) as unknown as Plugin;
+  return { plugin, leave: () => started(server).leave() };
 }

@@ -1,12 +1,5 @@
-import type {
-  Consensus,
-  Evaluation,
-  Logger,
-  Metrics,
-  NodeStatus,
-  SchedulerSettings,
-  StateSnapshot,
-} from "@drover/plugin-sdk";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Consensus, Evaluation, Logger, Metrics, NodeStatus, StateSnapshot } from "@drover/plugin-sdk";
 import {
   clientTerminal,
   EvalStatus,
@@ -16,14 +9,14 @@ import {
   JobType,
 } from "@drover/plugin-sdk";
 import type { Command, StateStore } from "../state/index.js";
-import { CommandType, PlanBlock } from "../state/index.js";
+import { CommandType } from "../state/index.js";
 import { type CommandLog, unixNanos } from "./command-log.js";
 import type { DeploymentWatcher } from "./deployments/watcher.js";
 import type { NodeDrainer } from "./drains/drainer.js";
 import type { BlockedEvals } from "./evaluations/blocked-evals.js";
 import { type EvalBroker, FAILED_QUEUE } from "./evaluations/eval-broker.js";
+import type { ClusterFounding } from "./founding.js";
 import type { GarbageCollector } from "./garbage/garbage-collector.js";
-import type { Assignments } from "./nodes/assignments.js";
 import type { Heartbeats } from "./nodes/heartbeats.js";
 import { newEvaluation } from "./nodes/node-evaluations.js";
 import type { PlanQueue } from "./plans/plan-queue.js";
@@ -32,6 +25,8 @@ const PAUSED =
   "the evaluation broker is paused by the scheduler configuration (PauseEvalBroker): nothing is scheduled until it is resumed";
 /** Milliseconds between tries of evaluations that are blocked because their plans were refused too often. */
 const UNBLOCK_FAILED_INTERVAL = 60_000;
+/** Milliseconds before a leadership that could not be established is tried again. */
+const ESTABLISH_RETRY = 1_000;
 /** Milliseconds until the follow-up of an evaluation that was given up is tried: 1 to 2 minutes. */
 const FAILED_FOLLOW_UP = 60_000;
 
@@ -43,14 +38,22 @@ export interface LeaderParts {
   readonly blocked: BlockedEvals;
   readonly planQueue: PlanQueue;
   readonly heartbeats: Heartbeats;
-  readonly assignments: Assignments;
   readonly garbage: GarbageCollector;
   readonly deployments: DeploymentWatcher;
   readonly drainer: NodeDrainer;
-  /** Settings of the schedulers in a cluster that has none yet. */
-  readonly initialSettings: SchedulerSettings;
+  /** What the first leader of a cluster writes. */
+  readonly founding: ClusterFounding;
+  /** What else is done while this server leads; `stop` may be called twice. */
+  readonly duties: readonly { start(): void; stop(): void }[];
   readonly log: Logger;
   readonly metrics: Metrics;
+}
+
+/** A term that this server leads in. */
+interface LeaderTerm {
+  readonly number: number;
+  /** Aborted when it is over. */
+  readonly ended: AbortController;
 }
 
 /**
@@ -58,11 +61,20 @@ export interface LeaderParts {
  * with every command it commits, and empties them when leadership ends.
  */
 export class Leadership {
+  /** The term that this server leads in, or prepares to. */
+  #present: LeaderTerm | undefined;
   #leading = false;
   #unblockFailed: NodeJS.Timeout | undefined;
   /** Computed classes by node; a node gets another one only when it registers. */
   readonly #classes = new Map<string, string>();
   #unsubscribe: (() => void) | undefined;
+  /** The state is being replaced: nobody leads on it meanwhile. */
+  #held = false;
+  #isEstablished!: () => void;
+  /** Resolves when leadership is established for the first time. */
+  readonly established = new Promise<void>((resolve) => {
+    this.#isEstablished = resolve;
+  });
 
   constructor(private readonly parts: LeaderParts) {
     parts.commands.onCommitted((command, index) => this.#committed(command, index));
@@ -74,11 +86,8 @@ export class Leadership {
 
   start(): void {
     this.#unsubscribe = this.parts.consensus.onLeadership((leader, term) => {
-      if (leader) {
-        this.#establish(term).catch((error: unknown) => {
-          this.parts.log.error({ term, error: text(error) }, "leadership could not be established");
-        });
-      } else this.#revoke();
+      if (!leader) this.#revoke();
+      else if (!this.#held && this.#present?.number !== term) this.#begin(term);
     });
   }
 
@@ -87,18 +96,72 @@ export class Leadership {
     this.#revoke();
   }
 
-  async #establish(term: number): Promise<void> {
-    const { consensus, state, blocked, planQueue, heartbeats, log } = this.parts;
+  /**
+   * Lets `work` replace the state: everything that leaders keep in memory is dropped before, and made anew of what the state
+   * then is, also when the work fails.
+   */
+  async restart<T>(work: () => Promise<T>): Promise<T> {
+    const { consensus } = this.parts;
+    this.#held = true;
+    this.#revoke();
+    try {
+      return await work();
+    } finally {
+      this.#held = false;
+      if (consensus.isLeader()) this.#begin(consensus.term());
+    }
+  }
+
+  #begin(number: number): void {
+    this.#revoke();
+    this.#present = { number, ended: new AbortController() };
+    void this.#establish(this.#present);
+  }
+
+  /**
+   * Prepares until it succeeds or the term is over, and only then switches anything on: what an ended term was still waiting
+   * for finds its signal aborted.
+   */
+  async #establish(term: LeaderTerm): Promise<void> {
+    const { log } = this.parts;
+    const { signal } = term.ended;
+    while (this.#holds(term)) {
+      try {
+        await this.#prepare(term);
+        if (this.#holds(term)) this.#open(term);
+        return;
+      } catch (error) {
+        if (!this.#holds(term)) return;
+        this.#close();
+        log.error(
+          { term: term.number, error: text(error) },
+          "leadership could not be established; tried again",
+        );
+      }
+      await sleep(ESTABLISH_RETRY, undefined, { signal, ref: false }).catch(() => undefined);
+    }
+  }
+
+  #holds({ number, ended }: LeaderTerm): boolean {
+    const { consensus } = this.parts;
+    return !ended.signal.aborted && consensus.isLeader() && consensus.term() === number;
+  }
+
+  async #prepare(term: LeaderTerm): Promise<void> {
+    const { consensus, founding } = this.parts;
     // Everything that earlier leaders committed must be in the state before decisions are made on it.
     await consensus.barrier();
-    if (!consensus.isLeader() || consensus.term() !== term) return;
-    await this.#ensureSettings();
-    if (!consensus.isLeader() || consensus.term() !== term) return;
+    if (this.#holds(term)) await founding.complete(() => this.#holds(term));
+  }
+
+  /** Switches everything on; in one turn of the event loop, so that nothing can end the term in between. */
+  #open(term: LeaderTerm): void {
+    const { state, blocked, planQueue, heartbeats, log } = this.parts;
     this.#leading = true;
     planQueue.setEnabled(true);
     using snapshot = state.snapshot();
     const isPaused = snapshot.schedulerConfiguration().PauseEvalBroker;
-    if (isPaused) log.warn({ term }, PAUSED);
+    if (isPaused) log.warn({ term: term.number }, PAUSED);
     else this.#resumeScheduling(snapshot);
     const nodes: string[] = [];
     const draining: string[] = [];
@@ -112,7 +175,9 @@ export class Leadership {
     this.#unblockFailed = setInterval(() => blocked.unblockFailed(), UNBLOCK_FAILED_INTERVAL);
     this.#unblockFailed.unref();
     this.parts.garbage.start();
-    log.info({ term, nodes: nodes.length }, "cluster leadership acquired");
+    for (const duty of this.parts.duties) duty.start();
+    this.#isEstablished();
+    log.info({ term: term.number, nodes: nodes.length }, "cluster leadership acquired");
   }
 
   /** Fills broker and blocked evaluations from the state. */
@@ -155,37 +220,29 @@ export class Leadership {
     }
   }
 
-  /** Gives a new cluster the settings of the first leader's configuration. */
-  async #ensureSettings(): Promise<void> {
-    const { commands, state, initialSettings, log } = this.parts;
-    {
-      using snapshot = state.snapshot();
-      if (snapshot.schedulerConfiguration().ModifyIndex > 0) return;
-    }
-    try {
-      await commands.propose(CommandType.SchedulerConfigUpdate, {
-        Config: { ...initialSettings, CreateIndex: 0, ModifyIndex: 0 },
-        ModifyIndex: 0,
-      });
-    } catch (error) {
-      // A full disk, for one: what runs must go on, and the next leader tries again.
-      log.warn({ error: text(error) }, "default_scheduler_config could not be written; the defaults hold");
-    }
+  #revoke(): void {
+    const term = this.#present;
+    if (term === undefined) return;
+    this.#present = undefined;
+    term.ended.abort();
+    if (!this.#leading) return;
+    this.#close();
+    this.parts.log.info({ term: term.number }, "cluster leadership lost");
   }
 
-  #revoke(): void {
-    if (!this.#leading) return;
+  /** Switches everything off, also what a failed `#open` left on. */
+  #close(): void {
     this.#leading = false;
     clearInterval(this.#unblockFailed);
     this.#classes.clear();
-    const { planQueue, heartbeats, log } = this.parts;
+    const { planQueue, heartbeats } = this.parts;
     planQueue.setEnabled(false);
     this.#pauseScheduling();
     heartbeats.disable();
     this.parts.garbage.stop();
     this.parts.deployments.disable();
     this.parts.drainer.disable();
-    log.info({}, "cluster leadership lost");
+    for (const duty of this.parts.duties) duty.stop();
   }
 
   /** Keeps the trackers current; `index` is that of the command. */
@@ -237,16 +294,6 @@ export class Leadership {
       case CommandType.PlanApply: {
         this.#track(command.payload.Evaluations);
         const ids = [...command.payload.Stopped, ...command.payload.Preempted].map((stop) => stop.ID);
-        const { Placed } = command.payload;
-        const nodes = new Set(
-          Placed instanceof PlanBlock ? Placed.placedNodes() : Placed.map((allocation) => allocation.NodeID),
-        );
-        using snapshot = this.parts.state.snapshot();
-        for (const id of ids) {
-          const allocation = snapshot.allocation(id);
-          if (allocation !== null) nodes.add(allocation.NodeID);
-        }
-        this.parts.assignments.changed(nodes);
         // What was stopped makes room at once: a terminal allocation counts no more.
         if (ids.length > 0) this.#capacityOfAll(ids, index);
         break;

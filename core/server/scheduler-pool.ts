@@ -277,6 +277,9 @@ export class SchedulerPool {
           await this.requests.updateEvaluation(request.evaluation, token);
           return { id, result: null };
         case "evaluation.create":
+          if (!this.#holds(evaluation.ID, token)) {
+            throw new Error(`evaluation ${evaluation.ID} was delivered again: this delivery is out of date`);
+          }
           await this.requests.createEvaluation(request.evaluation);
           return { id, result: null };
         case "evaluation.reblock":

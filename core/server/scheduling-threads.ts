@@ -10,8 +10,10 @@ import type {
   SchedulingRequest,
   SchedulingTask,
   SchedulingWorkerData,
+  ThreadNews,
 } from "@drover/plugin-sdk";
 import { Piscina } from "piscina";
+import { ThreadFence } from "../state/read/index.js";
 import { WorkClock } from "./work-clock.js";
 
 /** Failures of threads in a row, none of which got as far as being loaded. */
@@ -20,6 +22,8 @@ const FAILURES_IN_A_ROW = 2;
 const START_DEADLINE = 30_000;
 /** Milliseconds that evaluations have to end by themselves when the server stops. */
 const STOP_GRACE = 2_000;
+/** Milliseconds in which a thread that is to be ended comes out of LMDB: what it does there reads some pages at most. */
+const FENCE_GRACE = 10_000;
 /** MiB of a thread's heap where an evaluation's allocations fit: most of them live no longer than it. */
 const YOUNG_GENERATION = 96;
 /** Evaluations that a thread holds where they overlap: one that it decides, and others whose plans are committed. */
@@ -69,6 +73,9 @@ export class SchedulingThreads {
   #stopped = false;
   /** What threads work on. */
   readonly #inThreads = new Set<Promise<unknown>>();
+  /** Of the threads that have opened the state, by their number. */
+  readonly #fences = new Map<number, ThreadFence>();
+  #opened: (() => void) | undefined;
 
   constructor(
     private readonly options: SchedulingThreadsOptions,
@@ -92,8 +99,9 @@ export class SchedulingThreads {
       // Piscina's own gives tasks that can be aborted a thread each.
       loadBalancer: (_task, threads) => leastBusy(threads, held),
     });
-    this.#pool.on("message", (message: unknown) => {
-      if (message === "loaded") this.#failures = 0;
+    this.#pool.on("message", (news: ThreadNews) => {
+      if (news.kind === "opened") this.#fence(news.thread, new ThreadFence(news.fence));
+      else this.#failures = 0;
     });
     this.#pool.on("error", (error: Error) => this.#threadFailed(error));
   }
@@ -115,8 +123,7 @@ export class SchedulingThreads {
     ) => Promise<SchedulingAnswer>,
   ): Promise<SchedulingOutcome> {
     const channel = new MessageChannel();
-    const abort = new AbortController();
-    const clock = new WorkClock(() => abort.abort());
+    const { abort, clock, takenBy } = this.#limited();
     const answers = new Set<Promise<void>>();
     let started = false;
     let deciding = true;
@@ -149,7 +156,7 @@ export class SchedulingThreads {
     try {
       return (await this.#inThread(
         this.#pool.run(
-          { ...task, port: channel.port2 },
+          { ...task, takenBy, port: channel.port2 },
           { transferList: [channel.port2], signal: abort.signal },
         ),
       )) as SchedulingOutcome;
@@ -172,13 +179,12 @@ export class SchedulingThreads {
   /** A job that is not registered. Rejects with what its scheduler threw, or with `ThreadEnded`. */
   async dryRun(task: DryRunTask): Promise<DryRunOutcome> {
     const limit = START_DEADLINE + task.budget;
-    const abort = new AbortController();
-    const clock = new WorkClock(() => abort.abort());
+    const { abort, clock, takenBy } = this.#limited();
     this.#running++;
     clock.start(limit);
     try {
       return (await this.#inThread(
-        this.#pool.run(task, { name: "dryRun", signal: abort.signal }),
+        this.#pool.run({ ...task, takenBy }, { name: "dryRun", signal: abort.signal }),
       )) as DryRunOutcome;
     } catch (error) {
       if (abort.signal.aborted) throw new ThreadEnded(`not done within ${limit / 1000} s`, { cause: error });
@@ -189,7 +195,7 @@ export class SchedulingThreads {
     }
   }
 
-  /** Lets evaluations end first, for a while: a thread that is ended inside of a call of LMDB takes the process with it. */
+  /** Lets evaluations end first, for a while. */
   async stop(): Promise<void> {
     this.#stopped = true;
     let timer: NodeJS.Timeout | undefined;
@@ -198,7 +204,61 @@ export class SchedulingThreads {
     });
     await Promise.race([Promise.allSettled(this.#inThreads), passed]);
     clearTimeout(timer);
+    await this.#closeAll();
     await this.#pool.destroy();
+  }
+
+  /** A deadline for a task: when it has passed, the thread that took the task is ended. */
+  #limited(): {
+    readonly abort: AbortController;
+    readonly clock: WorkClock;
+    readonly takenBy: SharedArrayBuffer;
+  } {
+    const abort = new AbortController();
+    const takenBy = new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT);
+    const clock = new WorkClock(() => void this.#end(takenBy, clock, abort));
+    return { abort, clock, takenBy };
+  }
+
+  /** Ends a task's thread, which must not be inside of LMDB then. */
+  async #end(takenBy: SharedArrayBuffer, clock: WorkClock, abort: AbortController): Promise<void> {
+    const thread = Atomics.load(new Int32Array(takenBy), 0);
+    const fence = this.#fences.get(thread);
+    if (fence !== undefined) await this.#close(thread, fence);
+    // It was done in the meantime, and its thread may have gone on with something else.
+    if (clock.stopped) fence?.open();
+    else abort.abort();
+  }
+
+  async #close(thread: number, fence: ThreadFence): Promise<void> {
+    if (await fence.close(FENCE_GRACE)) return;
+    const text = `scheduling thread was ${FENCE_GRACE / 1000} s in one call of LMDB, and is ended there: the process may not survive`;
+    this.log.error({ thread }, text);
+  }
+
+  /** Before all threads are ended; also those that are only just opening the state. */
+  async #closeAll(): Promise<void> {
+    const until = performance.now() + FENCE_GRACE;
+    const isOpening = (): boolean => this.#pool.threads.some(({ threadId }) => !this.#fences.has(threadId));
+    while (isOpening() && performance.now() < until) {
+      await new Promise<void>((resolve) => {
+        this.#opened = resolve;
+        setTimeout(resolve, 10);
+      });
+    }
+    await Promise.all(
+      this.#pool.threads.map(async ({ threadId }) => {
+        const fence = this.#fences.get(threadId);
+        if (fence !== undefined) await this.#close(threadId, fence);
+      }),
+    );
+  }
+
+  #fence(thread: number, fence: ThreadFence): void {
+    const live = new Set(this.#pool.threads.map(({ threadId }) => threadId));
+    for (const known of this.#fences.keys()) if (!live.has(known)) this.#fences.delete(known);
+    this.#fences.set(thread, fence);
+    this.#opened?.();
   }
 
   async #inThread(work: Promise<unknown>): Promise<unknown> {

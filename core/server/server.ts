@@ -1,12 +1,16 @@
+import { dirname, join } from "node:path";
 import type {
   AdmissionHook,
   AgentInfo,
   AgentTransport,
   Consensus,
   EventSink,
+  Gossip,
   Logger,
   Metrics,
+  ServerDiscovery,
   ServerEndpoints,
+  ServerNetwork,
 } from "@drover/plugin-sdk";
 import { JobType } from "@drover/plugin-sdk";
 import { Allocations } from "../rpc/endpoints/allocations.js";
@@ -14,8 +18,17 @@ import { Deployments } from "../rpc/endpoints/deployments.js";
 import { Jobs } from "../rpc/endpoints/jobs.js";
 import { Nodes } from "../rpc/endpoints/nodes.js";
 import { Operator } from "../rpc/endpoints/operator.js";
+import { OperatorRaft } from "../rpc/endpoints/operator-raft.js";
+import { Snapshots } from "../rpc/endpoints/snapshots.js";
 import { Status } from "../rpc/endpoints/status.js";
+import { AgentCalls } from "../rpc/forwarding/agent-calls.js";
+import { Consistency } from "../rpc/forwarding/consistency.js";
+import { forwardedEndpoints } from "../rpc/forwarding/endpoints.js";
+import { Hold } from "../rpc/forwarding/hold.js";
+import { LeaderCalls } from "../rpc/forwarding/leader-calls.js";
+import { TermBarrier } from "../rpc/forwarding/term-barrier.js";
 import { CommandType, StateFsm, type StateStore } from "../state/index.js";
+import { Autopilot } from "./autopilot/autopilot.js";
 import { CommandLog, unixNanos } from "./command-log.js";
 import { DeploymentWatcher } from "./deployments/watcher.js";
 import { NodeDrainer } from "./drains/drainer.js";
@@ -23,24 +36,36 @@ import { DryRuns } from "./dry-runs.js";
 import { BlockedEvals } from "./evaluations/blocked-evals.js";
 import { DEFAULT_BROKER_OPTIONS, EvalBroker } from "./evaluations/eval-broker.js";
 import { EventPublisher } from "./events.js";
+import { ClusterFounding } from "./founding.js";
 import { GarbageCollector } from "./garbage/garbage-collector.js";
 import { Leadership } from "./leader.js";
+import { ClusterServers, type ClusterServersParts } from "./members/cluster-servers.js";
+import { AgentGate } from "./nodes/agent-gate.js";
+import { AgentService } from "./nodes/agent-service.js";
 import { Agents } from "./nodes/agents.js";
 import { Assignments } from "./nodes/assignments.js";
+import { ClusterKey } from "./nodes/cluster-key.js";
 import { Heartbeats } from "./nodes/heartbeats.js";
 import { JoinTokenIssuer } from "./nodes/join-tokens.js";
 import { PlanApplier } from "./plans/plan-applier.js";
 import { PluginTables } from "./replicated-state.js";
 import type { SchedulerCatalog } from "./scheduler-catalog.js";
 import { SchedulerPool, type SchedulerRequests } from "./scheduler-pool.js";
+import { SnapshotArchives } from "./snapshots/archives.js";
 
 /** Milliseconds that nodes have to be heard again after a change of leader. */
 const FAILOVER_HEARTBEAT_TTL = 300_000;
+/** Milliseconds that a server which stops has to hand leadership on. */
+const HAND_OVER = 1_000;
 
 export interface ServerParts {
   readonly agent: AgentInfo;
   readonly consensus: Consensus;
   readonly transport: AgentTransport;
+  readonly network: ServerNetwork;
+  /** Keeps the list of servers in place of the server itself. */
+  readonly gossip?: Gossip | undefined;
+  readonly discoveries: readonly ServerDiscovery[];
   readonly state: StateStore;
   readonly hooks: readonly AdmissionHook[];
   readonly sinks: readonly EventSink[];
@@ -49,6 +74,10 @@ export interface ServerParts {
   readonly types: readonly string[];
   readonly log: Logger;
   readonly metrics: Metrics;
+  /** Times of the member list that differ from the defaults. */
+  readonly memberTimes?: ClusterServersParts["times"];
+  /** Milliseconds between two looks of autopilot; default 2,000. */
+  readonly autopilotInterval?: number;
   /** Ends the agent: the server can't do its work any more. */
   fatal(error: Error): void;
 }
@@ -60,15 +89,29 @@ export class Server {
   readonly tables: PluginTables;
   readonly #parts: ServerParts;
   readonly #agents: Agents;
+  readonly #assignments: Assignments;
+  readonly #agentService: AgentService;
+  readonly #hold = new Hold();
+  /** What other servers can't ask for any more. */
+  readonly #served: { stop(): void }[];
   readonly #leadership: Leadership;
+  readonly #servers: ClusterServers;
   readonly #pool: SchedulerPool | undefined;
   readonly #uncollect: () => void;
+  readonly #archives: SnapshotArchives;
+  readonly #snapshots: Snapshots;
+  #stopServing: (() => void) | undefined;
 
   constructor(parts: ServerParts) {
     this.#parts = parts;
-    const { agent, consensus, transport, state, log, metrics } = parts;
+    const { agent, consensus, network, transport, state, log, metrics } = parts;
     const config = agent.config.server;
     const commands = new CommandLog(consensus);
+    const barrier = new TermBarrier(consensus);
+    const hold = this.#hold;
+    const consistency = new Consistency(consensus, barrier, hold);
+    const calls = new LeaderCalls({ consensus, barrier, network, hold, log, metrics });
+    const routes = new AgentCalls({ consensus, transport, network });
     const broker = new EvalBroker(
       {
         ...DEFAULT_BROKER_OPTIONS,
@@ -110,12 +153,11 @@ export class Server {
       log,
       metrics,
     );
-    const assignments = new Assignments(state, transport, log);
+    this.#assignments = new Assignments(state, transport, log);
     const garbage = new GarbageCollector({
       state,
       commands,
       broker,
-      assignments,
       settings: {
         evaluationThreshold: config.eval_gc_threshold,
         jobThreshold: config.job_gc_threshold,
@@ -127,10 +169,43 @@ export class Server {
       metrics,
     });
     const deployments = new DeploymentWatcher(state, commands, log, metrics);
+    const servers = new ClusterServers({
+      agent,
+      consensus,
+      network,
+      state,
+      gossip: parts.gossip,
+      discoveries: parts.discoveries,
+      log,
+      ...(parts.memberTimes === undefined ? {} : { times: parts.memberTimes }),
+      fatal: parts.fatal,
+    });
+    this.#servers = servers;
+    const autopilot = new Autopilot({
+      consensus,
+      state,
+      members: () => servers.list.members().filter(({ Tags }) => Tags.region === agent.region),
+      log,
+      metrics,
+      ...(parts.autopilotInterval === undefined ? {} : { interval: parts.autopilotInterval }),
+    });
     const drainer = new NodeDrainer(state, commands, log, metrics);
-    this.joinTokens = new JoinTokenIssuer(commands, transport);
-    this.tables = new PluginTables(state, commands);
-    this.#agents = new Agents(state, commands, heartbeats, assignments, log, metrics);
+    const key = new ClusterKey({ consensus, commands, state, transport, network, log });
+    this.joinTokens = new JoinTokenIssuer(commands, key, hold, calls);
+    this.tables = new PluginTables(state, commands, calls);
+    this.#agents = new Agents(state, commands, heartbeats, log, metrics);
+    const gate = new AgentGate({
+      state,
+      agents: this.#agents,
+      assignments: this.#assignments,
+      calls,
+      consistency,
+      routes,
+      leads: () => barrier.passed,
+      log,
+    });
+    this.#agentService = new AgentService({ consensus, state, transport, gate, key, log });
+    this.#served = [calls, routes, key];
     this.#leadership = new Leadership({
       consensus,
       state,
@@ -139,14 +214,30 @@ export class Server {
       blocked,
       planQueue: applier.queue,
       heartbeats,
-      assignments,
       garbage,
       deployments,
       drainer,
-      initialSettings: config.default_scheduler_config,
+      founding: new ClusterFounding({
+        state,
+        commands,
+        schedulers: config.default_scheduler_config,
+        autopilot: agent.config.autopilot,
+        log,
+      }),
+      duties: [servers.reconciler, autopilot],
       log,
       metrics,
     });
+    this.#archives = new SnapshotArchives({
+      consensus,
+      leadership: this.#leadership,
+      region: agent.region,
+      version: agent.version,
+      folder: join(dirname(state.path), "archives"),
+      stateBytes: () => state.bytesOnDisk(),
+      log,
+    });
+    this.#snapshots = new Snapshots(consensus, this.#archives, network, hold);
     this.#pool =
       config.num_schedulers > 0
         ? new SchedulerPool(
@@ -174,7 +265,7 @@ export class Server {
     const pool = this.#pool;
     const dryRuns =
       pool === undefined ? undefined : new DryRuns((task) => pool.dryRun(task), config.num_schedulers);
-    this.endpoints = {
+    const endpoints: ServerEndpoints = {
       jobs: new Jobs(
         state,
         commands,
@@ -183,12 +274,24 @@ export class Server {
         dryRuns,
         log,
       ),
-      nodes: new Nodes(state, commands, transport),
+      nodes: new Nodes(state, commands, routes),
       allocations: new Allocations(state, commands),
       deployments: new Deployments(state, commands),
-      operator: new Operator(state, commands, this.joinTokens, broker, garbage),
-      status: new Status(consensus, broker, blocked, agent),
+      operator: new Operator(
+        state,
+        commands,
+        this.joinTokens,
+        broker,
+        garbage,
+        autopilot,
+        new OperatorRaft(consensus, () => servers.list.members()),
+      ),
+      snapshots: this.#snapshots,
+      status: new Status(consensus, broker, blocked, agent, consistency, servers.list, () =>
+        servers.identity.cluster(),
+      ),
     };
+    this.endpoints = forwardedEndpoints(endpoints, calls, consistency);
     this.#uncollect = metrics.onCollect(() => {
       const ready = broker.stats();
       metrics.gauge("nomad.broker.total_ready", ready.ready);
@@ -208,25 +311,45 @@ export class Server {
   }
 
   async start(): Promise<void> {
-    const { consensus, state, transport } = this.#parts;
+    const { consensus, state } = this.#parts;
+    await this.#archives.open();
     this.#leadership.start();
+    state.onAssignments((changed) => this.#assignments.changed(changed));
     const events = new EventPublisher(state, this.#parts.sinks, this.#parts.log);
     const listener = this.#parts.sinks.length > 0 ? events.applied.bind(events) : undefined;
     await consensus.start(new StateFsm(state, listener));
-    const { advertise, config } = this.#parts.agent;
-    if (consensus.membership?.bootstrapped() === false && config.server.bootstrap_expect === 1)
-      await consensus.membership.bootstrap([{ id: consensus.id, address: advertise.rpc }]);
-    const others = consensus.peers().filter(({ id, voter }) => voter && id !== consensus.id);
-    if (others.length === 0 && consensus.peers().length > 0) {
-      // A server that is a cluster of its own leads at once; being asked before it could answer helps nobody.
-      await leads(consensus);
-      await consensus.barrier();
-    }
-    await transport.serve(this.#agents);
+    this.#stopServing = this.#snapshots.serve();
+    await this.#servers.start();
+    const served = this.#agentService.start();
+    // A server that is a cluster of its own leads at once; being asked before it could answer helps nobody. Others must not
+    // wait for a leader: it may need them.
+    if (!this.#isAlone()) return;
+    await this.#leadership.established;
+    await served;
+  }
+
+  /** Leaves the cluster for good, before `stop`: bounded, and what failed is logged. */
+  leave(): Promise<void> {
+    return this.#servers.leaving.leave();
+  }
+
+  /** Whether this server's vote is the only one; where an engine outside counts them, whether it leads already. */
+  #isAlone(): boolean {
+    const { consensus } = this.#parts;
+    if (consensus.membership === undefined) return consensus.isLeader();
+    const voters = consensus.peers().filter(({ voter }) => voter);
+    return voters.length === 1 && voters[0]!.id === consensus.id;
   }
 
   async stop(): Promise<void> {
     this.#uncollect();
+    this.#stopServing?.();
+    await this.#servers.leaving.handOver(HAND_OVER);
+    await this.#servers.stop();
+    this.#agentService.stop();
+    this.#hold.stop();
+    for (const served of this.#served) served.stop();
+    this.#assignments.stop();
     this.#leadership.stop();
     await this.#pool?.stop();
     await this.#parts.consensus.stop();
@@ -238,21 +361,6 @@ export class Server {
     this.#leadership.reapFailed();
     this.#pool?.pump();
   }
-}
-
-/** Resolves once this server leads. */
-function leads(consensus: Consensus): Promise<void> {
-  return new Promise((resolve) => {
-    let remove: (() => void) | undefined;
-    let led = false;
-    remove = consensus.onLeadership((leader) => {
-      if (!leader) return;
-      led = true;
-      remove?.();
-      resolve();
-    });
-    if (led) remove();
-  });
 }
 
 /** Answers to the schedulers; all of them only while the delivery they hold is the present one. */

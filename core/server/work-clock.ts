@@ -10,6 +10,11 @@ export class WorkClock {
   #generation = 0;
   #stopped = false;
 
+  /** Whether the work is done. */
+  get stopped(): boolean {
+    return this.#stopped;
+  }
+
   constructor(onPassed: () => void) {
     this.#onPassed = onPassed;
   }

@@ -75,6 +75,8 @@ export interface NodeUsage {
   readonly numbers: Readonly<Record<NumberColumn, Float64Array>>;
 }
 
+const NO_NODES: ReadonlySet<string> = new Set();
+
 export class NodeColumnsWriter implements NodeUsage {
   readonly buffers: ColumnBuffers = allocateColumnBuffers();
   private readonly header = new Int32Array(columnBuffer(this.buffers, "header"));
@@ -111,11 +113,16 @@ export class NodeColumnsWriter implements NodeUsage {
     return this.rows.get(nodeId);
   }
 
-  /** Starts afresh from all nodes and allocations. */
-  rebuild(nodes: Iterable<Node>, allocations: Iterable<Allocation>): void {
+  /** Starts afresh from all nodes, the live allocations in blocks, and all other allocations. */
+  rebuild(
+    nodes: Iterable<Node>,
+    placed: Iterable<ColumnChanges["placed"][number]>,
+    allocations: Iterable<Allocation>,
+  ): void {
     for (const id of [...this.rows.keys()]) this.remove(id);
     for (const node of nodes) this.upsert(node, () => []);
     // One pass over the allocations is faster than looking them up node by node.
+    for (const { block, positions } of placed) this.addPlaced(block, positions, NO_NODES);
     for (const allocation of allocations) if (!allocIsTerminal(allocation)) this.addUsage(allocation, 1);
     this.publish(true);
   }

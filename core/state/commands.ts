@@ -4,6 +4,8 @@
  */
 import type {
   AllocationUpdate,
+  AutopilotConfiguration,
+  ClusterMetadata,
   DeploymentStatusUpdate,
   DesiredTransition,
   DrainStrategy,
@@ -39,6 +41,8 @@ export const CommandType = {
   NodeCollect: 44,
   JoinTokenDelete: 45,
   SchedulerConfigUpdate: 50,
+  AutopilotConfigUpdate: 51,
+  ClusterMetadataInit: 52,
   JoinTokenIssue: 60,
   NodeEnroll: 61,
   PluginRowPut: 70,
@@ -148,6 +152,10 @@ export interface CommandPayloads {
   [CommandType.JoinTokenDelete]: { Hashes: string[] };
   /** With `ModifyIndex` only where the present configuration is at it (0: never written); the result is whether it was. */
   [CommandType.SchedulerConfigUpdate]: { Config: SchedulerConfiguration; ModifyIndex?: number };
+  /** `ModifyIndex` and the result as with SchedulerConfigUpdate. */
+  [CommandType.AutopilotConfigUpdate]: { Config: AutopilotConfiguration; ModifyIndex?: number };
+  /** Names the cluster, unless it has a name; the result is the name in force (`ClusterMetadata`). */
+  [CommandType.ClusterMetadataInit]: { Metadata: ClusterMetadata };
   /** SHA-256 of the secret, hex. `Expires` is Unix nanoseconds. */
   [CommandType.JoinTokenIssue]: { Hash: string; Expires: number; Time: number };
   /**

@@ -3,6 +3,7 @@ import type { LogEntry, StateMachine } from "@drover/plugin-sdk";
 import { decodeCommand } from "./codec.js";
 import { enrollNode, issueJoinToken } from "./commands/agents.js";
 import { updateDesiredTransition, updateFromClient } from "./commands/allocations.js";
+import { initializeClusterMetadata, updateAutopilotConfiguration } from "./commands/cluster.js";
 import { promoteDeployment, updateDeployment, updateDeploymentHealth } from "./commands/deployments.js";
 import { updateNodeDrain } from "./commands/drains.js";
 import { updateEvaluations } from "./commands/evaluations.js";
@@ -51,6 +52,8 @@ const HANDLERS: Handlers = {
   [CommandType.NodeCollect]: collectNodes,
   [CommandType.JoinTokenDelete]: deleteJoinTokens,
   [CommandType.SchedulerConfigUpdate]: updateSchedulerConfiguration,
+  [CommandType.AutopilotConfigUpdate]: updateAutopilotConfiguration,
+  [CommandType.ClusterMetadataInit]: initializeClusterMetadata,
   [CommandType.JoinTokenIssue]: issueJoinToken,
   [CommandType.NodeEnroll]: enrollNode,
   [CommandType.PluginRowPut]: putPluginRow,

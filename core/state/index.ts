@@ -19,7 +19,8 @@ export {
   type PlanCommand,
   stopOf,
 } from "./read/plan-command.js";
-export type { AgentKeyRow, JoinTokenRow } from "./read/schema.js";
+export { type AgentKeyRow, type JoinTokenRow, SCHEMA_VERSION } from "./read/schema.js";
 export { CommandRefused } from "./refusal.js";
+export { checkSnapshot, SNAPSHOT_FILES } from "./snapshot-folder.js";
 export { StateStore, type StateStoreOptions } from "./store.js";
 export { WaitTimeoutError } from "./watchers.js";

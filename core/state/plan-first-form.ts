@@ -2,7 +2,7 @@
 import { type Allocation, allocName, type NodeScoreMeta } from "@drover/plugin-sdk";
 import type { CommandPayloads, CommandType } from "./commands.js";
 import { ALLOCATION_OPTIONAL } from "./read/allocation-fields.js";
-import { decodeId } from "./read/keys.js";
+import { decodeId, UUID_BYTES } from "./read/keys.js";
 
 type Plan = CommandPayloads[typeof CommandType.PlanApply];
 
@@ -25,8 +25,6 @@ export interface FirstPlanForm {
   /** Template, node, resources, metrics and name of each allocation; a name that follows the pattern is its number. */
   readonly placed: readonly (readonly [number, number, number, number, number | string])[];
 }
-
-const UUID_BYTES = 16;
 
 /** The plan; allocations share what they had in common, so nobody may change it in place. */
 export function unpackFirstForm(packed: FirstPlanForm): Plan {

@@ -8,10 +8,12 @@ import { StateTable } from "@drover/plugin-sdk";
 import { asBinary, type Database, type Key, type RootDatabase } from "lmdb";
 import { storageError } from "./errors.js";
 import { DATA_FILE, openEnvironment } from "./read/environment.js";
-import { LAYOUTS, openRawTables, openTables, SCHEMA_VERSION, type Tables } from "./read/schema.js";
+import { LAYOUTS, openMeta, openRawTables, openTables, SCHEMA_VERSION, type Tables } from "./read/schema.js";
 import type { StateStore } from "./store.js";
 
 const MANIFEST = "manifest.json";
+/** What a snapshot's folder holds; LMDB may leave a lock file beside them. */
+export const SNAPSHOT_FILES: readonly string[] = [MANIFEST, DATA_FILE];
 const FORMAT = 1;
 
 interface Manifest {
@@ -45,6 +47,57 @@ export async function writeSnapshot(store: StateStore, folder: string): Promise<
   return index;
 }
 
+/** What a snapshot's folder is a copy of. */
+export interface SnapshotDescription {
+  readonly region: string;
+  readonly schema: number;
+  readonly index: number;
+  /** Rows of each table and the bytes that they take in the copy, whole pages. */
+  readonly tables: readonly { readonly name: string; readonly rows: number; readonly bytes: number }[];
+}
+
+/**
+ * Checks that `restore` will take the snapshot in `folder` in a cluster of `region`; throws, with what was found and what
+ * was expected, for a damaged one and for one of another region or a newer schema version.
+ */
+export async function checkSnapshot(folder: string, region: string): Promise<SnapshotDescription> {
+  const manifest = await readManifest(folder);
+  const wrong = (what: string, found: unknown, expected: unknown): Error =>
+    new Error(
+      `snapshot in ${folder}: ${what} is ${JSON.stringify(found)}, expected ${JSON.stringify(expected)}`,
+    );
+  if (!(manifest.schema <= SCHEMA_VERSION)) throw wrong("schema version", manifest.schema, SCHEMA_VERSION);
+  if (manifest.region !== region) throw wrong("region", manifest.region, region);
+  const { bytes, sha256 } = await measure(folder);
+  if (bytes !== manifest.bytes) throw wrong("size of the copy", bytes, manifest.bytes);
+  if (sha256 !== manifest.sha256) throw wrong("SHA-256 of the copy", sha256, manifest.sha256);
+  return withEnvironment(folder, (env) => {
+    const raw = openRawTables(env);
+    const applied = openMeta(env).get("applied");
+    if (applied !== manifest.index) throw wrong("applied index of the copy", applied, manifest.index);
+    const tables = (Object.keys(LAYOUTS) as (keyof Tables)[]).map((table) => ({
+      name: LAYOUTS[table].name,
+      ...sizeOf(raw[table]),
+    }));
+    return { region: manifest.region, schema: manifest.schema, index: manifest.index, tables };
+  });
+}
+
+function sizeOf(table: Database<Uint8Array, Uint8Array> | undefined): { rows: number; bytes: number } {
+  if (table === undefined) return { rows: 0, bytes: 0 };
+  const stats = table.getStats() as Record<
+    "entryCount" | "pageSize" | "treeBranchPageCount" | "treeLeafPageCount" | "overflowPages",
+    number
+  >;
+  const pages = stats.treeBranchPageCount + stats.treeLeafPageCount + stats.overflowPages;
+  return { rows: stats.entryCount, bytes: pages * stats.pageSize };
+}
+
+/** Throws for a snapshot that this store can't take; gives the index at which it was taken. */
+export async function verifySnapshot(store: StateStore, folder: string): Promise<number> {
+  return (await checkSnapshot(folder, store.region)).index;
+}
+
 /**
  * Replaces all rows with those of a snapshot, in one transaction: readers see the old state or the new one. `index` is the
  * log entry that this stands for, where the snapshot was taken in another log or earlier in this one; default, the index
@@ -69,22 +122,6 @@ export async function readSnapshot(store: StateStore, folder: string, index?: nu
   store.replaced();
 }
 
-/** Throws for a snapshot that this store can't take; gives the index at which it was taken. */
-export async function verifySnapshot(store: StateStore, folder: string): Promise<number> {
-  const manifest = await readManifest(folder);
-  const wrong = (what: string, found: unknown, expected: unknown): Error =>
-    new Error(
-      `snapshot in ${folder}: ${what} is ${JSON.stringify(found)}, expected ${JSON.stringify(expected)}`,
-    );
-  if (!(manifest.schema <= SCHEMA_VERSION)) throw wrong("schema version", manifest.schema, SCHEMA_VERSION);
-  if (manifest.region !== store.region) throw wrong("region", manifest.region, store.region);
-  const { bytes, sha256 } = await measure(folder);
-  if (bytes !== manifest.bytes) throw wrong("size of the copy", bytes, manifest.bytes);
-  if (sha256 !== manifest.sha256) throw wrong("SHA-256 of the copy", sha256, manifest.sha256);
-  if (!Number.isSafeInteger(manifest.index)) throw wrong("index", manifest.index, "a number");
-  return manifest.index;
-}
-
 /** Copies rows as bytes, without decoding any. With `index`, everything counts as changed there. */
 function copyAll(source: RootDatabase, store: StateStore, index: number | undefined): void {
   const from = openRawTables(source);
@@ -98,6 +135,7 @@ function copyAll(source: RootDatabase, store: StateStore, index: number | undefi
     store.tables.meta.putSync("schema", SCHEMA_VERSION);
     if (index === undefined) return;
     store.tables.meta.putSync("applied", index);
+    store.tables.meta.putSync("restored", index);
     // Every table is another one from here on, also for those who wait for a change of one that looks unchanged.
     const changed = Object.fromEntries(Object.values(StateTable).map((table) => [table, index]));
     store.tables.meta.putSync("tables", changed);

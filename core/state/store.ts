@@ -1,4 +1,6 @@
 /** The state store: owner of the LMDB environment, of what is derived from it in memory, and of those who watch it. */
+import { statSync } from "node:fs";
+import { join } from "node:path";
 import {
   type ColumnBuffers,
   type Logger,
@@ -9,7 +11,7 @@ import {
 import type { RootDatabase } from "lmdb";
 import { NodeColumnsWriter, type NodeUsage } from "./columns.js";
 import { storageError } from "./errors.js";
-import { openEnvironment } from "./read/environment.js";
+import { DATA_FILE, openEnvironment } from "./read/environment.js";
 import { RowReader } from "./read/row-reader.js";
 import {
   type JoinTokenRow,
@@ -21,7 +23,7 @@ import {
 } from "./read/schema.js";
 import { LmdbSnapshot } from "./read/snapshot.js";
 import { StateFolder } from "./state-folder.js";
-import { type Effects, StateTransaction } from "./transaction.js";
+import { type AssignmentChanges, type Effects, StateTransaction } from "./transaction.js";
 import { Watchers } from "./watchers.js";
 
 export interface StateStoreOptions {
@@ -36,6 +38,9 @@ export interface StateStoreOptions {
   readonly bootId?: string;
 }
 
+/** Told of nodes whose assignment changed, after the commit; null: of any node. Must not throw. */
+export type AssignmentListener = (changed: AssignmentChanges | null) => void;
+
 export class StateStore implements StateReader {
   /** Shared memory of the node columns, for worker threads. */
   readonly columns: ColumnBuffers;
@@ -43,9 +48,11 @@ export class StateStore implements StateReader {
   private readonly columnsWriter: NodeColumnsWriter;
   private readonly newest: RowReader;
   private applied = 0;
+  private restored = 0;
   private tableIndexes: TableIndexes = {};
   private keys = new Map<string, Uint8Array>();
   private tokens = new Map<string, JoinTokenRow>();
+  private assignmentListener: AssignmentListener = () => undefined;
   /** Snapshots of this thread that are still open. */
   private readonly snapshots = new Set<LmdbSnapshot>();
   private closed = false;
@@ -98,6 +105,14 @@ export class StateStore implements StateReader {
     return this.applied;
   }
 
+  /**
+   * Index at which an operator put a copy of another time in force, 0 where nobody did. Rows are older than that, and what
+   * others took down of the state before it may be newer.
+   */
+  restoredIndex(): number {
+    return this.restored;
+  }
+
   snapshot(): StateSnapshot {
     return this.view();
   }
@@ -130,6 +145,19 @@ export class StateStore implements StateReader {
 
   onApplied(listener: (index: number, tables: ReadonlySet<StateTable>) => void): () => void {
     return this.watchers.onApplied(listener);
+  }
+
+  /** Bytes that the state takes on disk. */
+  bytesOnDisk(): number {
+    return statSync(join(this.path, DATA_FILE)).size;
+  }
+
+  /**
+   * On every server, whichever one wrote: what a batch changed of what nodes should run. The batch itself knows, so that
+   * nothing is read or decoded again for it.
+   */
+  onAssignments(listener: AssignmentListener): void {
+    this.assignmentListener = listener;
   }
 
   /** What the nodes have and what is taken of it, as of the last commit; the arrays change with each one. */
@@ -170,6 +198,8 @@ export class StateStore implements StateReader {
     for (const [table, at] of changed) this.tableIndexes[table] = at;
     this.takeOver(txn.effects);
     this.tell(new Set(changed.keys()));
+    const { assigned } = txn.effects;
+    if (!assigned.isEmpty) this.assignmentListener(assigned);
     return result;
   }
 
@@ -179,6 +209,7 @@ export class StateStore implements StateReader {
     this.tables.blocks.clear();
     this.reload();
     this.tell(new Set(Object.values(StateTable)));
+    this.assignmentListener(null);
   }
 
   /** Waits for the disk and closes, with the snapshots that this thread still has open; those of others must be closed. */
@@ -199,10 +230,11 @@ export class StateStore implements StateReader {
   private reload(): void {
     const rows = this.newest;
     this.applied = rows.appliedIndex();
+    this.restored = rows.restoredIndex();
     this.tableIndexes = { ...rows.tableIndexes() };
     this.keys = new Map([...rows.agentKeys()].map(({ key, value }) => [key, decodeKey(value.PublicKey)]));
     this.tokens = new Map([...rows.joinTokens()].map(({ key, value }) => [key, value]));
-    this.columnsWriter.rebuild(rows.nodes(), rows.allocations());
+    this.columnsWriter.rebuild(rows.nodes(), rows.liveInBlocks(), rows.allocationsElsewhere());
   }
 
   private takeOver(effects: Effects): void {

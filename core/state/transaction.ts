@@ -4,7 +4,9 @@
  */
 import {
   type Allocation,
+  type AutopilotConfiguration,
   allocIsTerminal,
+  type ClusterMetadata,
   type Deployment,
   type Evaluation,
   type Job,
@@ -19,7 +21,7 @@ import { DeploymentAccounts } from "./deployment-accounts.js";
 import { JobAccounts } from "./job-accounts.js";
 import { outlineChanged, PlacedRow, placedRow } from "./read/allocation-rows.js";
 import { stateByte } from "./read/block-states.js";
-import { encodeId, indexKey, jobKey, jobVersionKey } from "./read/keys.js";
+import { encodeId, indexKey, jobKey, jobVersionKey, UUID_BYTES } from "./read/keys.js";
 import type { Commit, PlanBlock } from "./read/plan-block.js";
 import { pluginRowKey, RowReader, SINGLETON } from "./read/row-reader.js";
 import {
@@ -43,9 +45,35 @@ export interface Effects {
   readonly agentKeys: Map<string, AgentKeyRow>;
   /** Null where it was removed. */
   readonly joinTokens: Map<string, JoinTokenRow | null>;
+  /** What changed of what nodes should run. */
+  readonly assigned: AssignmentChanges;
 }
 
-const UUID_BYTES = 16;
+/** Nodes that should run something else than before; iterating may give one several times. */
+export class AssignmentChanges implements Iterable<string> {
+  readonly #nodes = new Set<string>();
+  readonly #blocks: PlanBlock[] = [];
+
+  get isEmpty(): boolean {
+    return this.#nodes.size === 0 && this.#blocks.length === 0;
+  }
+
+  add(nodeId: string): void {
+    this.#nodes.add(nodeId);
+  }
+
+  /** All that a plan placed. */
+  addBlock(block: PlanBlock): void {
+    this.#blocks.push(block);
+  }
+
+  /** Blocks are looked into here: where no agent is connected nobody iterates. */
+  *[Symbol.iterator](): Generator<string> {
+    yield* this.#nodes;
+    for (const block of this.#blocks) yield* block.placedNodes();
+  }
+}
+
 const NEW_ONLY = { noOverwrite: true };
 
 /** Job types that have an own index, because every node that joins needs their jobs evaluated. */
@@ -60,6 +88,7 @@ export class StateTransaction extends RowReader {
     placed: [],
     agentKeys: new Map(),
     joinTokens: new Map(),
+    assigned: new AssignmentChanges(),
   };
   private readonly rollouts: DeploymentAccounts;
   private readonly blockStates: BlockStates;
@@ -200,6 +229,7 @@ export class StateTransaction extends RowReader {
     this.tables.blocks.set(commit.index, { block, time: commit.time });
     this.newBlocks.push(commit.index);
     this.blockStates.begin(commit.index, block);
+    this.effects.assigned.addBlock(block);
   }
 
   /** After the batch was undone: what it put into the cache of blocks never was. */
@@ -307,6 +337,7 @@ export class StateTransaction extends RowReader {
     move(allocationsByDeployment, id, row.DeploymentID, undefined);
     this.accounts.allocationRemoved(row);
     this.noteUsage(null, row);
+    this.effects.assigned.add(row.NodeID);
   }
 
   /** Usage moves only when an allocation appears, ends, or changes what it holds. */
@@ -356,6 +387,14 @@ export class StateTransaction extends RowReader {
 
   putSchedulerConfiguration(row: SchedulerConfiguration): void {
     this.write(StateTable.SchedulerConfig, this.tables.schedulerConfig, SINGLETON, row);
+  }
+
+  putAutopilotConfiguration(row: AutopilotConfiguration): void {
+    this.write(StateTable.AutopilotConfig, this.tables.autopilotConfig, SINGLETON, row);
+  }
+
+  putClusterMetadata(row: ClusterMetadata): void {
+    this.write(StateTable.ClusterMetadata, this.tables.clusterMetadata, SINGLETON, row);
   }
 
   putAgentKey(nodeId: string, row: AgentKeyRow): void {

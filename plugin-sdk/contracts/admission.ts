@@ -7,8 +7,8 @@ export interface AdmissionRequest {
   /** The version in force, where the job exists. */
   readonly existing: Job | null;
   readonly namespace: string;
-  /** `register`, or `plan` for a dry run: hooks must then have no effect outside. */
-  readonly operation: "register" | "plan";
+  /** `plan` and `validate` store nothing: hooks must have no effect outside unless this is `register`. */
+  readonly operation: "register" | "plan" | "validate";
 }
 
 export interface AdmissionResult {
@@ -16,7 +16,7 @@ export interface AdmissionResult {
   readonly job?: Job;
   /** Shown to the submitter. */
   readonly warnings?: readonly string[];
-  /** Any entry refuses the job; all hooks' errors are shown at once. */
+  /** Any entry refuses the job; the errors of all hooks and of validation are shown at once. */
   readonly errors?: readonly string[];
 }
 

@@ -49,10 +49,32 @@ export interface TransportStats {
   readonly refused: Readonly<Record<string, number>>;
 }
 
+/**
+ * The X25519 key pair by which agents know the servers of their cluster, 32 bytes each. Every server of a cluster holds the
+ * same one. The secret part belongs into no log, no state and no message of a broker.
+ */
+export interface ClusterKeyPair {
+  readonly publicKey: Uint8Array;
+  readonly secretKey: Uint8Array;
+}
+
 /** Server side. */
 export interface AgentTransport {
-  /** Starts to take messages; called once, when the core is ready to answer. */
+  /**
+   * Whether all servers use one broker that stands beside them. Then the leader alone serves, and reaches every node;
+   * otherwise every server serves the nodes that are connected to it.
+   */
+  readonly shared: boolean;
+  /** Starts to take messages, once the core is ready to answer. Rejects while there is no cluster key. */
   serve(handler: AgentServerHandler): Promise<void>;
+  /** Ends the sessions with all nodes and takes no more messages; `serve` may be called again. */
+  unserve(): Promise<void>;
+  /** What this server holds of the cluster's key; undefined while it has none. */
+  clusterKeyPair(): ClusterKeyPair | undefined;
+  /** Makes and keeps the key pair of a cluster that has none. */
+  createClusterKey(): Promise<ClusterKeyPair>;
+  /** Keeps the key pair of the cluster, as another of its servers gave it. Not while it serves. */
+  adoptClusterKey(pair: ClusterKeyPair): Promise<void>;
   isConnected(nodeId: string): boolean;
   /** Calls the agent; default deadline 10 s. Rejects with `RemoteError` (code `unreachable` when it isn't connected). */
   call<M extends keyof AgentMethods>(
@@ -68,8 +90,6 @@ export interface AgentTransport {
     request: AgentStreams[M]["request"],
     signal: AbortSignal,
   ): AsyncIterable<FileFrame>;
-  /** Public part of the cluster's key pair, 32 bytes; join tokens carry it. */
-  clusterKey(): Uint8Array;
   /** Broker URLs that agents should use, for join tokens and for the agent of the same process. */
   brokerUrls(): readonly string[];
   stats(): TransportStats;

@@ -1,9 +1,11 @@
 /**
- * The server's endpoints: what the HTTP API (and later the RPC listener) calls. Writes go to the leader; reads are made on
- * `StateReader` directly.
+ * The server's endpoints: what the HTTP API calls. They do the same on every server: writes go to the leader. Reads are made
+ * on `StateReader` directly, after `status.catchUp` where they must not be stale.
  */
+import type { Readable } from "node:stream";
 import type {
   AgentMember,
+  AutopilotConfiguration,
   DeploymentUpdateResponse,
   DrainSpec,
   Job,
@@ -12,12 +14,19 @@ import type {
   JobPlanResponse,
   JobRegisterResponse,
   JobValidateResponse,
+  LeadershipTransfer,
+  OperatorHealthReply,
+  RaftConfiguration,
   SchedulerConfiguration,
 } from "../domain/index.js";
 import { createToken } from "../kernel/token.js";
 import type { AgentMethods, AgentStreams, FileFrame } from "../protocol/messages.js";
 
-/** An error that endpoints raise for the caller: bad input, unknown object, conflict. The text is what the API prints. */
+/**
+ * An error that endpoints raise for the caller: bad input, unknown object, conflict. The text is what the API prints. 500
+ * `No cluster leader`: nothing was done, for some seconds no server led. A text that says "may have been carried out": the
+ * leader was lost on the way, and what became of the write is for the caller to look up.
+ */
 export class EndpointError extends Error {
   override readonly name = "EndpointError";
   constructor(
@@ -156,16 +165,76 @@ export interface OperatorEndpoint {
     cas?: number,
   ): Promise<{ readonly Index: number; readonly Updated: boolean }>;
   schedulerConfiguration(): SchedulerConfiguration;
+  autopilotConfiguration(): AutopilotConfiguration;
+  /** What is left out is off or zero, as the API has it. `cas` as with `setSchedulerConfiguration`. */
+  setAutopilotConfiguration(
+    config: unknown,
+    cas?: number,
+  ): Promise<{ readonly Index: number; readonly Updated: boolean }>;
+  /** As the leader sees the servers. */
+  autopilotHealth(): Promise<OperatorHealthReply>;
   issueJoinToken(ttl: number): Promise<string>;
+  /** The consensus group as this server knows it. */
+  raftConfiguration(): RaftConfiguration;
+  /**
+   * Takes a server out of the consensus group; the leader itself too, which then steps down. Rejects with 400 where not
+   * exactly one of `id` and `address` is given, where only one voter is left, and where an engine outside keeps the members.
+   */
+  removeRaftPeer(peer: RaftPeerName): Promise<void>;
+  /** Hands leadership to that server; rejects, still leading, when it can't take it. */
+  transferLeadership(peer: RaftPeerName): Promise<LeadershipTransfer>;
+}
+
+/** Names a server of the consensus group by exactly one of the two. */
+export interface RaftPeerName {
+  readonly id?: string;
+  /** `host:port` */
+  readonly address?: string;
+}
+
+/** A copy of the state in one file, on its way to who asked for it. Read it to its end or destroy it. */
+export interface SavedSnapshot {
+  /** Log index and term of what the copy holds. */
+  readonly index: number;
+  readonly term: number;
+  /** Bytes of the archive. */
+  readonly size: number;
+  /** SHA-256 of the archive, base64. */
+  readonly sha256: string;
+  readonly archive: Readable;
+}
+
+/** Saving and restoring the whole state (`Snapshot.Save`, `Snapshot.Restore`). */
+export interface SnapshotEndpoint {
+  /** On the leader, after everything that was acknowledged before; with `stale` this server's state as it is. */
+  save(request: { readonly stale: boolean }, signal: AbortSignal): Promise<SavedSnapshot>;
+  /**
+   * Puts the state of an archive in the place of the cluster's, on all servers; gives the index at which it is in force.
+   * Rejects with 400, nothing being changed, for anything but a whole archive of this region that this version can read.
+   */
+  restore(archive: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<{ readonly Index: number }>;
 }
 
 export interface StatusEndpoint {
   /** `host:port` of the leader, empty while there is none. */
   leader(): string;
   peers(): readonly string[];
+  /** Servers of all regions that this one knows, itself first. */
   members(): readonly AgentMember[];
+  /** Contacts `addresses` (`host[:port]`); gives how many answered. Rejects when none did, naming each failure. */
+  join(addresses: readonly string[]): Promise<number>;
+  /** Declares a failed server (`<name>.<region>`, or its name alone) as left; rejects for one that is unknown or alive. */
+  forceLeave(node: string): Promise<void>;
   /** `ok`, or why the server can't serve. */
   health(): { readonly ok: boolean; readonly message: string };
+  /**
+   * Resolves once this server's state holds everything that was acknowledged before the call. The leader's own state does;
+   * `confirmed` has it make sure first that it still leads. Rejects with EndpointError 500 `No cluster leader` where there is
+   * none for some seconds.
+   */
+  catchUp(confirmed: boolean): Promise<void>;
+  /** Milliseconds since this server heard of the leader: 0 where it leads, null while it never did. */
+  lastContact(): number | null;
   /** Sections of `GET /v1/agent/self` `stats`. */
   stats(): Readonly<Record<string, Readonly<Record<string, string>>>>;
 }
@@ -176,6 +245,7 @@ export interface ServerEndpoints {
   readonly allocations: AllocEndpoint;
   readonly deployments: DeploymentEndpoint;
   readonly operator: OperatorEndpoint;
+  readonly snapshots: SnapshotEndpoint;
   readonly status: StatusEndpoint;
 }
 export const ServerEndpoints = createToken<ServerEndpoints>("ServerEndpoints");

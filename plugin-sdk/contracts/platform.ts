@@ -1,5 +1,5 @@
 /** What the kernel itself offers to every plugin: logs, metrics, the agent's identity and configuration. */
-import type { SchedulerSettings } from "../domain/index.js";
+import type { AutopilotSettings, SchedulerSettings } from "../domain/index.js";
 import { createToken } from "../kernel/token.js";
 import type { SchedulerRules } from "./scheduler-rules.js";
 import type { TlsConfiguration } from "./tls.js";
@@ -105,6 +105,8 @@ export interface AgentConfiguration {
   };
   readonly server: ServerConfiguration;
   readonly client: ClientConfiguration;
+  /** Settings of autopilot for a cluster that has none yet. */
+  readonly autopilot: AutopilotSettings;
   readonly telemetry: {
     readonly collection_interval: number;
     readonly prometheus_metrics: boolean;
@@ -131,7 +133,19 @@ export interface PluginBlock {
 
 export interface ServerConfiguration {
   readonly enabled: boolean;
+  /** Servers that begin a cluster together; 0: this one waits to be taken into one. */
   readonly bootstrap_expect: number;
+  /** Which servers are joined; addresses are `host[:port]` of their RPC ports. */
+  readonly server_join: {
+    /** Joined once at start, which fails where none of them answers. */
+    readonly start_join: readonly string[];
+    /** Joined until one answers. */
+    readonly retry_join: readonly string[];
+    /** Tries after which the agent ends; 0: none. */
+    readonly retry_max: number;
+    /** Milliseconds. */
+    readonly retry_interval: number;
+  };
   readonly data_dir: string;
   /** Milliseconds. */
   readonly heartbeat_grace: number;

@@ -2,6 +2,8 @@
 import type {
   Allocation,
   AllocationOutline,
+  AutopilotConfiguration,
+  ClusterMetadata,
   Deployment,
   Evaluation,
   Job,
@@ -21,6 +23,8 @@ export const StateTable = {
   Evaluations: "evals",
   Deployments: "deployment",
   SchedulerConfig: "scheduler_config",
+  AutopilotConfig: "autopilot_config",
+  ClusterMetadata: "cluster_meta",
   AgentKeys: "agent_keys",
   JoinTokens: "join_tokens",
   PluginRows: "plugin_rows",
@@ -81,6 +85,9 @@ export interface StateSnapshot extends Disposable {
   latestDeployment(namespace: string, jobId: string): Deployment | null;
 
   schedulerConfiguration(): SchedulerConfiguration;
+  autopilotConfiguration(): AutopilotConfiguration;
+  /** Null until the first leader has made it. */
+  clusterMetadata(): ClusterMetadata | null;
   /** A row of a plugin's own table. */
   pluginRow(plugin: string, table: string, key: string): unknown;
   pluginRows(

@@ -212,6 +212,8 @@ export interface NodeRows {
   /** Changes whenever a node, its status or its attributes changed. */
   readonly nodesVersion: number;
   row(nodeId: string): number | undefined;
+  /** Of many nodes at once, whose ids are UUIDs and come as bytes one after the other; -1 for one without a row. */
+  rowsOf?(ids: Uint8Array, rows: Int32Array): void;
 }
 
 /** What an outline can tell quicker than by its fields. */

@@ -50,13 +50,16 @@ export const DEFAULT_SCHEDULER_SETTINGS: SchedulerSettings = {
 
 /** Configuration of autopilot; durations are strings like "200ms". */
 export interface AutopilotConfiguration {
-  /** Remove dead servers when a new one joins; default true. */
+  /** Remove servers that failed, as long as the others keep a quorum; default true. */
   CleanupDeadServers: boolean;
   CreateIndex: number;
+  /** Accepted and kept; changes nothing (Enterprise). */
   DisableUpgradeMigration: boolean;
+  /** Accepted and kept; changes nothing (Enterprise). */
   EnableCustomUpgrades: boolean;
+  /** Accepted and kept; changes nothing (Enterprise). */
   EnableRedundancyZones: boolean;
-  /** Default "200ms". */
+  /** Silence after which a server counts as unhealthy; default "200ms". */
   LastContactThreshold: string;
   /** Log entries a healthy server may lag; default 250. */
   MaxTrailingLogs: number;
@@ -67,19 +70,42 @@ export interface AutopilotConfiguration {
   ServerStabilizationTime: string;
 }
 
+/** Settings of autopilot, as operators give them. */
+export type AutopilotSettings = Omit<AutopilotConfiguration, "CreateIndex" | "ModifyIndex">;
+
+/** What holds where nobody said anything else. */
+export const DEFAULT_AUTOPILOT_SETTINGS: AutopilotSettings = {
+  CleanupDeadServers: true,
+  DisableUpgradeMigration: false,
+  EnableCustomUpgrades: false,
+  EnableRedundancyZones: false,
+  LastContactThreshold: "200ms",
+  MaxTrailingLogs: 250,
+  MinQuorum: 0,
+  ServerStabilizationTime: "10s",
+};
+
+/** Identity of a cluster, made once by its first leader. */
+export interface ClusterMetadata {
+  /** UUID. */
+  ClusterID: string;
+  /** Unix nanoseconds. */
+  CreateTime: number;
+}
+
 /** Health of one server (GET /v1/operator/autopilot/health). */
 export interface ServerHealth {
   Address: string;
   Healthy: boolean;
   ID: string;
-  /** Duration since the leader heard of it, e.g. "12ms"; "0s" for the leader. */
+  /** Duration since the leader heard of it, e.g. "12ms"; "0s" for the leader, "never" for one not heard of yet. */
   LastContact: string;
   LastIndex: number;
   LastTerm: number;
   Leader: boolean;
   Name: string;
   SerfStatus: string;
-  /** RFC 3339. */
+  /** RFC 3339: since when its health is what it is. */
   StableSince: string;
   Version: string;
   Voter: boolean;
@@ -109,6 +135,14 @@ export interface RaftServer {
 export interface RaftConfiguration {
   Index: number;
   Servers: RaftServer[];
+}
+
+/** Who led, and who leads after a transfer of leadership. */
+export interface LeadershipTransfer {
+  From: RaftServer;
+  /** The server named led already, and nothing was done. */
+  Noop: boolean;
+  To: RaftServer;
 }
 
 /** A server in the gossip pool. */

@@ -17,6 +17,19 @@ export interface SchedulingWorkerData {
   readonly rules: SchedulerRules;
 }
 
+/** What a thread tells of itself, in this order. */
+export type ThreadNews =
+  /** It reads the state within this fence from now on. `thread`: Node's number of it; `fence`: see `core/state/read/thread-fence.ts`. */
+  | { readonly kind: "opened"; readonly thread: number; readonly fence: SharedArrayBuffer }
+  /** It can take work. */
+  | { readonly kind: "loaded" };
+
+/** Comes with every task, so that the thread can be ended that took it. */
+export interface Taken {
+  /** Four bytes, in which the thread that takes it writes its number; 0 until then. */
+  readonly takenBy: SharedArrayBuffer;
+}
+
 /** What a thread returns of an evaluation; it never throws, so that a rejected task means a thread that died. */
 export type SchedulingOutcome =
   | { readonly error: null }
@@ -103,8 +116,6 @@ export type GarbageBatch =
       readonly table: "evaluations";
       readonly evaluations: readonly string[];
       readonly allocations: readonly string[];
-      /** Nodes of those allocations; their agents are told. */
-      readonly nodes: readonly string[];
     }
   | { readonly table: "jobs"; readonly jobs: readonly (UnchangedRow & { readonly Namespace: string })[] }
   | { readonly table: "deployments"; readonly deployments: readonly string[] }

@@ -127,7 +127,7 @@ export function testAgentTransport(name: string, subject: AgentTransportSubject)
       const secret = options.secret ?? server.issue();
       const link = await subject.link(
         transport,
-        formatJoinToken({ clusterKey: transport.clusterKey(), secret }),
+        formatJoinToken({ clusterKey: transport.clusterKeyPair()!.publicKey, secret }),
       );
       links.push(link);
       await link.open({ nodeId, stateDir: join(folder, randomUUID()), region: "global", handler });
@@ -359,6 +359,22 @@ export function testAgentTransport(name: string, subject: AgentTransportSubject)
       const call = assert.rejects(transport.call(nodeId, "node.stats", {}), { code: "unreachable" });
       await link.close();
       await Promise.all([next, call]);
+    });
+
+    it("lets its nodes go when it serves no more, and takes them back when it does again", async () => {
+      const { handler, nodeId, link } = await openUp();
+      await transport.unserve();
+      assert.equal(transport.isConnected(nodeId), false);
+      await assert.rejects(transport.call(nodeId, "node.stats", {}), { code: "unreachable" });
+      await transport.serve(server);
+      // A node behind a broker of its own notices by what is not answered; its heartbeats are.
+      await eventually("the node is back", async () => {
+        if (handler.connected)
+          await link.call("node.heartbeat", { status: "ready" }, { timeout: 1_000 }).catch(() => undefined);
+        return transport.isConnected(nodeId);
+      });
+      await eventually("the node knows", () => handler.connected);
+      await link.call("node.heartbeat", { status: "ready" });
     });
 
     it("connects a hundred nodes at once and reaches each", async () => {

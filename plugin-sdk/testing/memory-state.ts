@@ -5,8 +5,11 @@ import type { ByNamespace, StateSnapshot } from "../contracts/state.js";
 import {
   type Allocation,
   type AllocationOutline,
+  type AutopilotConfiguration,
   allocIsTerminal,
+  type ClusterMetadata,
   countInDeployment,
+  DEFAULT_AUTOPILOT_SETTINGS,
   DEFAULT_SCHEDULER_SETTINGS,
   type Deployment,
   type Evaluation,
@@ -228,6 +231,14 @@ export class MemoryState implements StateSnapshot {
 
   schedulerConfiguration(): SchedulerConfiguration {
     return structuredClone(this.#configuration);
+  }
+
+  autopilotConfiguration(): AutopilotConfiguration {
+    return { ...DEFAULT_AUTOPILOT_SETTINGS, CreateIndex: 0, ModifyIndex: 0 };
+  }
+
+  clusterMetadata(): ClusterMetadata | null {
+    return null;
   }
 
   pluginRow(): unknown {

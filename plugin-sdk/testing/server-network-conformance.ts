@@ -58,6 +58,13 @@ export function serverNetworkConformance(name: string, subject: NetworkSubject):
     const stream = (method: string, body = "", options: Partial<RpcOptions> = {}) =>
       a.network.stream(b.address, method, bytes(body), { ...soon, ...options });
 
+    /** So that what follows times no connecting. */
+    const connected = async (): Promise<void> => {
+      const remove = b.network.handle("Test.Connected", async (body) => body);
+      await call("Test.Connected");
+      remove();
+    };
+
     it("carries a body there and an answer back, empty ones and large ones", async () => {
       b.network.handle("Test.Echo", async (body) => body);
       assert.equal(text(await call("Test.Echo", "hello")), "hello");
@@ -162,6 +169,7 @@ export function serverNetworkConformance(name: string, subject: NetworkSubject):
     });
 
     it("gives a call up after its deadline and when its signal aborts, and tells the handler", async () => {
+      await connected();
       const ended: string[] = [];
       let waiting = 0;
       b.network.handle("Test.Never", (body, _caller, signal) => {
@@ -271,6 +279,7 @@ export function serverNetworkConformance(name: string, subject: NetworkSubject):
     });
 
     it("gives up opening after the deadline and when the signal aborts", async () => {
+      await connected();
       b.network.handleStream("Test.Never", () => new Promise(() => undefined));
       await assert.rejects(stream("Test.Never", "", { deadline: 100 }), { code: "ERR_RPC_DEADLINE" });
       const abort = new AbortController();

@@ -19,7 +19,8 @@ export const RaftConfig = z.strictObject({
   tick_interval: count(100, 10),
   /** Ticks without a leader before an election (up to twice as many, at random). */
   election_ticks: count(10, 2),
-  heartbeat_ticks: count(2),
+  /** Between two heartbeats. Autopilot's LastContactThreshold (200 ms) must be longer. */
+  heartbeat_ticks: count(1),
   /** Largest command. */
   max_command_bytes: count(8 * MEBIBYTE),
   /** Proposals under way; more are refused with ERR_CONSENSUS_BUSY. */

@@ -29,6 +29,7 @@ export function raftStats(status: RaftStatus): Readonly<Record<string, string | 
     last_snapshot_index: snapshot?.index ?? 0,
     last_snapshot_term: snapshot?.term ?? 0,
     latest_configuration: describeConfiguration(core.configuration),
+    latest_configuration_index: core.configurationIndex,
     num_peers: voters(core.configuration).filter((id) => id !== core.id).length,
     proposals_pending: proposals,
     protocol_version: PROTOCOL,

@@ -41,7 +41,9 @@ export class Connections {
   }
 
   #count(socket: Socket): void {
-    const address = socket.remoteAddress ?? "";
+    const address = socket.remoteAddress;
+    // What a server of another region carries here is no client's connection, and is bounded as such.
+    if (address === undefined) return;
     const open = (this.#open.get(address) ?? 0) + 1;
     this.#open.set(address, open);
     socket.once("close", () => {

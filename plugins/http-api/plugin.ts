@@ -9,6 +9,7 @@ import {
   Logger,
   Metrics,
   ServerEndpoints,
+  ServerNetwork,
   StateReader,
 } from "@drover/plugin-sdk";
 import { z } from "zod";
@@ -30,7 +31,7 @@ export default definePlugin({
   description: "Nomad's HTTP API: jobs, allocations, nodes, logs and files, blocking queries, metrics",
   config: Config,
   requires: [Logger, Metrics, AgentInfo],
-  optional: [AgentTls, StateReader, ServerEndpoints, Consensus, ClientStatus, HttpRoutes],
+  optional: [AgentTls, StateReader, ServerEndpoints, ServerNetwork, Consensus, ClientStatus, HttpRoutes],
   register(container) {
     container.registerSingleton(HttpApi);
   },

@@ -18,12 +18,11 @@ export interface Reading {
   readonly missing?: string;
 }
 
-/** No client waits longer than a leader's election takes. Milliseconds. */
-const BARRIER_LIMIT = 10_000;
-
 /**
  * Answers a query: reads, and with `?index=N` reads again at every change of `tables` until the reading's index is above
- * N or the wait is over. Throws HttpError 429 where too many wait, 500 `No cluster leader` unless `?stale`.
+ * N or the wait is over. Throws HttpError 429 where too many wait. `?stale` takes this server's state as it is; by default a
+ * follower catches up with the leader first, and `?consistent` has the leader confirm its leadership too (500 `No cluster
+ * leader` where there is none).
  */
 export async function query(
   services: Services,
@@ -33,7 +32,7 @@ export async function query(
 ): Promise<Answer> {
   const state = stateOf(services);
   const blocking = blockingOf(request);
-  await awaitConsistency(services, request);
+  if (!request.stale) await endpointsOf(services).status.catchUp(request.consistent);
   let [snapshot, reading] = look(state, read);
   if (blocking.index === 0 || reading.index > blocking.index) return answer(services, snapshot, reading);
 
@@ -110,35 +109,18 @@ function answer(services: Services, snapshot: StateSnapshot, reading: Reading): 
   return { headers, body };
 }
 
+/** Milliseconds in which Go measures the time since something that never was. */
+const NEVER = 9_223_372_036_854;
+
 /** The index is at least 1: with `index=0` in return a client would never block, and ask in a loop. */
 export function queryHeaders(services: Services, index: number): Record<string, string> {
   return {
     "X-Nomad-Index": String(Math.max(1, index)),
     "X-Nomad-KnownLeader": String(knownLeader(services)),
-    "X-Nomad-LastContact": "0",
+    "X-Nomad-LastContact": String(endpointsOf(services).status.lastContact() ?? NEVER),
   };
 }
 
 export function knownLeader(services: Services): boolean {
   return endpointsOf(services).status.leader() !== "";
-}
-
-/**
- * `?stale` takes this server's state as it is. By default the leader answers from its own state and other servers
- * first catch up with it; `?consistent` has the leader confirm its leadership too.
- */
-async function awaitConsistency(services: Services, request: ApiRequest): Promise<void> {
-  if (request.stale) return;
-  if (!knownLeader(services)) throw new HttpError(500, "No cluster leader");
-  const { consensus } = services;
-  if (consensus === undefined || (consensus.isLeader() && !request.consistent)) return;
-  let timer: NodeJS.Timeout | undefined;
-  const expired = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new HttpError(500, "No cluster leader")), BARRIER_LIMIT);
-  });
-  try {
-    await Promise.race([consensus.barrier(), expired]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

@@ -12,9 +12,12 @@ export class ApiRequest {
     readonly params: Readonly<Record<string, string>>,
     readonly query: URLSearchParams,
     readonly headers: Readonly<Record<string, string | string[] | undefined>>,
+    /** A body that was read; undefined too where the route takes it as it comes. */
     readonly rawBody: Uint8Array | undefined,
     /** Aborted when the client goes away, or when the API stops. */
     readonly signal: AbortSignal,
+    /** Of a route with `streamed`: the body as it comes. Leaving it early keeps the connection, so that an answer gets through. */
+    readonly body?: AsyncIterable<Uint8Array>,
   ) {}
 
   param(name: string): string {

@@ -10,6 +10,8 @@ export interface Route {
   /** Path with `:name` parts; a last part `*` takes the rest, slashes included. */
   readonly path: string;
   readonly handle: Handler;
+  /** The body is not read beforehand: the handler takes it from `request.body`, however large it is. */
+  readonly streamed?: boolean;
 }
 
 /** A route that answers 405 for a method it does not have. */

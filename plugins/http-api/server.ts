@@ -12,6 +12,7 @@ import {
   Logger,
   Metrics,
   ServerEndpoints,
+  ServerNetwork,
   StateReader,
 } from "@drover/plugin-sdk";
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
@@ -21,26 +22,37 @@ import { Connections } from "./connections.js";
 import { acceptsGzip, encode } from "./encode.js";
 import { problemOf } from "./errors.js";
 import { pluginRoutes } from "./plugin-routes.js";
+import { Regions } from "./regions.js";
 import { ApiRequest } from "./request.js";
-import type { Route } from "./route.js";
+import type { Handler, Route } from "./route.js";
 import { agentRoutes } from "./routes/agent.js";
 import { allocationRoutes } from "./routes/allocations.js";
+import { autopilotRoutes } from "./routes/autopilot.js";
 import { clientRoutes } from "./routes/client.js";
 import { deploymentRoutes } from "./routes/deployments.js";
 import { evaluationRoutes } from "./routes/evaluations.js";
 import { jobRoutes } from "./routes/jobs.js";
 import { nodeRoutes } from "./routes/nodes.js";
 import { operatorRoutes } from "./routes/operator.js";
+import { raftRoutes } from "./routes/raft.js";
 import { searchRoutes } from "./routes/search.js";
+import { snapshotRoutes } from "./routes/snapshot.js";
 import type { Services } from "./services.js";
 import { WatchLimit } from "./watch-limit.js";
+
+declare module "fastify" {
+  interface FastifyContextConfig {
+    /** As in `Route`. */
+    readonly streamed?: boolean;
+  }
+}
 
 export interface HttpApiOptions {
   readonly maxBlockingQueries: number;
   readonly maxBodyBytes: number;
 }
 
-/** Time a client has to send its request's head, and the whole of it. Milliseconds. */
+/** Time a client has to send its request's head, and its body. Milliseconds. */
 const HEADERS_TIMEOUT = 10_000;
 const REQUEST_TIMEOUT = 60_000;
 /** Idle connections stay open this long: pooled clients reuse them. Milliseconds. */
@@ -52,6 +64,8 @@ const STOP_GRACE = 2_000;
 export class HttpApi {
   #app: FastifyInstance | undefined;
   #connections: Connections | undefined;
+  /** Ends the answering of other regions. */
+  #unserve: () => void = () => undefined;
   /** One controller a request that wants to know when its client is gone. */
   readonly #running = new Set<AbortController>();
   readonly #gone = new WeakMap<IncomingMessage, AbortController>();
@@ -66,6 +80,7 @@ export class HttpApi {
     @inject(ServerEndpoints, { isOptional: true }) private readonly endpoints: ServerEndpoints | undefined,
     @inject(Consensus, { isOptional: true }) private readonly consensus: Consensus | undefined,
     @inject(ClientStatus, { isOptional: true }) private readonly client: ClientStatus | undefined,
+    @inject(ServerNetwork, { isOptional: true }) private readonly network: ServerNetwork | undefined,
     @inject(AgentTls, { isOptional: true }) private readonly tls: AgentTls | undefined,
     @injectAll(HttpRoutes, { isOptional: true }) private readonly others: readonly HttpRoutes[],
   ) {}
@@ -110,9 +125,17 @@ export class HttpApi {
       ...clientRoutes(services),
       ...agentRoutes(services),
       ...operatorRoutes(services),
+      ...raftRoutes(services),
+      ...autopilotRoutes(services),
+      ...snapshotRoutes(services),
       ...searchRoutes(services),
     ];
-    for (const route of [...builtin, ...pluginRoutes(this.others, builtin)]) this.#mount(app, route);
+    const regions = new Regions(this.agent.region, this.endpoints, this.network);
+    for (const route of [...builtin, ...pluginRoutes(this.others, builtin)]) this.#mount(app, route, regions);
+    // Another region's servers may know paths that this one does not.
+    app.setNotFoundHandler((request, reply) => this.#answer(request, reply, regions, unknownPath));
+    await app.ready();
+    this.#unserve = regions.serve(app.server);
 
     const host = config.addresses.http || config.bind_addr;
     const port = config.ports.http;
@@ -151,6 +174,7 @@ export class HttpApi {
   /** Lets blocking queries answer with what they have, ends streams, then closes what is left. */
   async stop(): Promise<void> {
     this.#stopping = true;
+    this.#unserve();
     this.#forgetTls?.();
     const app = this.#app;
     if (app === undefined) return;
@@ -174,7 +198,8 @@ export class HttpApi {
       forceCloseConnections: "idle",
       return503OnClosing: false,
       keepAliveTimeout: KEEP_ALIVE_TIMEOUT,
-      requestTimeout: REQUEST_TIMEOUT,
+      // Bodies have a deadline of their own, which depends on the route.
+      requestTimeout: 0,
       http: { headersTimeout: HEADERS_TIMEOUT, maxHeaderSize: 16 * 1024 },
       clientErrorHandler: refuseGarbage,
       routerOptions: { maxParamLength: 4096 },
@@ -183,7 +208,10 @@ export class HttpApi {
     // Nomad takes JSON whatever the content type says (curl's default included).
     app.removeAllContentTypeParsers();
     app.addContentTypeParser("*", { parseAs: "buffer" }, (_request, body, done) => done(null, body));
-    app.setNotFoundHandler((request, reply) => this.#sendProblem(request, reply, new HttpError(404, "")));
+    app.addHook("preParsing", async (request, _reply, payload) => {
+      if (request.routeOptions.config.streamed !== true) limitBody(request.raw);
+      return payload;
+    });
     app.setErrorHandler((error, request, reply) => this.#sendProblem(request, reply, error));
     const headers = Object.entries(this.agent.config.http_api_response_headers);
     app.addHook("onRequest", async (_request, reply) => {
@@ -221,26 +249,54 @@ export class HttpApi {
     };
   }
 
-  #mount(app: FastifyInstance, route: Route): void {
-    app.all(route.path, async (request, reply) => {
-      const query = new URLSearchParams(request.raw.url?.split("?", 2)[1] ?? "");
-      const region = query.get("region");
-      if (region !== null && region !== "" && region !== this.agent.region) {
-        throw new HttpError(500, "No path to region");
-      }
-      const apiRequest = new ApiRequest(
-        request.method,
-        pathOf(request),
-        request.params as Record<string, string>,
-        query,
-        request.headers,
-        request.body as Uint8Array | undefined,
-        this.#signalOf(request.raw, reply.raw),
+  #mount(app: FastifyInstance, { path, handle, streamed = false }: Route, regions: Regions): void {
+    const mountIn = (scope: FastifyInstance): void => {
+      scope.all(path, { config: { streamed } }, (request, reply) =>
+        this.#answer(request, reply, regions, handle),
       );
-      const answer = await route.handle(apiRequest);
-      await this.#send(request, reply, answer, query);
-      return reply;
+    };
+    if (!streamed) {
+      mountIn(app);
+      return;
+    }
+    void app.register(async (scope) => {
+      scope.removeAllContentTypeParsers();
+      scope.addContentTypeParser("*", (_request, payload, done) => done(null, payload));
+      mountIn(scope as FastifyInstance);
     });
+  }
+
+  /** Answers by `handle`, or has a server of the region answer that the request names. */
+  async #answer(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    regions: Regions,
+    handle: Handler,
+  ): Promise<FastifyReply> {
+    const url = request.raw.url ?? "";
+    const query = new URLSearchParams(url.split("?", 2)[1] ?? "");
+    const streamed = request.routeOptions.config.streamed === true;
+    const apiRequest = new ApiRequest(
+      request.method,
+      pathOf(request),
+      request.params as Record<string, string>,
+      query,
+      request.headers,
+      streamed ? undefined : (request.body as Uint8Array | undefined),
+      this.#signalOf(request.raw, reply.raw),
+      streamed ? request.raw.iterator({ destroyOnReturn: false }) : undefined,
+    );
+    let answer: Answer;
+    try {
+      answer = regions.isForeign(apiRequest)
+        ? await regions.forward(apiRequest, url)
+        : await handle(apiRequest);
+    } finally {
+      // What the handler left of a body is thrown away as it comes, and that must end some time.
+      if (streamed) limitBody(request.raw);
+    }
+    await this.#send(request, reply, answer, query);
+    return reply;
   }
 
   /** A signal that aborts when the connection ends before the answer does, or when the API stops. */
@@ -264,9 +320,9 @@ export class HttpApi {
   ): Promise<void> {
     const pretty = query.has("pretty") && query.get("pretty") !== "false";
     const gzip = acceptsGzip(request.headers["accept-encoding"]);
-    const { payload, type, gzipped } = await encode(answer.body, { pretty, gzip });
+    const { payload, type = "", gzipped } = await encode(answer.body, { pretty, gzip });
     void reply.code(answer.status ?? 200).headers({ ...answer.headers });
-    if (type !== undefined) void reply.header("Content-Type", type).header("Vary", "Accept-Encoding");
+    if (type !== "") void reply.header("Content-Type", type).header("Vary", "Accept-Encoding");
     if (gzipped) void reply.header("Content-Encoding", "gzip");
     if (this.#stopping) void reply.header("Connection", "close");
     await reply.send(payload);
@@ -291,6 +347,21 @@ export class HttpApi {
   }
 }
 
+/** Refuses a body that does not arrive in time, and ends its connection. */
+function limitBody(request: IncomingMessage): void {
+  if (request.complete) return;
+  const timer = setTimeout(() => {
+    if (!request.complete) refuseGarbage({ code: "ERR_HTTP_REQUEST_TIMEOUT" }, request.socket);
+  }, REQUEST_TIMEOUT);
+  timer.unref();
+  request.once("close", () => clearTimeout(timer));
+  request.once("end", () => clearTimeout(timer));
+}
+
+function unknownPath(): never {
+  throw new HttpError(404, "");
+}
+
 function pathOf(request: FastifyRequest): string {
   return (request.raw.url ?? "").split("?", 1)[0]!;
 }
@@ -304,7 +375,7 @@ function tooManyConnections(limit: number): HttpError {
 }
 
 /** Answers what is no HTTP, and ends that connection only. */
-function refuseGarbage(error: Error & { code?: string }, socket: Socket): void {
+function refuseGarbage(error: { readonly code?: string }, socket: Socket): void {
   if (error.code === "ECONNRESET" || !socket.writable) {
     socket.destroy();
     return;

@@ -121,7 +121,9 @@ export class MqttAgentLink implements AgentLink {
     const { signal } = this.closing;
     let current = keys;
     let lastProblem = "";
-    for (let attempt = 0; !signal.aborted; attempt++) {
+    // Agents that know the same brokers don't all begin with the same one.
+    const first = Math.floor(Math.random() * this.options.urls().length);
+    for (let attempt = first; !signal.aborted; attempt++) {
       const urls = this.options.urls();
       const url = urls[attempt % urls.length]!;
       let upSince: number | undefined;

@@ -8,8 +8,12 @@ export interface CarrierEvents {
 }
 
 export interface Carrier {
+  /** Whether other servers use the same broker. */
+  readonly shared: boolean;
   /** Starts to deliver; nothing is taken from agents before. */
   serve(events: CarrierEvents): Promise<void>;
+  /** Delivers nothing more, and lets go of the agents' connections where it holds them; `serve` may be called again. */
+  unserve(): Promise<void>;
   /** Publishes on a `down` topic. Throws a `RemoteError` `unreachable` where the broker or the node is not there. */
   publish(nodeId: string, payload: Buffer): void;
   /** URLs under which agents reach it. */

@@ -48,6 +48,8 @@ const Broker = z
       .optional(),
     /** Broker that agents connect to; with `embedded = false` servers too. */
     url: brokerUrl.optional(),
+    /** Brokers of the servers, for an agent that runs no server: it connects to one of them, and to another when that fails. */
+    urls: z.array(brokerUrl).max(64).default([]),
     username: z.string().min(1).max(256).optional(),
     /** File with the broker password. On the embedded broker every client must show it. */
     password_file: z.string().optional(),

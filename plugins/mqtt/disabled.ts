@@ -9,11 +9,15 @@ const noServer = (): never => refuse("the agent transport", "server");
 const noClient = (): never => refuse("the link to the servers", "client");
 
 export const disabledTransport: AgentTransport = {
+  shared: false,
   serve: async () => noServer(),
+  unserve: async () => noServer(),
+  clusterKeyPair: noServer,
+  createClusterKey: async () => noServer(),
+  adoptClusterKey: async () => noServer(),
   isConnected: noServer,
   call: async () => noServer(),
   stream: noServer,
-  clusterKey: noServer,
   brokerUrls: noServer,
   stats: noServer,
 };

@@ -28,6 +28,7 @@ export interface EmbeddedBrokerOptions {
 }
 
 export class EmbeddedBroker implements Carrier {
+  readonly shared = false;
   private readonly broker: Aedes;
   private readonly sockets = new Set<Socket>();
   private readonly clients = new Map<string, Client>();
@@ -36,6 +37,7 @@ export class EmbeddedBroker implements Carrier {
   private waiting: (() => void)[] | undefined = [];
   private listener: Server | undefined;
   private events: CarrierEvents | undefined;
+  private subscribed = false;
   private passwordHash: Buffer | undefined;
   private scheme = "mqtt";
   private port = 0;
@@ -142,19 +144,28 @@ export class EmbeddedBroker implements Carrier {
 
   async serve(events: CarrierEvents): Promise<void> {
     this.events = events;
-    await new Promise<void>((resolve) => {
-      this.broker.subscribe(
-        `${this.options.topics.prefix}#`,
-        (packet, done) => {
-          events.message(packet.topic, asBuffer(packet.payload), false);
-          done();
-        },
-        resolve,
-      );
-    });
+    if (!this.subscribed) {
+      this.subscribed = true;
+      await new Promise<void>((resolve) => {
+        this.broker.subscribe(
+          `${this.options.topics.prefix}#`,
+          (packet, done) => {
+            this.events?.message(packet.topic, asBuffer(packet.payload), false);
+            done();
+          },
+          resolve,
+        );
+      });
+    }
     const waiting = this.waiting ?? [];
     this.waiting = undefined;
     for (const go of waiting) go();
+  }
+
+  async unserve(): Promise<void> {
+    this.events = undefined;
+    this.waiting ??= [];
+    for (const client of this.clients.values()) client.close();
   }
 
   publish(nodeId: string, payload: Buffer): void {

@@ -17,6 +17,7 @@ export interface ExternalBrokerOptions {
 }
 
 export class ExternalBroker implements Carrier {
+  readonly shared = true;
   private client: MqttClient | undefined;
 
   constructor(private readonly options: ExternalBrokerOptions) {}
@@ -46,7 +47,10 @@ export class ExternalBroker implements Carrier {
         );
       });
     });
-    client.on("message", (topic, payload, packet) => events.message(topic, payload, packet.retain));
+    client.on("message", (topic, payload, packet) => {
+      // A client that is being ended may still deliver.
+      if (this.client === client) events.message(topic, payload, packet.retain);
+    });
     client.on("close", () => {
       if (!client.disconnecting && lastError === "")
         log.warn({ url }, `lost the MQTT broker ${url}; connecting again`);
@@ -73,7 +77,13 @@ export class ExternalBroker implements Carrier {
     return [this.options.url];
   }
 
-  async close(): Promise<void> {
-    if (this.client !== undefined) await endClient(this.client);
+  async unserve(): Promise<void> {
+    const { client } = this;
+    this.client = undefined;
+    if (client !== undefined) await endClient(client);
+  }
+
+  close(): Promise<void> {
+    return this.unserve();
   }
 }

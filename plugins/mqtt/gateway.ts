@@ -14,6 +14,7 @@ import {
   type TransportStats,
 } from "@drover/plugin-sdk";
 import type { Carrier } from "./carrier.js";
+import type { ClusterKeys } from "./cluster-keys.js";
 import { CHUNK_BYTES, decodeBody, EnrollBody, HelloBody, pack } from "./codec.js";
 import { Conversation } from "./conversation.js";
 import {
@@ -65,14 +66,15 @@ interface Peer {
 export interface GatewayOptions {
   readonly carrier: Carrier;
   readonly topics: Topics;
-  readonly clusterKey: KeyPair;
+  readonly clusterKeys: ClusterKeys;
   readonly log: Logger;
   readonly metrics: Metrics;
   readonly refusals: Refusals;
 }
 
 export class Gateway implements AgentTransport {
-  private readonly agreement: KeyAgreement;
+  /** With the key that is served. */
+  private agreement: KeyAgreement | undefined;
   private readonly peers = new Map<string, Peer>();
   private readonly enrolments = new TokenBucket(ENROLMENTS_PER_SECOND, 2 * ENROLMENTS_PER_SECOND);
   private handler: AgentServerHandler | undefined;
@@ -82,7 +84,6 @@ export class Gateway implements AgentTransport {
   private readonly stopCollecting: () => void;
 
   constructor(private readonly options: GatewayOptions) {
-    this.agreement = new KeyAgreement(options.clusterKey.secretKey);
     this.stopCollecting = options.metrics.onCollect(() => {
       options.metrics.gauge("drover.mqtt.connected_nodes", this.connected);
     });
@@ -90,6 +91,9 @@ export class Gateway implements AgentTransport {
 
   async serve(handler: AgentServerHandler): Promise<void> {
     if (this.handler !== undefined) throw new Error("the agent transport is served already");
+    const { pair } = this.options.clusterKeys;
+    if (pair === undefined) throw new Error("agents can't be served without the cluster's key");
+    this.agreement = new KeyAgreement(pair.secretKey);
     this.handler = handler;
     await this.options.carrier.serve({
       message: (topic, payload, retained) => this.receive(topic, payload, retained),
@@ -98,6 +102,32 @@ export class Gateway implements AgentTransport {
         if (peer !== undefined) this.drop(peer, "its connection ended");
       },
     });
+  }
+
+  async unserve(): Promise<void> {
+    for (const peer of this.peers.values()) this.drop(peer, "this server serves no agents now");
+    // What was agreed with the key may not outlive it.
+    this.peers.clear();
+    this.handler = undefined;
+    this.agreement = undefined;
+    await this.options.carrier.unserve();
+  }
+
+  get shared(): boolean {
+    return this.options.carrier.shared;
+  }
+
+  clusterKeyPair(): KeyPair | undefined {
+    return this.options.clusterKeys.pair;
+  }
+
+  createClusterKey(): Promise<KeyPair> {
+    return this.options.clusterKeys.create();
+  }
+
+  async adoptClusterKey(pair: KeyPair): Promise<void> {
+    if (this.handler !== undefined) throw new Error("the cluster's key can't change while agents are served");
+    await this.options.clusterKeys.adopt(pair);
   }
 
   isConnected(nodeId: string): boolean {
@@ -123,10 +153,6 @@ export class Gateway implements AgentTransport {
     yield* this.conversation(nodeId).stream(method, request, signal);
   }
 
-  clusterKey(): Uint8Array {
-    return this.options.clusterKey.publicKey;
-  }
-
   brokerUrls(): readonly string[] {
     return this.options.carrier.urls();
   }
@@ -142,6 +168,12 @@ export class Gateway implements AgentTransport {
     this.stopCollecting();
     for (const peer of this.peers.values()) this.drop(peer, "the server is stopping");
     await this.options.carrier.close();
+  }
+
+  /** Only while it is served. */
+  private agreed(publicKey: Uint8Array): Uint8Array {
+    if (this.agreement === undefined) throw new Error("the agent transport is not served");
+    return this.agreement.sharedKey(publicKey);
   }
 
   private conversation(nodeId: string): Conversation {
@@ -206,7 +238,7 @@ export class Gateway implements AgentTransport {
       this.peers.delete(nodeId);
     }
     if (publicKey === undefined) throw new RefusedPayload("unknown_node", "the node is not enrolled");
-    const sharedKey = this.agreement.sharedKey(publicKey);
+    const sharedKey = this.agreed(publicKey);
     const peer: Peer = {
       nodeId,
       publicKey: Uint8Array.from(publicKey),
@@ -228,7 +260,7 @@ export class Gateway implements AgentTransport {
     if (payload.length > MAX_ENROLMENT_BYTES)
       throw new RefusedPayload("oversized", `${payload.length} bytes`);
     if (!this.enrolments.tryTake()) throw new RefusedPayload("rate_limited", "too many enrolments at once");
-    const opened = openIntroduction((publicKey) => this.agreement.sharedKey(publicKey), topic, payload);
+    const opened = openIntroduction((publicKey) => this.agreed(publicKey), topic, payload);
     if (opened.header.kind !== Kind.enroll) throw new RefusedPayload("malformed", "not an enrolment");
     const body = decodeBody(EnrollBody, opened.body);
     if (body.nodeId !== nodeId || Buffer.compare(body.publicKey, opened.publicKey) !== 0) {

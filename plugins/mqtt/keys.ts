@@ -85,17 +85,25 @@ function base64url(bytes: Uint8Array): string {
   return Buffer.from(bytes).toString("base64url");
 }
 
-/** Reads the cluster's key pair, or makes it when the file doesn't exist. */
-export async function loadClusterKey(file: string, log: Logger): Promise<KeyPair> {
+/** Reads the cluster's key pair; undefined where the file doesn't exist. */
+export async function loadClusterKey(file: string, log: Logger): Promise<KeyPair | undefined> {
   const found = await readPrivateJson(file, ClusterKeyFile, log);
-  if (found !== undefined) return { publicKey: found.public_key, secretKey: found.secret_key };
-  const pair = createKeyPair();
+  return found === undefined ? undefined : { publicKey: found.public_key, secretKey: found.secret_key };
+}
+
+export async function saveClusterKey(file: string, pair: KeyPair): Promise<void> {
   await writePrivateJson(file, {
     public_key: base64url(pair.publicKey),
     secret_key: base64url(pair.secretKey),
   });
-  log.info({ file }, "made the cluster's key pair: keep a copy, without it every node must enrol again");
-  return pair;
+}
+
+/** Whether the two halves belong together. */
+export function isKeyPair({ publicKey, secretKey }: KeyPair): boolean {
+  const key = Buffer.concat([PRIVATE_DER, secretKey]);
+  const derived = createPublicKey(createPrivateKey({ key, format: "der", type: "pkcs8" }));
+  const bytes = derived.export({ format: "der", type: "spki" }).subarray(PUBLIC_DER.length);
+  return Buffer.compare(bytes, publicKey) === 0;
 }
 
 /** Reads a node's keys; undefined when it has none yet. */

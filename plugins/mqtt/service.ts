@@ -10,13 +10,13 @@ import {
   type PluginContext,
 } from "@drover/plugin-sdk";
 import { MqttAgentLink } from "./agent-link.js";
+import { ClusterKeys } from "./cluster-keys.js";
 import { DEFAULT_PORT, DEFAULT_TLS_PORT, formatAddress, type MqttConfig, parseListen } from "./config.js";
 import { disabledLink, disabledTransport } from "./disabled.js";
 import { EmbeddedBroker } from "./embedded-broker.js";
 import { ExternalBroker } from "./external-broker.js";
 import { Gateway } from "./gateway.js";
 import { joinTokenSource } from "./join-token.js";
-import { createKeyPair, loadClusterKey } from "./keys.js";
 import { Refusals } from "./refusals.js";
 import { Topics } from "./topics.js";
 
@@ -76,9 +76,9 @@ export class MqttService {
   ): Promise<void> {
     const topics = new Topics(agent.region);
     const refusals = new Refusals(log, metrics, "drover.mqtt.refused");
-    const clusterKey = agent.devMode
-      ? createKeyPair()
-      : await loadClusterKey(join(agent.dataDir, "server", "cluster-key"), log);
+    const clusterKeys = agent.devMode
+      ? ClusterKeys.inMemory(log)
+      : await ClusterKeys.open(join(agent.dataDir, "server", "cluster-key"), log);
     const { broker } = config;
     if (broker.embedded) {
       const listen =
@@ -98,11 +98,12 @@ export class MqttService {
       await this.broker.listen();
     }
     const carrier = this.broker ?? new ExternalBroker({ url: broker.url!, config: broker, topics, log });
-    this.gateway = new Gateway({ carrier, topics, clusterKey, log, metrics, refusals });
+    this.gateway = new Gateway({ carrier, topics, clusterKeys, log, metrics, refusals });
   }
 
   private agentUrls(agent: AgentInfo, { broker }: MqttConfig): readonly string[] {
     if (broker.url !== undefined) return [broker.url];
+    if (broker.urls.length > 0 && this.broker === undefined) return broker.urls;
     if (this.broker !== undefined) return [this.broker.localUrl()];
     const scheme = broker.tls === undefined ? "mqtt" : "mqtts";
     const port = broker.tls === undefined ? DEFAULT_PORT : DEFAULT_TLS_PORT;

@@ -4,6 +4,7 @@ import { test } from "node:test";
 import type { Node } from "@drover/plugin-sdk";
 import { eventually } from "@drover/plugin-sdk/testing";
 import { Cluster, sleepJob, uniqueSleep } from "./cluster.js";
+import { drover, freePorts, run } from "./process.js";
 
 const SECOND = 1e9;
 
@@ -59,4 +60,32 @@ test("a drain of one of two nodes moves its allocations, one after the other, to
     const rows = await running();
     return rows.length === 3 && rows.every((each) => each.NodeID !== drained);
   });
+});
+
+test("node drain -self drains the node of the agent that is asked, and -monitor follows it", {
+  timeout: 60_000,
+}, async (t) => {
+  const [http] = await freePorts(1);
+  const agent = drover(["agent", "-dev", `-http-port=${http}`]);
+  t.after(() => agent.kill("SIGINT"));
+  const address = `http://127.0.0.1:${http}`;
+  const nodes = async () => (await (await fetch(`${address}/v1/nodes`)).json()) as Node[];
+  await eventually("a ready node", async () => {
+    if (!agent.alive) throw new Error(agent.output);
+    return (await nodes()).some((node) => node.Status === "ready");
+  });
+  const [{ ID }] = (await nodes()) as [Node];
+  const drained = await run(["node", "drain", "-enable", "-self", "-address", address]);
+  assert.equal(drained.code, 0, drained.output);
+  assert.match(
+    drained.output,
+    new RegExp(`Node "${ID}" drain strategy set\n(.*\n)*.*Drain complete for node ${ID}`),
+  );
+  assert.equal((await nodes())[0]?.SchedulingEligibility, "ineligible");
+  const followed = await run(["node", "drain", "-monitor", "-self", "-address", address]);
+  assert.equal(followed.code, 0, followed.output);
+  assert.match(followed.output, new RegExp(`No drain strategy set for node ${ID}`));
+  const ended = await run(["node", "drain", "-disable", "-self", "-address", address]);
+  assert.equal(ended.output, `Node "${ID}" drain strategy unset\n`);
+  assert.equal((await nodes())[0]?.SchedulingEligibility, "eligible");
 });

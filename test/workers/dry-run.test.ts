@@ -14,6 +14,7 @@ import type {
   SchedulerContext,
   SchedulingWorkerData,
   StateSnapshot,
+  Taken,
 } from "@drover/plugin-sdk";
 import { placeAllocation, preemptAllocation, stopAllocation } from "@drover/plugin-sdk/scheduling";
 import { makeEvaluation, makeGroup, makeJob, makeNode, quietLogger } from "@drover/plugin-sdk/testing";
@@ -318,11 +319,12 @@ test("a thread runs a plugin's own scheduler dry, and names the types it knows w
     maxThreads: 1,
   });
   const run = (type: string): Promise<DryRunOutcome> => {
-    const task: DryRunTask = {
+    const task: DryRunTask & Taken = {
       ...submission(job("mine", { Type: type })),
       minIndex: machine.store.index(),
       now: 1_800_000_000_000,
       budget: 60_000,
+      takenBy: new SharedArrayBuffer(4),
     };
     return pool.run(task, { name: "dryRun" });
   };

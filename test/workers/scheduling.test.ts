@@ -14,6 +14,7 @@ import type {
   SchedulingRequest,
   SchedulingTask,
   SchedulingWorkerData,
+  Taken,
 } from "@drover/plugin-sdk";
 import {
   makeEvaluation,
@@ -131,12 +132,13 @@ class Leader {
       void this.#answer(request).then((answer) => port1.postMessage(answer));
     });
     const minIndex = this.store.index();
-    const task: SchedulingTask = {
+    const task: SchedulingTask & Taken = {
       evaluation,
       token: "token",
       minIndex,
       now: 1_800_000_000_000,
       port: port2,
+      takenBy: new SharedArrayBuffer(4),
     };
     try {
       const outcome = (await this.pool.run(task, { transferList: [port2] })) as SchedulingOutcome;
@@ -268,6 +270,7 @@ describe("scheduling thread", () => {
       minIndex: leader.store.index(),
       now: 1_800_000_000_000,
       port: port2,
+      takenBy: new SharedArrayBuffer(4),
     };
     const outcome: SchedulingOutcome = await leader.pool.run(task, { transferList: [port2] });
     assert.match(outcome.error ?? "", /closed the evaluation's port/);

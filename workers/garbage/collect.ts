@@ -106,7 +106,6 @@ class EndedRows {
       table: "evaluations",
       evaluations,
       allocations: allocations.map((allocation) => allocation.ID),
-      nodes: [...new Set(allocations.map((allocation) => allocation.NodeID))],
     });
   }
 

@@ -5,7 +5,7 @@ import { register as deployment } from "./deployment.js";
 import { register as evaluation } from "./eval.js";
 import { register as job } from "./job.js";
 import { register as node } from "./node.js";
-import { register as operatorScheduler } from "./operator-scheduler.js";
+import { register as operator } from "./operator.js";
 import { register as server } from "./server.js";
 import { register as status } from "./status.js";
 import { register as system } from "./system.js";
@@ -20,7 +20,7 @@ export function registerCommands(program: Command): void {
     deployment,
     evaluation,
     node,
-    operatorScheduler,
+    operator,
     server,
     system,
     tls,

@@ -1,7 +1,7 @@
-import type { Node, NodeDrainUpdateResponse } from "@drover/plugin-sdk";
+import type { NodeDrainUpdateResponse } from "@drover/plugin-sdk";
 import type { Command } from "commander";
 import { HOUR, parseDuration } from "../../jobspec/duration.js";
-import { DrainMonitor } from "../drain-monitor.js";
+import { DrainMonitor, type DrainMonitorOptions } from "../drain-monitor.js";
 import { ExitError } from "../exit.js";
 import { gather } from "./deployment.js";
 import { resolveNode } from "./lookup.js";
@@ -69,7 +69,7 @@ async function drain(session: Session, id: string | undefined, flags: DrainFlags
   const { client, io } = session;
   const nodeId = await resolveNode(session, id, flags.self === true);
   if (flags.monitor === true) {
-    await monitor(session, nodeId, 0, flags.ignoreSystem === true);
+    await monitor(session, nodeId, { since: 0, ignoreSystem: flags.ignoreSystem === true });
     return;
   }
   const verb = flags.enable === true ? "enable" : "disable";
@@ -98,21 +98,11 @@ async function drain(session: Session, id: string | undefined, flags: DrainFlags
     io.out(`Node "${nodeId}" drain strategy set`);
     return;
   }
-  await monitor(session, nodeId, value.NodeModifyIndex, flags.ignoreSystem === true);
+  await monitor(session, nodeId, { since: value.NodeModifyIndex, ignoreSystem: flags.ignoreSystem === true });
 }
 
-async function monitor(
-  session: Session,
-  nodeId: string,
-  index: number,
-  ignoreSystem: boolean,
-): Promise<void> {
-  const { client, io } = session;
-  const { value } = await attempt("Error monitoring drain", client.get<Node>(`/v1/node/${nodeId}`));
-  await attempt(
-    "Error monitoring drain",
-    new DrainMonitor(client, io, value, { since: index, ignoreSystem }).follow(),
-  );
+async function monitor({ client, io }: Session, nodeId: string, options: DrainMonitorOptions): Promise<void> {
+  await attempt("Error monitoring drain", new DrainMonitor(client, io, nodeId, options).follow());
 }
 
 function checkFlags(id: string | undefined, flags: DrainFlags): void {

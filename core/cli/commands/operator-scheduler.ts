@@ -1,6 +1,7 @@
 import type { PreemptionConfig, SchedulerConfiguration } from "@drover/plugin-sdk";
-import { type Command, InvalidArgumentError } from "commander";
+import type { Command } from "commander";
 import { ExitError } from "../exit.js";
+import { truth, wholeNumber } from "../flag-values.js";
 import { keyValues, printJson } from "../format.js";
 import { attempt, openSession, type Session, withApiFlags, withExamples } from "./session.js";
 
@@ -24,11 +25,7 @@ interface SetFlags {
 }
 
 /** `operator scheduler get-config`, `operator scheduler set-config` */
-export function register(program: Command): void {
-  const operator = program
-    .command("operator")
-    .summary("settings of the cluster")
-    .description("Work of those who run the cluster.");
+export function defineScheduler(operator: Command): void {
   const scheduler = operator
     .command("scheduler")
     .summary("settings of the schedulers")
@@ -157,18 +154,4 @@ function configText(config: SchedulerConfiguration): string {
     ["Preemption SysBatch Scheduler", String(preemption.SysBatchSchedulerEnabled)],
     ["Modify Index", String(config.ModifyIndex)],
   ]);
-}
-
-/** As Go reads a flag that is true or false. */
-function truth(value: string): boolean {
-  if (/^(1|t|T|true|TRUE|True)$/.test(value)) return true;
-  if (/^(0|f|F|false|FALSE|False)$/.test(value)) return false;
-  throw new InvalidArgumentError("It must be true or false.");
-}
-
-function wholeNumber(value: string): number {
-  const number = Number(value);
-  if (!/^\d+$/.test(value) || !Number.isSafeInteger(number))
-    throw new InvalidArgumentError("It must be a whole number.");
-  return number;
 }

@@ -12,7 +12,7 @@ import type {
   Logger,
   StateReader,
 } from "@drover/plugin-sdk";
-import { EndpointError, generateUUID } from "@drover/plugin-sdk";
+import { EndpointError, generateUUID, NotLeaderError } from "@drover/plugin-sdk";
 import {
   canonicalizeForApi,
   canonicalizeForState,
@@ -211,13 +211,12 @@ export class Jobs implements JobEndpoint {
     readonly job: unknown;
     readonly namespace: string;
   }): Promise<JobValidateResponse> {
-    const job = this.#canonical(request.job, request.namespace);
-    const { errors, warnings } = validateJob(job, { jobTypes: this.jobTypes });
+    const { errors, warnings } = await this.#judge(request, "validate");
     return {
       DriverConfigValidated: true,
       Error: errors.length === 0 ? "" : formatMultiError(errors),
       ValidationErrors: errors.length === 0 ? null : errors,
-      Warnings: formatWarnings([...warnings, ...notInForce(job)]),
+      Warnings: formatWarnings(warnings),
     };
   }
 
@@ -249,6 +248,19 @@ export class Jobs implements JobEndpoint {
     request: { readonly job: unknown; readonly namespace: string },
     operation: AdmissionRequest["operation"],
   ): Promise<{ job: Job; warnings: string }> {
+    const { job, errors, warnings } = await this.#judge(request, operation);
+    if (errors.length > 0) {
+      this.log.debug({ job: job.ID, errors: errors.length }, "job refused");
+      throw new EndpointError(500, formatMultiError(errors));
+    }
+    return { job, warnings: formatWarnings(warnings) };
+  }
+
+  /** The job as admission hooks leave it, and all that they and validation say of it. */
+  async #judge(
+    request: { readonly job: unknown; readonly namespace: string },
+    operation: AdmissionRequest["operation"],
+  ): Promise<{ job: Job; errors: string[]; warnings: string[] }> {
     let job = this.#canonical(request.job, request.namespace);
     const existing = this.#job(job.Namespace, job.ID);
     const errors: string[] = [];
@@ -264,11 +276,7 @@ export class Jobs implements JobEndpoint {
     const checked = validateJob(job, { jobTypes: this.jobTypes });
     errors.push(...checked.errors);
     warnings.push(...checked.warnings, ...notInForce(job));
-    if (errors.length > 0) {
-      this.log.debug({ job: job.ID, errors: errors.length }, "job refused");
-      throw new EndpointError(500, formatMultiError(errors));
-    }
-    return { job, warnings: formatWarnings(warnings) };
+    return { job, errors, warnings };
   }
 
   #canonical(input: unknown, namespace: string): Job {
@@ -339,8 +347,13 @@ async function withDeadline<T>(work: Promise<T>): Promise<T> {
   }
 }
 
-function asEndpointError(error: unknown): Error {
-  return error instanceof EndpointError ? error : new EndpointError(500, text(error));
+/** Errors by which callers tell whether anything was written stay what they are. */
+function asEndpointError(error: unknown): unknown {
+  const tells =
+    error instanceof EndpointError ||
+    error instanceof NotLeaderError ||
+    (error as { code?: unknown }).code === "ERR_OUTCOME_UNKNOWN";
+  return tells ? error : new EndpointError(500, text(error));
 }
 
 const text = (error: unknown): string => (error instanceof Error ? error.message : String(error));

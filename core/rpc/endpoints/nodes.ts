@@ -1,7 +1,6 @@
 import type {
   AgentMethods,
   AgentStreams,
-  AgentTransport,
   DrainSpec,
   DrainStrategy,
   FileFrame,
@@ -16,13 +15,14 @@ import { type CommandLog, unixNanos } from "../../server/command-log.js";
 import { event } from "../../server/nodes/agents.js";
 import { nodeEvaluations } from "../../server/nodes/node-evaluations.js";
 import { CommandType } from "../../state/index.js";
+import type { AgentCalls } from "../forwarding/agent-calls.js";
 
-/** `Node.*`, and the way to the client agents. */
+/** `Node.*`, and the way to the client agents, whichever server they are connected to. */
 export class Nodes implements NodeEndpoint {
   constructor(
     private readonly state: StateReader,
     private readonly commands: CommandLog,
-    private readonly transport: AgentTransport,
+    private readonly routes: AgentCalls,
   ) {}
 
   async setEligibility(nodeId: string, eligibility: string): Promise<NodeWriteResponse> {
@@ -121,7 +121,7 @@ export class Nodes implements NodeEndpoint {
     method: M,
     request: AgentMethods[M]["request"],
   ): Promise<AgentMethods[M]["answer"]> {
-    return this.transport.call(nodeId, method, request);
+    return this.routes.call(nodeId, method, request);
   }
 
   stream<M extends keyof AgentStreams>(
@@ -130,7 +130,7 @@ export class Nodes implements NodeEndpoint {
     request: AgentStreams[M]["request"],
     signal: AbortSignal,
   ): AsyncIterable<FileFrame> {
-    return this.transport.stream(nodeId, method, request, signal);
+    return this.routes.stream(nodeId, method, request, signal);
   }
 }
 

@@ -1,10 +1,23 @@
-import type { JoinTokens, OperatorEndpoint, SchedulerConfiguration, StateReader } from "@drover/plugin-sdk";
-import { EndpointError } from "@drover/plugin-sdk";
+import type {
+  AutopilotConfiguration,
+  JoinTokens,
+  LeadershipTransfer,
+  OperatorEndpoint,
+  OperatorHealthReply,
+  RaftConfiguration,
+  RaftPeerName,
+  SchedulerConfiguration,
+  StateReader,
+} from "@drover/plugin-sdk";
+import { EndpointError, NotLeaderError } from "@drover/plugin-sdk";
 import { z } from "zod";
+import type { Autopilot } from "../../server/autopilot/autopilot.js";
+import { autopilotSettings } from "../../server/autopilot/settings.js";
 import type { CommandLog } from "../../server/command-log.js";
 import type { EvalBroker } from "../../server/evaluations/eval-broker.js";
 import type { GarbageCollector } from "../../server/garbage/garbage-collector.js";
 import { CommandType } from "../../state/index.js";
+import type { OperatorRaft } from "./operator-raft.js";
 
 const Algorithm = z.enum(["binpack", "spread"]);
 const flag = z.boolean().default(false);
@@ -31,6 +44,8 @@ export class Operator implements OperatorEndpoint {
     private readonly joinTokens: JoinTokens,
     private readonly broker: EvalBroker,
     private readonly garbage: GarbageCollector,
+    private readonly autopilot: Autopilot,
+    private readonly raft: OperatorRaft,
   ) {}
 
   async collectGarbage(): Promise<void> {
@@ -40,7 +55,7 @@ export class Operator implements OperatorEndpoint {
         "garbage is collected by a scheduler, and the evaluation broker is paused: resume it with drover operator scheduler set-config -pause-eval-broker=false",
       );
     }
-    if (!this.broker.enabled) throw new EndpointError(500, "No cluster leader");
+    if (!this.broker.enabled) throw new NotLeaderError(undefined);
     this.garbage.force();
   }
 
@@ -70,6 +85,38 @@ export class Operator implements OperatorEndpoint {
       ...(cas === undefined ? {} : { ModifyIndex: cas }),
     });
     return { Index: index, Updated: result !== false };
+  }
+
+  autopilotConfiguration(): AutopilotConfiguration {
+    using snapshot = this.state.snapshot();
+    return snapshot.autopilotConfiguration();
+  }
+
+  async setAutopilotConfiguration(
+    config: unknown,
+    cas?: number,
+  ): Promise<{ readonly Index: number; readonly Updated: boolean }> {
+    const { index, result } = await this.commands.propose(CommandType.AutopilotConfigUpdate, {
+      Config: { ...autopilotSettings(config), CreateIndex: 0, ModifyIndex: 0 },
+      ...(cas === undefined ? {} : { ModifyIndex: cas }),
+    });
+    return { Index: index, Updated: result !== false };
+  }
+
+  autopilotHealth(): Promise<OperatorHealthReply> {
+    return this.autopilot.health();
+  }
+
+  raftConfiguration(): RaftConfiguration {
+    return this.raft.raftConfiguration();
+  }
+
+  removeRaftPeer(peer: RaftPeerName): Promise<void> {
+    return this.raft.removeRaftPeer(peer);
+  }
+
+  transferLeadership(peer: RaftPeerName): Promise<LeadershipTransfer> {
+    return this.raft.transferLeadership(peer);
   }
 
   issueJoinToken(ttl: number): Promise<string> {

@@ -34,6 +34,8 @@ export interface ListenerOptions {
 
 /** How an HTTP/2 connection begins (RFC 9113, section 3.4). */
 const PREFACE = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+/** The system looks whether a silent peer is still there: a machine that was switched off says no farewell. */
+const SOCKETS = { noDelay: true, keepAlive: true, keepAliveInitialDelay: 15_000 };
 /** Bytes of a peer's reason that are logged. */
 const MAX_REASON = 1024;
 /** Type of a TLS record with a handshake (RFC 8446, section 5.1). */
@@ -49,7 +51,7 @@ export class Listener {
   #stopping = false;
 
   constructor(private readonly options: ListenerOptions) {
-    this.#server = createServer({ noDelay: true }, (socket) => this.#accept(socket));
+    this.#server = createServer(SOCKETS, (socket) => this.#accept(socket));
     this.renewTls();
   }
 

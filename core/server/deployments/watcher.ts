@@ -59,6 +59,8 @@ const MAY_BE_REPLACED: DesiredTransition = { ForceReschedule: null, Migrate: nul
  */
 export class DeploymentWatcher {
   #enabled = false;
+  /** Counts terms of leadership: what was found in one is not written in another. */
+  #term = 0;
   readonly #watched = new Map<string, Watched>();
   readonly #changed = new Set<string>();
   readonly #deadlines = new WallDeadlines((id) => this.#look(id));
@@ -98,6 +100,7 @@ export class DeploymentWatcher {
 
   disable(): void {
     this.#enabled = false;
+    this.#term++;
     this.#turn.cancel();
     this.#deadlines.clearAll();
     this.#watched.clear();
@@ -177,13 +180,15 @@ export class DeploymentWatcher {
   }
 
   async #work(): Promise<void> {
+    const term = this.#term;
     const ids = [...this.#changed];
     this.#changed.clear();
     const found: Findings = { evaluations: [], replaceable: new Map(), promotions: [], failures: [] };
-    for (let at = 0; at < ids.length && this.#enabled; at += SLICE) {
+    for (let at = 0; at < ids.length && term === this.#term; at += SLICE) {
       this.#judgeAll(ids.slice(at, at + SLICE), found);
       await nextTurn();
     }
+    if (term !== this.#term) return;
     const work = [
       ...this.#writeProgress(found),
       ...found.promotions.map((promotion) => this.#promote(promotion)),

@@ -43,6 +43,8 @@ const MIGRATE: DesiredTransition = { ForceReschedule: null, Migrate: true, Resch
  */
 export class NodeDrainer {
   #enabled = false;
+  /** Counts terms of leadership: what was found in one is not written in another. */
+  #term = 0;
   /** Draining nodes. */
   readonly #nodes = new Set<string>();
   readonly #jobs = new Map<string, DrainingJob>();
@@ -81,6 +83,7 @@ export class NodeDrainer {
 
   disable(): void {
     this.#enabled = false;
+    this.#term++;
     this.#turn.cancel();
     this.#deadlines.clearAll();
     this.#nodes.clear();
@@ -214,6 +217,7 @@ export class NodeDrainer {
   }
 
   async #work(): Promise<void> {
+    const term = this.#term;
     const nodes = [...this.#changedNodes];
     this.#changedNodes.clear();
     const leaving = new Map<string, Allocation>();
@@ -223,7 +227,10 @@ export class NodeDrainer {
       using snapshot = this.state.snapshot();
       for (const id of nodes) this.#judge(snapshot, id, { leaving, empty, services });
     }
-    for (const allocation of services) await this.#count(allocation);
+    for (const allocation of services) {
+      await this.#count(allocation);
+      if (term !== this.#term) return;
+    }
     const jobs = [...this.#changedJobs];
     this.#changedJobs.clear();
     {
@@ -288,7 +295,8 @@ export class NodeDrainer {
     // Before they are read, so that what changes meanwhile is read again.
     for (const id of ids) this.#counted.set(id, job);
     await job.load(this.state, ids);
-    this.#changedJobs.add(job);
+    // The term may have ended meanwhile, and the job with it.
+    if (this.#jobs.get(key) === job) this.#changedJobs.add(job);
   }
 
   /** Asks for other places for these, with one evaluation a job. */

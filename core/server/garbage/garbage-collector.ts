@@ -16,7 +16,6 @@ import {
 import { CommandType } from "../../state/index.js";
 import { type CommandLog, unixNanos } from "../command-log.js";
 import type { EvalBroker } from "../evaluations/eval-broker.js";
-import type { Assignments } from "../nodes/assignments.js";
 import { TimeTable } from "./time-table.js";
 
 /** Milliseconds. */
@@ -41,7 +40,6 @@ export interface GarbageParts {
   readonly state: StateReader;
   readonly commands: CommandLog;
   readonly broker: EvalBroker;
-  readonly assignments: Pick<Assignments, "changed">;
   readonly settings: GarbageSettings;
   readonly log: Logger;
   readonly metrics: Metrics;
@@ -119,12 +117,11 @@ export class GarbageCollector {
     const { commands } = this.#parts;
     switch (batch.table) {
       case "evaluations": {
-        const { evaluations, allocations, nodes } = batch;
+        const { evaluations, allocations } = batch;
         await commands.propose(CommandType.EvaluationDelete, {
           EvalIDs: [...evaluations],
           AllocIDs: [...allocations],
         });
-        this.#parts.assignments.changed(nodes);
         this.#count("evaluations", evaluations.length);
         this.#count("allocations", allocations.length);
         return;

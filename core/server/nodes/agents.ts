@@ -1,8 +1,5 @@
-import { createHash } from "node:crypto";
 import type {
-  AgentServerHandler,
   AllocationUpdate,
-  EnrollmentRequest,
   Evaluation,
   Logger,
   Metrics,
@@ -10,73 +7,42 @@ import type {
   NodeEvent,
   ServerMethods,
 } from "@drover/plugin-sdk";
-import { isUUID, RemoteError, serverTerminal } from "@drover/plugin-sdk";
+import { clientTerminal, RemoteError, serverTerminal } from "@drover/plugin-sdk";
 import type { StateStore } from "../../state/index.js";
-import { CommandType } from "../../state/index.js";
+import { CommandRefused, CommandType } from "../../state/index.js";
 import { type CommandLog, unixNanos } from "../command-log.js";
-import type { Assignments } from "./assignments.js";
+import type { HeartbeatAnswer, HeartbeatOutcome } from "./heartbeat-relay.js";
 import type { Heartbeats } from "./heartbeats.js";
 import { newEvaluation, nodeEvaluations } from "./node-evaluations.js";
 
-/** Updates of one message; an agent with more sends several. */
-const MAX_UPDATES = 10_000;
-
-/** The server's answers to client agents: enrolment, registration, heartbeats, assignments, status of allocations. */
-export class Agents implements AgentServerHandler {
+/** What client agents ask of the leader: enrolment, registration, heartbeats, status of allocations. */
+export class Agents {
   constructor(
     private readonly state: StateStore,
     private readonly log: CommandLog,
-    private readonly heartbeats: Heartbeats,
-    private readonly assignments: Assignments,
+    private readonly timers: Heartbeats,
     private readonly logger: Logger,
     private readonly metrics: Metrics,
   ) {}
 
-  nodeKey(nodeId: string): Uint8Array | undefined {
-    return this.state.nodeKey(nodeId);
-  }
-
-  async enroll(request: EnrollmentRequest): Promise<void> {
-    if (!isUUID(request.nodeId)) throw new RemoteError("bad_request", "node id must be a UUID");
+  /** Key in base64, SHA-256 of the join secret in hex. Gives the index at which the key is pinned. */
+  async enroll(nodeId: string, publicKey: string, tokenHash: string): Promise<number> {
     try {
-      await this.log.propose(CommandType.NodeEnroll, {
-        NodeID: request.nodeId,
-        PublicKey: Buffer.from(request.publicKey).toString("base64"),
-        TokenHash: createHash("sha256").update(request.joinSecret).digest("hex"),
+      const { index } = await this.log.propose(CommandType.NodeEnroll, {
+        NodeID: nodeId,
+        PublicKey: publicKey,
+        TokenHash: tokenHash,
         Time: unixNanos(),
       });
+      return index;
     } catch (error) {
+      if (!(error instanceof CommandRefused)) throw error;
       this.metrics.increment("drover.agent.enroll_refused");
-      throw new RemoteError("enroll_refused", error instanceof Error ? error.message : String(error));
-    }
-    this.logger.info({ node: request.nodeId }, "node enrolled");
-  }
-
-  connection(nodeId: string, connected: boolean): void {
-    if (!connected) this.assignments.forget(nodeId);
-    this.logger.debug({ node: nodeId, connected }, "agent connection changed");
-  }
-
-  async handle<M extends keyof ServerMethods>(
-    nodeId: string,
-    method: M,
-    request: ServerMethods[M]["request"],
-  ): Promise<ServerMethods[M]["answer"]> {
-    switch (method) {
-      case "node.register":
-        return this.#register(nodeId, (request as ServerMethods["node.register"]["request"]).node);
-      case "node.heartbeat":
-        return this.#heartbeat(nodeId);
-      case "assignment.pull":
-        return this.assignments.pull(nodeId, (request as ServerMethods["assignment.pull"]["request"]).known);
-      case "allocation.update":
-        return this.#update(nodeId, (request as ServerMethods["allocation.update"]["request"]).updates);
-      default:
-        throw new RemoteError("unknown_method", `servers have no method "${String(method)}"`);
+      throw new RemoteError("enroll_refused", error.message);
     }
   }
 
-  async #register(nodeId: string, node: Node): Promise<ServerMethods["node.register"]["answer"]> {
+  async register(nodeId: string, node: Node): Promise<ServerMethods["node.register"]["answer"]> {
     if (node.ID !== nodeId)
       throw new RemoteError("bad_request", `node ${nodeId} tried to register as ${node.ID}`);
     const missing = (["Name", "Datacenter", "Attributes", "NodeResources"] as const).filter(
@@ -84,7 +50,7 @@ export class Agents implements AgentServerHandler {
     );
     if (missing.length > 0)
       throw new RemoteError("bad_request", `node registration lacks ${missing.join(", ")}`);
-    const heartbeatTTL = this.heartbeats.reset(nodeId);
+    const heartbeatTTL = this.timers.reset(nodeId);
     using snapshot = this.state.snapshot();
     const known = snapshot.node(nodeId);
     const becomesReady = known === null || known.Status !== "ready";
@@ -101,11 +67,11 @@ export class Agents implements AgentServerHandler {
     return { heartbeatTTL, index };
   }
 
-  async #heartbeat(nodeId: string): Promise<ServerMethods["node.heartbeat"]["answer"]> {
+  async heartbeat(nodeId: string): Promise<HeartbeatAnswer> {
     using snapshot = this.state.snapshot();
     const node = snapshot.node(nodeId);
     if (node === null) throw new RemoteError("unknown_node", "node is not registered: register it again");
-    const heartbeatTTL = this.heartbeats.reset(nodeId);
+    const heartbeatTTL = this.timers.reset(nodeId);
     if (node.Status === "ready") return { heartbeatTTL, index: snapshot.index };
     const { index } = await this.log.propose(CommandType.NodeUpdateStatus, {
       NodeID: nodeId,
@@ -116,6 +82,21 @@ export class Agents implements AgentServerHandler {
       Time: unixNanos(),
     });
     return { heartbeatTTL, index };
+  }
+
+  /** Heartbeats that another server gathered, each answered for itself. */
+  heartbeats(nodeIds: readonly string[]): Promise<HeartbeatOutcome[]> {
+    return Promise.all(
+      nodeIds.map(async (nodeId): Promise<HeartbeatOutcome> => {
+        try {
+          const { heartbeatTTL, index } = await this.heartbeat(nodeId);
+          return [heartbeatTTL, index];
+        } catch (error) {
+          if (error instanceof RemoteError) return [error.code, error.message];
+          throw error;
+        }
+      }),
+    );
   }
 
   /** A node was not heard of within its TTL: it is down, and its jobs are looked at. */
@@ -134,13 +115,10 @@ export class Agents implements AgentServerHandler {
     });
   }
 
-  async #update(
+  async update(
     nodeId: string,
     updates: readonly AllocationUpdate[],
   ): Promise<ServerMethods["allocation.update"]["answer"]> {
-    if (!Array.isArray(updates) || updates.length > MAX_UPDATES) {
-      throw new RemoteError("bad_request", `an update holds up to ${MAX_UPDATES} allocations`);
-    }
     using snapshot = this.state.snapshot();
     const own: AllocationUpdate[] = [];
     const evaluations = new Map<string, Evaluation>();
@@ -149,12 +127,14 @@ export class Agents implements AgentServerHandler {
       // Removed meanwhile, or not this node's to report on; the agent is told by its next assignment.
       if (present === null || present.NodeID !== nodeId) continue;
       own.push({ ...update, NodeID: nodeId });
-      if (update.ClientStatus !== "failed" || present.ClientStatus === "failed" || serverTerminal(present))
-        continue;
+      const failed = update.ClientStatus === "failed" && present.ClientStatus !== "failed";
+      const complete = update.ClientStatus === "complete" && !clientTerminal(present);
+      if (!(failed || complete) || serverTerminal(present)) continue;
       const job = snapshot.job(present.Namespace, present.JobID);
-      if (job === null || job.Stop || job.Type === "system" || job.Type === "sysbatch") continue;
+      if (job === null || job.Stop || !wantsEvaluation(job.Type, failed)) continue;
       const key = `${job.Namespace}\0${job.ID}`;
-      if (!evaluations.has(key)) evaluations.set(key, newEvaluation(job, "alloc-failure"));
+      if (!evaluations.has(key))
+        evaluations.set(key, newEvaluation(job, failed ? "alloc-failure" : "alloc-stop"));
     }
     if (own.length === 0) return { index: snapshot.index };
     const { index } = await this.log.propose(CommandType.AllocationClientUpdate, {
@@ -164,6 +144,15 @@ export class Agents implements AgentServerHandler {
     });
     return { index };
   }
+}
+
+/**
+ * Whether somebody must look at a job one of whose allocations ended though it should run. What fails is rescheduled; system
+ * jobs stay where they are. What runs for ever ends well only where it was stopped, and by a state that is no more: an older
+ * one was restored, which still wants it.
+ */
+function wantsEvaluation(type: string, failed: boolean): boolean {
+  return failed ? type === "service" || type === "batch" : type === "service" || type === "system";
 }
 
 /** An event for a node's history. */

@@ -22,15 +22,24 @@ interface NodeAssignment {
   retry: number;
 }
 
+/** The state, and the index at which a copy of another time was put in force (0: never). */
+export type AssignmentState = Pick<StateReader, "snapshot"> & { restoredIndex(): number };
+
+/** Nodes that are looked at in one go, before other work has its turn. */
+const SLICE = 64;
+
 /**
- * Keeps every connected node told of what it should run. The agent pulls when it connects; from then on changes are
- * pushed as deltas against what it acknowledged, one push a node at a time.
+ * Keeps every node that is connected to this server told of what it should run, by this server's own state. The agent pulls
+ * when it connects; from then on changes are pushed as deltas against what it acknowledged, one push a node at a time.
  */
 export class Assignments {
   readonly #nodes = new Map<string, NodeAssignment>();
+  /** Changed and not looked at yet. */
+  readonly #changed = new Set<string>();
+  #turn: NodeJS.Immediate | undefined;
 
   constructor(
-    private readonly state: StateReader,
+    private readonly state: AssignmentState,
     private readonly transport: AgentTransport,
     private readonly log: Logger,
   ) {}
@@ -38,8 +47,7 @@ export class Assignments {
   /** Answers `assignment.pull`. */
   pull(nodeId: string, known: Readonly<Record<string, number>>): AssignmentDelta {
     const acknowledged = new Map(Object.entries(known));
-    using snapshot = this.state.snapshot();
-    const delta = deltaOf(snapshot, nodeId, acknowledged);
+    const delta = this.#delta(nodeId, acknowledged);
     acknowledge(acknowledged, delta);
     const present = this.#nodes.get(nodeId);
     if (present?.pushing === true) {
@@ -55,14 +63,42 @@ export class Assignments {
     this.#nodes.delete(nodeId);
   }
 
-  /** Allocations of these nodes changed. */
-  changed(nodeIds: Iterable<string>): void {
-    for (const nodeId of nodeIds) {
+  /** Allocations of these nodes changed; null: of any. Cheap: called inside of the state machine. */
+  changed(nodeIds: Iterable<string> | null): void {
+    if (this.#nodes.size === 0) return;
+    for (const nodeId of nodeIds ?? this.#nodes.keys()) {
+      // Others pull when they connect.
+      if (this.#nodes.has(nodeId)) this.#changed.add(nodeId);
+    }
+    if (this.#changed.size > 0) this.#turn ??= setImmediate(() => this.#look());
+  }
+
+  /** Begins no more pushes. */
+  stop(): void {
+    clearImmediate(this.#turn);
+    this.#nodes.clear();
+    this.#changed.clear();
+  }
+
+  #look(): void {
+    this.#turn = undefined;
+    let looked = 0;
+    for (const nodeId of this.#changed) {
+      if (looked++ === SLICE) {
+        this.#turn = setImmediate(() => this.#look());
+        return;
+      }
+      this.#changed.delete(nodeId);
       const node = this.#nodes.get(nodeId);
-      if (node === undefined) continue; // It pulls when it connects.
+      if (node === undefined) continue;
       if (node.pushing) node.dirty = true;
       else void this.#push(nodeId, node);
     }
+  }
+
+  #delta(nodeId: string, known: ReadonlyMap<string, number>): AssignmentDelta {
+    using snapshot = this.state.snapshot();
+    return deltaOf(snapshot, nodeId, known, this.state.restoredIndex());
   }
 
   async #push(nodeId: string, node: NodeAssignment): Promise<void> {
@@ -71,11 +107,7 @@ export class Assignments {
       do {
         node.dirty = false;
         const acknowledged = node.acknowledged;
-        let delta: AssignmentDelta;
-        {
-          using snapshot = this.state.snapshot();
-          delta = deltaOf(snapshot, nodeId, acknowledged);
-        }
+        const delta = this.#delta(nodeId, acknowledged);
         if (delta.upserts.length > 0 || delta.removed.length > 0) {
           await this.transport.call(nodeId, "assignment.changed", delta);
           acknowledge(acknowledged, delta);
@@ -101,14 +133,24 @@ export class Assignments {
   }
 }
 
-function deltaOf(state: StateSnapshot, nodeId: string, known: ReadonlyMap<string, number>): AssignmentDelta {
+/**
+ * Every row counts as changed at `restored`, so that an agent that knows a later version of it, from before, hears of it and
+ * reports what became of it.
+ */
+function deltaOf(
+  state: StateSnapshot,
+  nodeId: string,
+  known: ReadonlyMap<string, number>,
+  restored: number,
+): AssignmentDelta {
   const upserts: AssignedAllocation[] = [];
   const present = new Set<string>();
   for (const allocation of state.allocationsByNode(nodeId)) {
     present.add(allocation.ID);
     const has = known.get(allocation.ID);
-    if (has === undefined ? clientTerminal(allocation) : has >= allocation.AllocModifyIndex) continue;
-    const assigned = assign(state, allocation);
+    const AllocModifyIndex = Math.max(allocation.AllocModifyIndex, restored);
+    if (has === undefined ? clientTerminal(allocation) : has >= AllocModifyIndex) continue;
+    const assigned = assign(state, { ...allocation, AllocModifyIndex });
     if (assigned !== null) upserts.push(assigned);
   }
   const removed: string[] = [];

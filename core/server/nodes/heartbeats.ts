@@ -7,7 +7,7 @@ export interface HeartbeatOptions {
   readonly grace: number;
   /** Spreads the load: with many nodes the TTL grows so that no more arrive a second. */
   readonly maxPerSecond: number;
-  /** Milliseconds that nodes get after a change of leader, when nobody knows their last heartbeat. */
+  /** Milliseconds that nodes get at least after a change of leader, when nobody knows their last heartbeat. */
   readonly failoverTTL: number;
 }
 
@@ -32,13 +32,13 @@ export class Heartbeats {
   /** On becoming leader: `nodes` are all that are not down. */
   enable(nodes: Iterable<string>): void {
     this.#enabled = true;
-    for (const node of nodes) this.#arm(node, this.options.failoverTTL);
-    if (this.#timers.size > 0) {
-      this.log.info(
-        { nodes: this.#timers.size, ttl_ms: this.options.failoverTTL },
-        "heartbeat timers restored",
-      );
-    }
+    const known = [...nodes];
+    // The leader before may have given a node its longest TTL in the moment before it ended.
+    const longest = 2 * this.#baseTTL(known.length) + this.options.grace;
+    const ttl = Math.max(this.options.failoverTTL, longest);
+    for (const node of known) this.#arm(node, ttl);
+    if (known.length > 0)
+      this.log.info({ nodes: known.length, ttl_ms: Math.round(ttl) }, "heartbeat timers restored");
   }
 
   disable(): void {
@@ -50,8 +50,7 @@ export class Heartbeats {
   /** The node was heard: gives the TTL, milliseconds, within which it must be heard again. */
   reset(nodeId: string): number {
     if (!this.#enabled) return this.options.minTTL;
-    const rate = (this.#timers.size / this.options.maxPerSecond) * 1000;
-    const base = Math.max(this.options.minTTL, rate);
+    const base = this.#baseTTL(this.#timers.size);
     const ttl = Math.round(base + Math.random() * base);
     this.#arm(nodeId, ttl + this.options.grace);
     return ttl;
@@ -60,6 +59,11 @@ export class Heartbeats {
   clear(nodeId: string): void {
     clearTimeout(this.#timers.get(nodeId));
     this.#timers.delete(nodeId);
+  }
+
+  /** Least TTL of one of so many nodes; the longest is twice that. */
+  #baseTTL(nodes: number): number {
+    return Math.max(this.options.minTTL, (nodes / this.options.maxPerSecond) * 1000);
   }
 
   #arm(nodeId: string, after: number): void {

@@ -126,6 +126,7 @@ export class PlanApplier {
   /** Checks the plan and commits what fits. */
   async #commit(plan: PackedPlan): Promise<PackedPlanResult> {
     const { commands, log, metrics } = this.#parts;
+    const { term } = this.queue;
     const begin = performance.now();
     const refused = this.#checkCounted(plan);
     this.#inFlight.add(plan);
@@ -139,6 +140,9 @@ export class PlanApplier {
         log.debug({ evaluation: plan.evaluation, node, why }, "plan refused for node");
       }
       const entries = payloads === null ? plan.commands : await this.#entries(plan, payloads, refused);
+      // It was checked against what this server knew as the leader of that term; another leader may have placed since.
+      if (term !== this.queue.term)
+        throw new Error("this server lost leadership while the plan was being checked");
       const submitted = performance.now();
       const committed = await Promise.all(entries.map((entry) => commands.proposePlan(entry)));
       if (entries.length > 0) metrics.sample("nomad.plan.apply", performance.now() - submitted);

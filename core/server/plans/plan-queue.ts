@@ -15,6 +15,7 @@ export class PlanQueue {
   );
   #order = 0;
   #enabled = false;
+  #term = 0;
 
   constructor(private readonly onPlan: () => void) {}
 
@@ -22,8 +23,14 @@ export class PlanQueue {
     return this.#heap.size;
   }
 
+  /** Counts the terms of leadership that this server began: a plan belongs to the one it came in. */
+  get term(): number {
+    return this.#term;
+  }
+
   setEnabled(enabled: boolean): void {
     this.#enabled = enabled;
+    this.#term++;
     if (enabled) return;
     const lost = new Error("plan queue is disabled: this server lost leadership");
     for (let next = this.#heap.pop(); next !== undefined; next = this.#heap.pop()) next.reject(lost);

@@ -197,6 +197,7 @@ function stopAllocation(txn: StateTransaction, stop: AllocationStop, time: numbe
   if (stop.FollowupEvalID !== undefined) row.FollowupEvalID = stop.FollowupEvalID;
   if (stop.PreemptedByAllocation !== undefined) row.PreemptedByAllocation = stop.PreemptedByAllocation;
   txn.putAllocation(row, existing);
+  txn.effects.assigned.add(existing.NodeID);
 }
 
 function upsertDeployment(txn: StateTransaction, deployment: Deployment): void {

@@ -3,7 +3,7 @@
  * them changed that decides about them. Who looks over all allocations of a job reads these bytes and the blocks, and the
  * rows of those alone that matter.
  */
-import { type Allocation, AllocClientStatus, AllocDesiredStatus } from "@drover/plugin-sdk";
+import { type Allocation, AllocClientStatus, AllocDesiredStatus, allocIsTerminal } from "@drover/plugin-sdk";
 
 /** No row refers to the position (any more). */
 export const GONE = 0xff;
@@ -27,6 +27,14 @@ const DESIRED: readonly AllocDesiredStatus[] = [
   AllocDesiredStatus.Evict,
 ];
 
+/** By byte. */
+const LIVE = Uint8Array.from({ length: 256 }, (_, byte) => {
+  const ClientStatus = CLIENT[byte & CLIENT_MASK];
+  const DesiredStatus = DESIRED[(byte >> DESIRED_SHIFT) & DESIRED_MASK];
+  if (byte === GONE || ClientStatus === undefined || DesiredStatus === undefined) return 0;
+  return allocIsTerminal({ ClientStatus, DesiredStatus }) ? 0 : 1;
+});
+
 /** The byte of an allocation; `changed`: another field of its outline differs from what its block says. */
 export function stateByte(
   { ClientStatus, DesiredStatus }: Pick<Allocation, "ClientStatus" | "DesiredStatus">,
@@ -37,6 +45,11 @@ export function stateByte(
   // A status that this version has no code for is in the row.
   if (client < 0 || desired < 0) return CHANGED;
   return client | (desired << DESIRED_SHIFT) | (changed ? CHANGED : 0);
+}
+
+/** Whether there is an allocation, and neither side is done with it. */
+export function isLive(byte: number): boolean {
+  return LIVE[byte] === 1;
 }
 
 /** Both undefined for a byte with CHANGED. */

@@ -8,6 +8,8 @@ import {
   JournalKind,
   type NumberColumn,
 } from "./column-memory.js";
+import { encodeId, UUID_BYTES } from "./keys.js";
+import { UuidRows } from "./uuid-rows.js";
 
 const WORD = Uint32Array.BYTES_PER_ELEMENT;
 
@@ -22,6 +24,7 @@ class Dictionary {
   readonly byNumber: (Column | undefined)[] = [];
   readonly ids: (string | undefined)[] = [];
   readonly rows = new Map<string, number>();
+  readonly uuids = new UuidRows();
   /** Bytes read. */
   position = 0;
 
@@ -60,6 +63,7 @@ class Dictionary {
         this.forget(a);
         this.ids[a] = text;
         this.rows.set(text, a);
+        this.note(text, a);
         break;
       case JournalKind.Gone:
         this.forget(a);
@@ -69,9 +73,18 @@ class Dictionary {
     }
   }
 
+  private note(id: string, row: number): void {
+    const bytes = encodeId(id);
+    if (bytes.length === UUID_BYTES) this.uuids.set(bytes, row);
+  }
+
   private forget(row: number): void {
     const id = this.ids[row];
-    if (id !== undefined && this.rows.get(id) === row) this.rows.delete(id);
+    if (id !== undefined && this.rows.get(id) === row) {
+      this.rows.delete(id);
+      const bytes = encodeId(id);
+      if (bytes.length === UUID_BYTES) this.uuids.delete(bytes);
+    }
     this.ids[row] = undefined;
   }
 }
@@ -138,6 +151,11 @@ export class SharedNodeColumns implements NodeColumns {
 
   row(nodeId: string): number | undefined {
     return this.sync().rows.get(nodeId);
+  }
+
+  rowsOf(ids: Uint8Array, rows: Int32Array): void {
+    const { uuids } = this.sync();
+    for (let i = 0; i < rows.length; i++) rows[i] = uuids.get(ids, i * UUID_BYTES) ?? -1;
   }
 
   codes(key: string): Uint32Array {

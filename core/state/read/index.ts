@@ -4,3 +4,4 @@ export { statusOf } from "./job-status.js";
 export { openReader, type ReaderHandle } from "./open-reader.js";
 export { onlyCounts, packPlan } from "./pack-plan.js";
 export { LmdbSnapshot } from "./snapshot.js";
+export { ThreadFence } from "./thread-fence.js";

@@ -14,7 +14,8 @@ export interface KeyEncoder {
   readKey(source: Buffer, start: number, end: number): string;
 }
 
-const UUID_BYTES = 16;
+/** Bytes of a UUID. */
+export const UUID_BYTES = 16;
 /** First byte of an id that is no UUID. */
 const TEXT_ID = 0xff;
 /** Longest id in bytes; LMDB's own bound on keys and sorted duplicates is 1,978. */

@@ -3,6 +3,7 @@
 import { openEnvironment } from "./environment.js";
 import { openTables, SCHEMA_VERSION } from "./schema.js";
 import { LmdbSnapshot } from "./snapshot.js";
+import type { ThreadFence } from "./thread-fence.js";
 
 export interface ReaderHandle {
   /** The newest state that is committed now. */
@@ -10,10 +11,13 @@ export interface ReaderHandle {
   close(): Promise<void>;
 }
 
-/** Opens the store at `path`, which the main thread must have opened before. */
-export function openReader(path: string): ReaderHandle {
+/**
+ * Opens the store at `path`, which the main thread must have opened before. What snapshots do with LMDB they do within `fence`; to
+ * open and to close is not.
+ */
+export function openReader(path: string, fence: ThreadFence | null = null): ReaderHandle {
   const env = openEnvironment({ path, readOnly: true, durable: false });
-  const tables = openTables(env);
+  const tables = { ...openTables(env), fence };
   const schema = tables.meta.get("schema");
   if (schema !== SCHEMA_VERSION) {
     throw new Error(`state at ${path} has schema version ${String(schema)}, expected ${SCHEMA_VERSION}`);

@@ -130,7 +130,8 @@ export class PlacedOutline implements AllocationOutline, StoredOutline {
   get CreateIndex(): number {
     const { block, index } = this.source;
     // What was updated in place had been created before.
-    return block.isUpdate(this.position) ? this.whole().CreateIndex : index;
+    if (block.isUpdate(this.position)) return this.whole().CreateIndex;
+    return this.#changed?.CreateIndex ?? index;
   }
 
   /** The row, where it says other than the block. */

@@ -12,7 +12,7 @@ import {
 import { Packr } from "msgpackr";
 import { ALLOCATION_OPTIONAL, ALLOCATION_REQUIRED } from "./allocation-fields.js";
 import { type NumberArray, type PackedColumn, packColumn, unpackColumn } from "./columnar.js";
-import { decodeId, encodeId } from "./keys.js";
+import { decodeId, encodeId, UUID_BYTES } from "./keys.js";
 import { MetricsPacker, MetricsReader, type PackedMetrics } from "./packed-metrics.js";
 
 /** Fields that differ from one allocation of a template to the next. */
@@ -62,7 +62,6 @@ interface PackedBlock {
   readonly updates: readonly number[];
 }
 
-const UUID_BYTES = 16;
 const NO_ROWS = new Int32Array(0);
 const packer = new Packr({ useRecords: false, mapsAsObjects: true, copyBuffers: true });
 
@@ -288,10 +287,12 @@ export class PlanBlock implements Iterable<Allocation> {
   nodeRows(columns: NodeRows): Int32Array {
     const version = columns.nodesVersion;
     if (this.#rowsOf !== columns || this.#rowsVersion !== version) {
-      this.#rows = Int32Array.from(
-        { length: this.nodeCount },
-        (_, node) => columns.row(this.nodeId(node)) ?? -1,
-      );
+      const { nodes } = this.#packed;
+      this.#rows = new Int32Array(this.nodeCount);
+      if (nodes instanceof Uint8Array && columns.rowsOf !== undefined) columns.rowsOf(nodes, this.#rows);
+      else
+        for (let node = 0; node < this.nodeCount; node++)
+          this.#rows[node] = columns.row(this.nodeId(node)) ?? -1;
       this.#rowsOf = columns;
       this.#rowsVersion = version;
     }

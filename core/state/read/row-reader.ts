@@ -2,7 +2,10 @@
 import {
   type Allocation,
   type AllocationOutline,
+  type AutopilotConfiguration,
   type ByNamespace,
+  type ClusterMetadata,
+  DEFAULT_AUTOPILOT_SETTINGS,
   DEFAULT_SCHEDULER_SETTINGS,
   type Deployment,
   type Evaluation,
@@ -15,12 +18,13 @@ import {
 } from "@drover/plugin-sdk";
 import type { Database, Transaction } from "lmdb";
 import { allocationOf, PlacedRow, type StoredAllocation } from "./allocation-rows.js";
-import { GONE } from "./block-states.js";
+import { GONE, isLive } from "./block-states.js";
 import { compositeKey, decodeId, idScanStarts, indexKey, jobKey, jobVersionKey } from "./keys.js";
 import { OutlineSource, PlacedOutline } from "./placed-outline.js";
 import { PlanBlock } from "./plan-block.js";
 import type { CommittedBlock } from "./plan-blocks.js";
 import type { AgentKeyRow, JobReferences, JoinTokenRow, OpenTables, TableIndexes } from "./schema.js";
+import type { ThreadFence } from "./thread-fence.js";
 
 /** Rows fetched at once: a scan holds no cursor while its consumer works, so it may be dropped or outlive a close. */
 const SCAN_CHUNK = 256;
@@ -37,10 +41,12 @@ interface Options {
 export class RowReader {
   protected readonly tables: OpenTables;
   private readonly options: Options;
+  private readonly fence: ThreadFence | null;
 
   /** Without a transaction it reads in the write transaction under way, or else the newest state. */
   constructor(tables: OpenTables, transaction?: Transaction) {
     this.tables = tables;
+    this.fence = tables.fence;
     this.options = transaction === undefined ? {} : { transaction };
   }
 
@@ -55,6 +61,10 @@ export class RowReader {
   /** How often the whole state was replaced by a snapshot. */
   generation(): number {
     return (this.get(this.tables.meta, "generation") as number | undefined) ?? 0;
+  }
+
+  restoredIndex(): number {
+    return (this.get(this.tables.meta, "restored") as number | undefined) ?? 0;
   }
 
   tableIndexes(): TableIndexes {
@@ -144,7 +154,8 @@ export class RowReader {
 
   nodeCount(): number {
     this.check();
-    return this.tables.nodes.getKeysCount({ start: FIRST_KEY as unknown as string, ...this.options });
+    const all = { start: FIRST_KEY as unknown as string, ...this.options };
+    return this.within(() => this.tables.nodes.getKeysCount(all));
   }
 
   allocation(id: string): Allocation | null {
@@ -186,9 +197,10 @@ export class RowReader {
       return allocation;
     };
     const outlines: AllocationOutline[] = [];
-    for (const key of Array.from(blocksByJob.getValues(job, { ...this.options }), (bytes) =>
-      Buffer.from(bytes).toString(),
-    )) {
+    const keys = this.within(() =>
+      Array.from(blocksByJob.getValues(job, { ...this.options }), (bytes) => Buffer.from(bytes).toString()),
+    );
+    for (const key of keys) {
       const states = this.get(blockStates, key);
       if (states === undefined || typeof states === "number") return null;
       const index = Number(key);
@@ -196,15 +208,46 @@ export class RowReader {
       for (const [position, state] of states.entries())
         if (state !== GONE) outlines.push(new PlacedOutline(source, position, state));
     }
-    const all = allocationsByJob.getValuesCount(job, { ...this.options });
+    const all = this.within(() => allocationsByJob.getValuesCount(job, { ...this.options }));
     return outlines.length === all ? outlines : null;
+  }
+
+  /** Blocks that have states, each with the positions of its allocations that aren't terminal. */
+  *liveInBlocks(): Generator<{ readonly block: PlanBlock; readonly positions: readonly number[] }> {
+    for (const { key, value: states } of this.scan(this.tables.blockStates)) {
+      if (typeof states === "number") continue;
+      const positions: number[] = [];
+      for (let at = 0; at < states.length; at++) if (isLive(states[at]!)) positions.push(at);
+      if (positions.length === 0) continue;
+      // Not by the cache: who asks goes over all of them once.
+      const stored = this.get(this.tables.planBlocks, key);
+      if (stored === undefined) throw new Error(`block ${key} of a plan has states and is not stored`);
+      yield { block: new PlanBlock(stored.Block), positions };
+    }
+  }
+
+  /** Allocations that `liveInBlocks` doesn't tell of: rows of their own, and those in blocks of schema 2. */
+  *allocationsElsewhere(): Generator<Allocation> {
+    const inBlocks = new Set<number>();
+    let told = 0;
+    for (const { key, value: states } of this.scan(this.tables.blockStates)) {
+      if (typeof states === "number") continue;
+      inBlocks.add(Number(key));
+      for (const state of states) if (state !== GONE) told++;
+    }
+    const { entryCount } = this.within(() => this.tables.allocations.getStats() as { entryCount: number });
+    if (told === entryCount) return;
+    for (const row of this.scanIds(this.tables.allocations, ""))
+      if (!(row instanceof PlacedRow && inBlocks.has(row.index))) yield this.whole(row);
   }
 
   /** Ids alone: for who reads the rows bit by bit. */
   allocationIdsByJob(namespace: string, jobId: string): string[] {
     this.check();
-    const ids = this.tables.allocationsByJob.getValues(jobKey(namespace, jobId), { ...this.options });
-    return Array.from(ids, (id) => decodeId(id));
+    return this.within(() => {
+      const ids = this.tables.allocationsByJob.getValues(jobKey(namespace, jobId), { ...this.options });
+      return Array.from(ids, (id) => decodeId(id));
+    });
   }
 
   allocationsByNode(nodeId: string): Allocation[] {
@@ -261,6 +304,15 @@ export class RowReader {
       ...row,
       PreemptionConfig: { ...DEFAULT_SCHEDULER_SETTINGS.PreemptionConfig, ...row?.PreemptionConfig },
     };
+  }
+
+  autopilotConfiguration(): AutopilotConfiguration {
+    const row = this.get(this.tables.autopilotConfig, SINGLETON);
+    return { ...DEFAULT_AUTOPILOT_SETTINGS, CreateIndex: 0, ModifyIndex: 0, ...row };
+  }
+
+  clusterMetadata(): ClusterMetadata | null {
+    return this.get(this.tables.clusterMetadata, SINGLETON) ?? null;
   }
 
   agentKey(nodeId: string): AgentKeyRow | null {
@@ -323,9 +375,14 @@ export class RowReader {
     return this.byIndex(index, key, this.tables.allocations).map((stored) => this.whole(stored));
   }
 
+  /** Does something with LMDB: in a thread that may be ended at any moment, within its fence. */
+  protected within<T>(work: () => T): T {
+    return this.fence === null ? work() : this.fence.within(work);
+  }
+
   private get<Row>(table: Database<Row, string>, key: string): Row | undefined {
     this.check();
-    return table.get(key, this.options);
+    return this.within(() => table.get(key, this.options));
   }
 
   private byIndex<Row>(
@@ -334,14 +391,17 @@ export class RowReader {
     table: Database<Row, string>,
   ): Row[] {
     this.check();
-    const rows: Row[] = [];
-    for (const id of index.getValues(key, { ...this.options })) {
-      // The id was written by encodeId, which is also what the table's key is: no detour over text.
-      const row = table.get(id as unknown as string, this.options);
-      if (row === undefined) throw new Error(`index entry of ${key} names ${decodeId(id)}, which has no row`);
-      rows.push(row);
-    }
-    return rows;
+    return this.within(() => {
+      const rows: Row[] = [];
+      for (const id of index.getValues(key, { ...this.options })) {
+        // The id was written by encodeId, which is also what the table's key is: no detour over text.
+        const row = table.get(id as unknown as string, this.options);
+        if (row === undefined)
+          throw new Error(`index entry of ${key} names ${decodeId(id)}, which has no row`);
+        rows.push(row);
+      }
+      return rows;
+    });
   }
 
   /** Rows of a bounded key range, read at once. */
@@ -351,13 +411,13 @@ export class RowReader {
     end?: string,
   ): { key: string; value: Row }[] {
     this.check();
-    return [
+    return this.within(() => [
       ...table.getRange({
         start: start ?? (FIRST_KEY as unknown as string),
         ...(end === undefined ? {} : { end, inclusiveEnd: true }),
         ...this.options,
       }),
-    ];
+    ]);
   }
 
   /** All rows from `start` on. */
@@ -369,14 +429,8 @@ export class RowReader {
     let exclusiveStart = false;
     for (;;) {
       this.check();
-      const chunk = [
-        ...table.getRange({
-          start: from as string,
-          exclusiveStart,
-          limit: SCAN_CHUNK,
-          ...this.options,
-        }),
-      ];
+      const next = { start: from as string, exclusiveStart, limit: SCAN_CHUNK, ...this.options };
+      const chunk = this.within(() => [...table.getRange(next)]);
       yield* chunk;
       const last = chunk.at(-1);
       if (last === undefined || chunk.length < SCAN_CHUNK) return;

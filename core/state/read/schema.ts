@@ -1,5 +1,7 @@
 /** Tables of the state store and how their LMDB databases are laid out. Changing either raises SCHEMA_VERSION. */
 import type {
+  AutopilotConfiguration,
+  ClusterMetadata,
   Deployment,
   Evaluation,
   Job,
@@ -14,13 +16,14 @@ import { idKeys, type KeyEncoder, textKeys } from "./keys.js";
 import { PlanBlockCache } from "./plan-blocks.js";
 import type { RowEncoder } from "./row-encoder.js";
 import { createRowEncoders } from "./rows.js";
+import type { ThreadFence } from "./thread-fence.js";
 
 /**
  * Version of the layout below. A store of a newer version is refused; one of an older version is read as it is.
  * 1: every allocation is a row of its own. 2: placements refer to the block of their plan. 3: blocks have the states of
- * their allocations, and are found by their job.
+ * their allocations, and are found by their job. 4: the settings of autopilot and the cluster's identity.
  */
-export const SCHEMA_VERSION = 3;
+export const SCHEMA_VERSION = 4;
 
 /** Databases in the environment, with room for later schema versions. */
 export const MAX_DATABASES = 48;
@@ -76,6 +79,8 @@ export interface MetaRows {
   region: string;
   /** Index of the last applied entry. */
   applied: number;
+  /** Index at which a copy of another time or cluster was last put in force; missing where none ever was. */
+  restored: number;
   tables: TableIndexes;
 }
 
@@ -103,6 +108,8 @@ export interface Tables {
   readonly evaluations: Rows<Evaluation>;
   readonly deployments: Rows<Deployment>;
   readonly schedulerConfig: Rows<SchedulerConfiguration>;
+  readonly autopilotConfig: Rows<AutopilotConfiguration>;
+  readonly clusterMetadata: Rows<ClusterMetadata>;
   readonly agentKeys: Rows<AgentKeyRow>;
   readonly joinTokens: Rows<JoinTokenRow>;
   /** By plugin, table and key. */
@@ -122,6 +129,8 @@ export interface Tables {
 /** The databases, and what this thread remembers of them. */
 export interface OpenTables extends Tables {
   readonly blocks: PlanBlockCache;
+  /** Within which snapshots are read; null where nobody ends the thread. */
+  readonly fence: ThreadFence | null;
 }
 
 /** How one database is opened. `ids` are sorted duplicates, `uuids` such of one length, `keys` has empty values. */
@@ -145,6 +154,8 @@ export const LAYOUTS: Readonly<Record<keyof Tables, Layout>> = {
   evaluations: { name: "evals", key: "id", value: "evaluation" },
   deployments: { name: "deployment", key: "id", value: "row" },
   schedulerConfig: { name: "scheduler_config", key: "text", value: "row" },
+  autopilotConfig: { name: "autopilot_config", key: "text", value: "row" },
+  clusterMetadata: { name: "cluster_meta", key: "text", value: "row" },
   agentKeys: { name: "agent_keys", key: "id", value: "row" },
   joinTokens: { name: "join_tokens", key: "text", value: "row" },
   pluginRows: { name: "plugin_rows", key: "text", value: "row" },
@@ -193,7 +204,13 @@ export function openTables(env: RootDatabase): OpenTables {
       throw new Error(`state at ${(env as { path?: string }).path ?? "?"}: no table ${name}`);
     tables[table as keyof Tables] = database;
   }
-  return { ...(tables as unknown as Tables), blocks: new PlanBlockCache() };
+  return { ...(tables as unknown as Tables), blocks: new PlanBlockCache(), fence: null };
+}
+
+/** The table of the store's own facts alone; the environment may be one of an older version, which lacks others. */
+export function openMeta(env: RootDatabase): Tables["meta"] {
+  const options = { keyEncoder: textKeys, encoder: createRowEncoders().plain };
+  return env.openDB(LAYOUTS.meta.name, options as object);
 }
 
 function duplicates(value: Layout["value"]): { readonly dupSort: boolean; readonly dupFixed: boolean } {

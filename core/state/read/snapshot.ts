@@ -31,13 +31,24 @@ export class LmdbSnapshot extends RowReader implements StateSnapshot {
     tables: OpenTables,
     closed: (snapshot: LmdbSnapshot) => void = () => undefined,
   ): LmdbSnapshot {
-    // The thread's shared read transaction may be older than the last commit of another thread.
-    env.resetReadTxn();
-    const transaction = env.useReadTransaction();
+    const { fence } = tables;
+    const begin = (): Transaction => {
+      // The thread's shared read transaction may be older than the last commit of another thread.
+      env.resetReadTxn();
+      return env.useReadTransaction();
+    };
+    const fenced = (): Transaction => {
+      const transaction = begin();
+      // Not shared: `lmdb` would reset a shared one from a timer, outside of the fence.
+      env.resetReadTxn();
+      return transaction;
+    };
+    const transaction = fence === null ? begin() : fence.within(fenced);
     try {
       return new LmdbSnapshot(tables, transaction, closed);
     } catch (error) {
-      transaction.done();
+      if (fence === null) transaction.done();
+      else fence.within(() => transaction.done());
       throw error;
     }
   }
@@ -58,7 +69,7 @@ export class LmdbSnapshot extends RowReader implements StateSnapshot {
     if (!this.open) return;
     this.open = false;
     this.lastJob = undefined;
-    this.transaction.done();
+    this.within(() => this.transaction.done());
     this.closed(this);
   }
 

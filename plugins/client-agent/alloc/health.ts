@@ -1,7 +1,8 @@
 /**
- * Health of an allocation in its deployment, or after a move, by the states of its tasks: healthy when all run for `min_healthy_time` without
- * a restart, unhealthy when one fails or `healthy_deadline` passes
- * (https://developer.hashicorp.com/nomad/docs/job-specification/update).
+ * Health of an allocation in its deployment, or after a move, by the states of its tasks: healthy when all run for `min_healthy_time`
+ * without a restart, unhealthy when one fails or ends, or `healthy_deadline` passes
+ * (https://developer.hashicorp.com/nomad/docs/job-specification/update). Nothing here asks checks of services: `health_check = "checks"`
+ * is judged like `task_states`.
  */
 import { type Task, type TaskState, TaskStatus, type UpdateStrategy } from "@drover/plugin-sdk";
 import { formatDuration, sleep } from "../clock.js";
@@ -9,8 +10,8 @@ import { hookOf, isPoststop, isSidecar } from "./lifecycle.js";
 
 export interface HealthVerdict {
   readonly healthy: boolean;
-  /** Why not, for the task's event. */
-  readonly reason: string;
+  /** Why not: what is wrong with each task that is to blame, by its name. */
+  readonly reasons: ReadonlyMap<string, string>;
 }
 
 export class HealthWatch {
@@ -39,9 +40,13 @@ export class HealthWatch {
   /** To be called whenever a task's state changed. */
   check(): void {
     if (this.ended.signal.aborted) return;
-    const failed = this.tasks.find((task) => this.stateOf(task.Name)?.Failed === true);
-    if (failed !== undefined) {
-      this.finish({ healthy: false, reason: "Unhealthy because of failed task" });
+    const ended = new Map<string, string>();
+    for (const task of this.tasks) {
+      const reason = this.endedBadly(task);
+      if (reason !== null) ended.set(task.Name, reason);
+    }
+    if (ended.size > 0) {
+      this.finish({ healthy: false, reasons: ended });
       return;
     }
     const settled = this.tasks.every((task) => this.settled(task));
@@ -57,26 +62,42 @@ export class HealthWatch {
     }
   }
 
-  /** Poststop tasks don't count; tasks that run once must have ended well. */
+  /** Null while nothing is lost yet. */
+  private endedBadly(task: Task): string | null {
+    const state = this.stateOf(task.Name);
+    if (isPoststop(task) || state?.State !== TaskStatus.Dead) return null;
+    if (state.Failed) return "Unhealthy because of failed task";
+    return runsOnce(task) ? null : "Unhealthy because of dead task";
+  }
+
+  /** Poststop tasks don't count; tasks that run once may have ended. */
   private settled(task: Task): boolean {
     if (isPoststop(task)) return true;
-    const state = this.stateOf(task.Name);
-    if (hookOf(task) !== "main" && !isSidecar(task) && state?.State === TaskStatus.Dead) return !state.Failed;
-    return state?.State === TaskStatus.Running;
+    const state = this.stateOf(task.Name)?.State;
+    return state === TaskStatus.Running || (state === TaskStatus.Dead && runsOnce(task));
   }
 
   private async watchMinimum(signal: AbortSignal): Promise<void> {
     await sleep(this.strategy.MinHealthyTime / 1e6, signal);
-    if (!signal.aborted) this.finish({ healthy: true, reason: "" });
+    if (!signal.aborted) this.finish({ healthy: true, reasons: new Map() });
   }
 
   private async watchDeadline(): Promise<void> {
     const { HealthyDeadline, MinHealthyTime } = this.strategy;
     if (HealthyDeadline <= 0) return;
     await sleep(HealthyDeadline / 1e6, this.ended.signal);
-    const time = formatDuration(MinHealthyTime);
-    const reason = `Task not running for min_healthy_time of ${time} by deadline`;
-    this.finish({ healthy: false, reason });
+    const deadline = Date.now();
+    const reasons = new Map<string, string>();
+    for (const task of this.tasks) {
+      const state = this.stateOf(task.Name);
+      if (state?.State === TaskStatus.Running) {
+        const ranFor = deadline - Date.parse(state.StartedAt ?? "");
+        if (ranFor >= MinHealthyTime / 1e6) continue;
+        const time = formatDuration(MinHealthyTime);
+        reasons.set(task.Name, `Task not running for min_healthy_time of ${time} by deadline`);
+      } else if (!this.settled(task)) reasons.set(task.Name, "Task not running by deadline");
+    }
+    this.finish({ healthy: false, reasons });
   }
 
   private finish(verdict: HealthVerdict): void {
@@ -84,4 +105,9 @@ export class HealthWatch {
     this.stop();
     this.decide(verdict);
   }
+}
+
+/** Prestart and poststart tasks without `sidecar`. */
+function runsOnce(task: Task): boolean {
+  return hookOf(task) !== "main" && !isPoststop(task) && !isSidecar(task);
 }

@@ -3,6 +3,7 @@ import { mkdir, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import {
   type AllocationUpdate,
+  AllocClientStatus,
   type AllocDeploymentStatus,
   AllocDesiredStatus,
   type AssignedAllocation,
@@ -153,11 +154,9 @@ export class AllocationRunner {
       this.deploymentStatus = allocation.DeploymentStatus;
     }
     await this.options.saveAllocation(allocation);
-    if (this.terminal) {
-      // The servers may have missed how it ended.
-      this.report();
-      return;
-    }
+    // The servers may have missed how it is, or go on from a state of before they knew.
+    if (this.terminal || allocation.ClientStatus !== this.clientStatus().status) this.report();
+    if (this.terminal) return;
     if (serverTerminal(allocation)) {
       void this.stop();
       return;
@@ -168,6 +167,8 @@ export class AllocationRunner {
 
   /** Ends its tasks; poststop tasks still run. Resolves when they have ended. */
   stop(): Promise<void> {
+    // What ends now says nothing of how it ran.
+    this.health?.stop();
     this.stopping ??= this.stopAll();
     return this.stopping;
   }
@@ -224,7 +225,7 @@ export class AllocationRunner {
       TaskStates: structuredClone(
         Object.fromEntries(Object.entries(this.records).map(([name, record]) => [name, record.state])),
       ),
-      DeploymentStatus: this.deploymentStatus === null ? null : { ...this.deploymentStatus },
+      DeploymentStatus: this.healthFound(status),
       NetworkStatus: { Address: "", DNS: null, InterfaceName: "" },
     };
   }
@@ -309,6 +310,21 @@ export class AllocationRunner {
     await Promise.all(tasks.map((task) => task.kill()));
   }
 
+  private judged(Healthy: boolean, Timestamp: string): AllocDeploymentStatus {
+    return { Canary: this.deploymentStatus?.Canary ?? false, Healthy, ModifyIndex: 0, Timestamp };
+  }
+
+  /** What failed in a deployment is unhealthy, also where health is for an operator to find, or nobody watched. */
+  private healthFound(status: AllocClientStatus): AllocDeploymentStatus | null {
+    const found = this.deploymentStatus;
+    const isOpen = this.deploymentId !== "" && (found === null || found.Healthy === null);
+    if (isOpen && status === AllocClientStatus.Failed) {
+      const ends = this.tasks.map((task) => task.state.FinishedAt ?? "");
+      return this.judged(false, ends.sort().at(-1) || new Date().toISOString());
+    }
+    return found === null ? null : { ...found };
+  }
+
   private watchHealth(): void {
     this.health?.stop();
     this.health = undefined;
@@ -323,18 +339,9 @@ export class AllocationRunner {
       this.group.Tasks,
       strategy,
       (name) => this.stateOf(name),
-      ({ healthy, reason }) => {
-        this.deploymentStatus = {
-          Canary: this.deploymentStatus?.Canary ?? false,
-          Healthy: healthy,
-          ModifyIndex: 0,
-          Timestamp: new Date().toISOString(),
-        };
-        if (!healthy) {
-          for (const task of this.tasks) {
-            if (task.state.State !== TaskStatus.Dead) task.emit(events.unhealthy(reason));
-          }
-        }
+      ({ healthy, reasons }) => {
+        this.deploymentStatus = this.judged(healthy, new Date().toISOString());
+        for (const [task, reason] of reasons) this.task(task)?.emit(events.unhealthy(reason));
         this.changed();
       },
     );

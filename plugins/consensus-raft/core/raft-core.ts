@@ -158,6 +158,10 @@ export class RaftCore {
   get configuration(): Configuration {
     return this.#configurations.current;
   }
+  /** Index of the entry that gave the configuration in force; 0 before there is one. */
+  get configurationIndex(): number {
+    return this.#configurations.currentIndex;
+  }
   /** Whether the configuration in force is known to be committed. */
   get configurationCommitted(): boolean {
     return this.#configurations.currentIndex <= this.#commit;

@@ -1,8 +1,14 @@
 /** https://developer.hashicorp.com/nomad/api-docs/agent and /metrics: what this agent says of itself. */
-import { type AgentHealthResponse, type AgentMember, HttpError } from "@drover/plugin-sdk";
-import { type Answer, json } from "../answer.js";
+import {
+  type AgentHealthResponse,
+  type AgentJoinResponse,
+  type AgentMember,
+  EndpointError,
+  HttpError,
+} from "@drover/plugin-sdk";
+import { type Answer, empty, json } from "../answer.js";
 import type { ApiRequest } from "../request.js";
-import { type Route, read } from "../route.js";
+import { type Route, read, write } from "../route.js";
 import { endpointsOf, type Services } from "../services.js";
 
 export function agentRoutes(services: Services): Route[] {
@@ -19,10 +25,31 @@ export function agentRoutes(services: Services): Route[] {
         ServerRegion: agent.region,
       }),
     ),
+    write("/v1/agent/join", (request) => join(services, request)),
+    write("/v1/agent/force-leave", async (request) => {
+      const node = request.query.get("node") ?? "";
+      if (node === "") throw new HttpError(400, "missing node to force leave");
+      await endpointsOf(services).status.forceLeave(node);
+      return empty;
+    }),
     read("/v1/agent/servers", () => json(services.endpoints?.status.peers() ?? agent.config.client.servers)),
     read("/v1/agent/health", (request) => health(services, request)),
     read("/v1/metrics", (request) => metrics(services, request)),
   ];
+}
+
+/** As Nomad has it, a failure is not one of the request: its text is in the answer. */
+async function join(services: Services, request: ApiRequest): Promise<Answer> {
+  const addresses = request.query.getAll("address").filter((address) => address !== "");
+  if (addresses.length === 0) throw new HttpError(400, "missing address to join");
+  const value: AgentJoinResponse = { error: "", num_joined: 0 };
+  try {
+    value.num_joined = await endpointsOf(services).status.join(addresses);
+  } catch (error) {
+    if (!(error instanceof EndpointError) || error.status < 500) throw error;
+    value.error = error.message;
+  }
+  return json(value);
 }
 
 const NO_MEMBER: AgentMember = {

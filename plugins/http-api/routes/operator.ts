@@ -1,11 +1,11 @@
 /** Operator, system, status, namespaces and ACL paths. */
-import { HttpError, type Namespace, type RaftServer, StateTable } from "@drover/plugin-sdk";
+import { HttpError, type Namespace, StateTable } from "@drover/plugin-sdk";
 import { type Answer, empty, json, written } from "../answer.js";
 import { parseDuration } from "../duration.js";
 import { query, queryHeaders } from "../query.js";
 import type { ApiRequest } from "../request.js";
 import { type Route, read, route, write } from "../route.js";
-import { endpointsOf, type Services, stateOf } from "../services.js";
+import { endpointsOf, type Services } from "../services.js";
 
 const { SchedulerConfig } = StateTable;
 
@@ -51,7 +51,6 @@ export function operatorRoutes(services: Services): Route[] {
       POST: (request) => setSchedulerConfiguration(services, request),
       PUT: (request) => setSchedulerConfiguration(services, request),
     }),
-    read("/v1/operator/raft/configuration", () => json({ Index: 0, Servers: raftServers(services) })),
     write("/v1/operator/join-token", async (request) => {
       const ttl = joinTokenTTL(request.optionalObject().TTL);
       const endpoints = endpointsOf(services);
@@ -77,31 +76,6 @@ function regions(services: Services): string[] {
     .map((member) => member.Tags.region)
     .filter((region) => region !== undefined);
   return [...new Set([services.agent.region, ...gossiped])].sort();
-}
-
-function raftServers(services: Services): RaftServer[] {
-  stateOf(services);
-  const { status } = endpointsOf(services);
-  const members = new Map(
-    status
-      .members()
-      .map((member) => [`${member.Tags.rpc_addr ?? member.Addr}:${member.Tags.port ?? ""}`, member]),
-  );
-  const leader = status.leader();
-  const peers =
-    services.consensus?.peers() ??
-    status.peers().map((address) => ({ id: address, address, voter: true, leader: address === leader }));
-  return peers.map((peer) => {
-    const member = members.get(peer.address);
-    return {
-      Address: peer.address,
-      ID: peer.id,
-      Leader: peer.leader,
-      Node: member?.Name ?? "(unknown)",
-      RaftProtocol: member?.Tags.raft_vsn ?? "3",
-      Voter: peer.voter,
-    };
-  });
 }
 
 const DEFAULT_TTL = "15m";

@@ -459,6 +459,41 @@ host-1.global  127.0.0.1  4648  alive   true    2         1.1.0  dc1         glo
   );
 });
 
+test("server join says how many were joined, or why none was", async () => {
+  await using agent = await FakeAgent.start({
+    "PUT /v1/agent/join?address=10.0.0.2&address=%5B%3A%3A1%5D%3A4647": json({ error: "", num_joined: 2 }),
+    "PUT /v1/agent/join?address=nowhere": json({ error: "nowhere could not be joined", num_joined: 0 }),
+  });
+  assert.deepEqual(await agent.run("server", "join", "10.0.0.2", "[::1]:4647"), {
+    code: 0,
+    out: "Joined 2 servers successfully\n",
+    err: "",
+  });
+  const failed = await agent.run("server", "join", "nowhere");
+  assert.deepEqual([failed.code, failed.err], [1, "Error joining: nowhere could not be joined\n"]);
+  assert.notEqual((await agent.run("server", "join")).code, 0);
+});
+
+test("server force-leave says nothing when it is done, and why it is not", async () => {
+  await using agent = await FakeAgent.start({
+    "PUT /v1/agent/force-leave?node=server-3.global": text(200, ""),
+    "PUT /v1/agent/force-leave?node=server-1.global": text(400, "server-1.global is alive"),
+  });
+  assert.deepEqual(await agent.run("server", "force-leave", "server-3.global"), {
+    code: 0,
+    out: "",
+    err: "",
+  });
+  const failed = await agent.run("server", "force-leave", "server-1.global");
+  assert.deepEqual(
+    [failed.code, failed.err],
+    [
+      1,
+      "Error force-leaving server server-1.global: Unexpected response code: 400 (server-1.global is alive)\n",
+    ],
+  );
+});
+
 test("alloc status shows an allocation, its addresses and the life of its tasks", async () => {
   await using agent = await FakeAgent.start({
     "GET /v1/allocations": json(allocStub()),
@@ -840,6 +875,8 @@ test("every command explains itself with an example", async () => {
     "node eligibility",
     "node join-token",
     "server members",
+    "server join",
+    "server force-leave",
     "system gc",
     "operator scheduler get-config",
     "operator scheduler set-config",

@@ -110,6 +110,7 @@ export async function runCommand(
   const io: CommandIo = {
     out: (text) => toOut(`${text}\n`),
     err: (text) => toErr(`${text}\n`),
+    progress: () => undefined,
     write: async (bytes) => toOut(Buffer.from(bytes).toString()),
     readInput: async () => "",
     env,

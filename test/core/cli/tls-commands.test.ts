@@ -5,32 +5,32 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
-import { fileURLToPath } from "node:url";
 import { LoadedTls } from "../../../core/tls/index.js";
 import { NO_TLS, openNetwork } from "../rpc/network/support.js";
-
-const MAIN = fileURLToPath(new URL("../../../core/cli/main.js", import.meta.url));
+import { runCommand } from "./run-command.js";
 
 describe("drover tls", () => {
+  const before = process.cwd();
   let folder: string;
   beforeEach(() => {
     folder = mkdtempSync(join(tmpdir(), "drover-tls-"));
+    process.chdir(folder);
   });
-  afterEach(() => rmSync(folder, { recursive: true, force: true }));
+  afterEach(() => {
+    process.chdir(before);
+    rmSync(folder, { recursive: true, force: true });
+  });
 
-  /** Runs `drover tls …` in the folder. */
-  function tls(command: string): { code: number | null; output: string } {
-    const { status, stdout, stderr } = spawnSync(process.execPath, [MAIN, "tls", ...command.split(" ")], {
-      cwd: folder,
-      encoding: "utf8",
-    });
-    return { code: status, output: stdout + stderr };
+  /** Runs `drover tls …`, in the folder. */
+  async function tls(command: string): Promise<{ code: number; output: string }> {
+    const { code, out, err } = await runCommand(["tls", ...command.split(" ")], {});
+    return { code, output: out + err };
   }
   const certificate = (name: string) => new X509Certificate(readFileSync(join(folder, name)));
 
   it("makes in two commands a set with which two servers speak; openssl verifies it; keys are for their owner alone", async () => {
-    assert.equal(tls("ca create").code, 0);
-    const made = tls("cert create -server");
+    assert.equal((await tls("ca create")).code, 0);
+    const made = await tls("cert create -server");
     assert.equal(made.code, 0, made.output);
     assert.match(made.output, /==> Server certificate saved to: global-server-drover\.pem/);
     assert.deepEqual(readdirSync(folder).sort(), [
@@ -78,13 +78,13 @@ describe("drover tls", () => {
     }
   });
 
-  it("gives a certificate its role, region, names, addresses and days", () => {
-    tls("ca create -days 400");
+  it("gives a certificate its role, region, names, addresses and days", async () => {
+    await tls("ca create -days 400");
     for (const command of [
       "cert create -client -region eu -days 7 -additional-dnsname node.example.com -additional-ipaddress 10.0.0.7",
       "cert create -cli",
     ]) {
-      const { code, output } = tls(command);
+      const { code, output } = await tls(command);
       assert.equal(code, 0, output);
     }
     const client = certificate("eu-client-drover.pem");
@@ -103,29 +103,32 @@ describe("drover tls", () => {
     );
   });
 
-  it("overwrites nothing", () => {
-    tls("ca create");
-    const before = readFileSync(join(folder, "drover-agent-ca.pem"), "utf8");
-    const again = tls("ca create");
+  it("overwrites nothing", async () => {
+    await tls("ca create");
+    const original = readFileSync(join(folder, "drover-agent-ca.pem"), "utf8");
+    const again = await tls("ca create");
     assert.equal(again.code, 1);
     assert.match(again.output, /drover-agent-ca\.pem exists already and is not overwritten/);
-    assert.equal(readFileSync(join(folder, "drover-agent-ca.pem"), "utf8"), before);
+    assert.equal(readFileSync(join(folder, "drover-agent-ca.pem"), "utf8"), original);
     writeFileSync(join(folder, "global-server-drover-key.pem"), "mine");
-    assert.equal(tls("cert create -server").code, 1);
+    assert.equal((await tls("cert create -server")).code, 1);
     assert.equal(readFileSync(join(folder, "global-server-drover-key.pem"), "utf8"), "mine");
     assert.ok(!readdirSync(folder).includes("global-server-drover.pem"));
   });
 
-  it("keeps to the authority's name constraint and days", () => {
-    tls("ca create -domain nomad -name-constraint -days 10");
-    const outside = tls("cert create -server -domain nomad -days 5 -additional-dnsname a.example.com");
+  it("keeps to the authority's name constraint and days", async () => {
+    await tls("ca create -domain nomad -name-constraint -days 10");
+    const outside = await tls("cert create -server -domain nomad -days 5 -additional-dnsname a.example.com");
     assert.equal(outside.code, 1);
     assert.match(
       outside.output,
       /may not sign the name a\.example\.com: its name constraint allows nomad, localhost/,
     );
-    assert.match(tls("cert create -server -domain nomad -days 11").output, /would outlive its authority/);
-    assert.equal(tls("cert create -server -domain nomad -days 5").code, 0);
+    assert.match(
+      (await tls("cert create -server -domain nomad -days 11")).output,
+      /would outlive its authority/,
+    );
+    assert.equal((await tls("cert create -server -domain nomad -days 5")).code, 0);
     const verified = spawnSync(
       "openssl",
       ["verify", "-CAfile", "nomad-agent-ca.pem", "global-server-nomad.pem"],
@@ -137,12 +140,12 @@ describe("drover tls", () => {
     assert.equal(verified.stdout, "global-server-nomad.pem: OK\n", verified.stderr);
   });
 
-  it("says what is wrong with what it is asked for", () => {
+  it("says what is wrong with what it is asked for", async () => {
     assert.match(
-      tls("cert create -server").output,
+      (await tls("cert create -server")).output,
       /-ca can't be read: .*"drover tls ca create" makes an authority/,
     );
-    tls("ca create");
+    await tls("ca create");
     for (const [command, words] of [
       ["cert create", /give one of -server, -client and -cli/],
       ["cert create -server -client", /give one of/],
@@ -152,15 +155,17 @@ describe("drover tls", () => {
       ["cert create -server -additional-ipaddress 1.2.3", /"1\.2\.3" is no IP address/],
       ["cert create -server -additional-dnsname a,b", /"a,b" is no DNS name/],
     ] as const) {
-      const { code, output } = tls(command);
+      const { code, output } = await tls(command);
       assert.equal(code, 1, command);
       assert.match(output, words);
     }
-    tls("cert create -server");
-    const leaf = tls("cert create -client -ca global-server-drover.pem -key global-server-drover-key.pem");
+    await tls("cert create -server");
+    const leaf = await tls(
+      "cert create -client -ca global-server-drover.pem -key global-server-drover-key.pem",
+    );
     assert.match(leaf.output, /is not that of a certificate authority/);
     assert.match(
-      tls("cert create -client -key global-server-drover-key.pem").output,
+      (await tls("cert create -client -key global-server-drover-key.pem")).output,
       /key is not that of its certificate/,
     );
   });

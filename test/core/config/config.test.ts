@@ -3,6 +3,7 @@ import { mkdir, mkdtemp, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, test } from "node:test";
+import { DEFAULT_AUTOPILOT_SETTINGS } from "@drover/plugin-sdk";
 import type { AgentFlags, ConfigError, LoadedConfig } from "../../../core/config/index.js";
 import { enabledSchedulers, loadConfig, lockDataDir } from "../../../core/config/index.js";
 
@@ -179,10 +180,10 @@ test("what is wrong as a whole is said in one go", async () => {
   assert.deepEqual(
     await problems([await file("a.hcl", 'region = "a/b"\nplugin_trust { publishers = ["x"] }\n')], {
       dataDir: "rel",
-      bootstrapExpect: "3",
+      bootstrapExpect: "0",
     }),
     [
-      "server.bootstrap_expect is 3, but this version runs one server; set 1 (starting 3 would give 3 clusters)",
+      "server.bootstrap_expect (or -bootstrap-expect) must be set: 1 for a single server; a server that joins a cluster needs server_join (or -retry-join) instead",
       'region "a/b" must not contain blanks, "/", "+" or "#"',
       'plugin_trust.publishers: "x" is not a publisher key: base64 of a 32-byte Ed25519 public key is needed',
       `data_dir must be given as an absolute path: got rel (perhaps ${process.cwd()}/rel)`,
@@ -195,6 +196,68 @@ test("what is wrong as a whole is said in one go", async () => {
     String(bare),
     /Must specify either server, client or dev mode for the agent\.\nMust specify "data_dir"/,
   );
+});
+
+test("servers to join come from server_join, from the older keys, and from flags", async () => {
+  const block = await file(
+    "block.hcl",
+    'server {\n  server_join {\n    retry_join = ["a:1"]\n    retry_max = 3\n    retry_interval = "15s"\n  }\n}\n',
+  );
+  const older = await file("older.hcl", 'server {\n  start_join = ["a", "[::1]:4647"]\n  retry_max = 2\n}\n');
+  const joins = async (paths: readonly string[], flags?: AgentFlags) =>
+    (await load(paths, flags)).config.server.server_join;
+  assert.deepEqual(await joins([block], { retryJoin: ["b"], retryInterval: "1m" }), {
+    start_join: [],
+    retry_join: ["a:1", "b"],
+    retry_max: 3,
+    retry_interval: 60_000,
+  });
+  assert.deepEqual(await joins([older]), {
+    start_join: ["a", "[::1]:4647"],
+    retry_join: [],
+    retry_max: 2,
+    retry_interval: 30_000,
+  });
+  const { config } = await load([], { bootstrapExpect: "0", join: ["a"] });
+  assert.equal(config.server.bootstrap_expect, 0, "a server that joins need not begin a cluster");
+  assert.deepEqual((await load([block])).unused, []);
+});
+
+test("servers that can't be joined are refused by name", async () => {
+  const mixed = await file(
+    "mixed.hcl",
+    'server {\n  retry_max = 1\n  server_join {\n    retry_join = ["a:b:c", "provider=aws tag_key=x", "h:0"]\n  }\n}\n',
+  );
+  assert.deepEqual(await problems([mixed]), [
+    "server.server_join and server.retry_max can't both be set: keep the block server_join (the flags -join, -retry-join, -retry-max and -retry-interval count as it)",
+    'server.retry_join: "a:b:c" is no address: write host or host:port',
+    'server.retry_join: "provider=aws tag_key=x" asks a cloud: that is done by plugins that provide ServerDiscovery',
+    'server.retry_join: "h:0" is no address: write host or host:port',
+  ]);
+  assert.deepEqual(await problems([], { retryInterval: "soon" }), [
+    '-retry-interval: "soon" is not a duration: write for example "30s", "5m" or "1h30m"',
+  ]);
+});
+
+test("the block autopilot has Nomad's defaults, and those keys that do nothing are named", async () => {
+  const { config } = await load([]);
+  assert.deepEqual(config.autopilot, DEFAULT_AUTOPILOT_SETTINGS);
+  const set = await load([
+    await file(
+      "a.hcl",
+      'autopilot {\n  cleanup_dead_servers = false\n  last_contact_threshold = "1500ms"\n  max_trailing_logs = 10\n  min_quorum = 3\n  server_stabilization_time = "1m"\n  enable_redundancy_zones = true\n}\n',
+    ),
+  ]);
+  assert.deepEqual(set.config.autopilot, {
+    ...DEFAULT_AUTOPILOT_SETTINGS,
+    CleanupDeadServers: false,
+    EnableRedundancyZones: true,
+    LastContactThreshold: "1.5s",
+    MaxTrailingLogs: 10,
+    MinQuorum: 3,
+    ServerStabilizationTime: "1m0s",
+  });
+  assert.deepEqual(set.unused, ["autopilot.enable_redundancy_zones"]);
 });
 
 test("a wrong flag is an error that names the flag", async () => {
@@ -333,6 +396,37 @@ test("agent/self has Nomad's names and no secret", async () => {
   assert.equal(self.Vault.Token, "<redacted>");
   assert.deepEqual(self.Ports, { HTTP: 4646, RPC: 4647, Serf: 4648 });
   assert.equal(self.Autopilot.LastContactThreshold, 200_000_000);
+});
+
+test("agent/self shows the scheduler blocks", async () => {
+  const { selfConfig } = await load([
+    await file(
+      "schedulers-self.hcl",
+      `scheduler "*" {
+  scorers = ["carbon=2"]
+}
+scheduler "batch" {
+  filters  = ["window"]
+  deadline = "3s"
+  namespace "night" {
+    scorers = ["quiet"]
+  }
+}
+`,
+    ),
+  ]);
+  assert.deepEqual((selfConfig as { Schedulers: unknown }).Schedulers, [
+    { Type: "*", Filters: null, Scorers: ["carbon=2"], Deadline: 0, Namespaces: null },
+    {
+      Type: "batch",
+      Filters: ["window"],
+      Scorers: null,
+      Deadline: 3_000_000_000,
+      Namespaces: [{ Name: "night", Filters: null, Scorers: ["quiet"] }],
+    },
+  ]);
+  const { selfConfig: without } = await load([await file("no-schedulers.hcl", "")]);
+  assert.equal((without as { Schedulers: unknown }).Schedulers, null);
 });
 
 test("a server among others must advertise an address that they can reach", async () => {

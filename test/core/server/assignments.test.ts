@@ -1,16 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type {
-  AgentTransport,
-  Allocation,
-  AssignmentDelta,
-  Job,
-  StateReader,
-  StateSnapshot,
-} from "@drover/plugin-sdk";
+import type { AgentTransport, Allocation, AssignmentDelta, Job, StateSnapshot } from "@drover/plugin-sdk";
 import { RemoteError } from "@drover/plugin-sdk";
 import { eventually, quietLogger } from "@drover/plugin-sdk/testing";
-import { Assignments } from "../../../core/server/nodes/assignments.js";
+import { type AssignmentState, Assignments } from "../../../core/server/nodes/assignments.js";
 
 const JOB = {
   ID: "web",
@@ -33,6 +26,7 @@ function allocation(id: string, modify: number, extra: Partial<Allocation> = {})
 /** State and transport that a test changes by hand. */
 function fixture(): {
   rows: Allocation[];
+  restored: number;
   sent: AssignmentDelta[];
   answer: (delta: AssignmentDelta) => Promise<void>;
   connected: boolean;
@@ -40,6 +34,7 @@ function fixture(): {
 } {
   const made = {
     rows: [] as Allocation[],
+    restored: 0,
     sent: [] as AssignmentDelta[],
     answer: async (_: AssignmentDelta): Promise<void> => {},
     connected: true,
@@ -52,7 +47,7 @@ function fixture(): {
     close() {},
     [Symbol.dispose]() {},
   } as unknown as StateSnapshot;
-  const state = { snapshot: () => snapshot } as unknown as StateReader;
+  const state: AssignmentState = { snapshot: () => snapshot, restoredIndex: () => made.restored };
   const transport = {
     isConnected: () => made.connected,
     async call(_node: string, _method: string, delta: AssignmentDelta) {
@@ -120,10 +115,11 @@ test("changes during a push go out together in the next one", async () => {
   );
 });
 
-test("a node that did not pull yet is not pushed to", () => {
+test("a node that did not pull yet is not pushed to", async () => {
   const made = fixture();
   made.rows.push(allocation("a", 1));
   made.assignments.changed(["n1"]);
+  await new Promise((resolve) => setImmediate(resolve));
   assert.equal(made.sent.length, 0);
 });
 
@@ -141,4 +137,39 @@ test("a push that fails while the node is connected is tried again", async () =>
     made.sent[1]?.upserts.map((each) => each.ID),
     ["a"],
   );
+});
+
+test("a node hears of everything again when an older state is put in force, at an index above all that it knows", async () => {
+  const f = fixture();
+  f.rows = [
+    allocation("stays", 50),
+    allocation("later", 90),
+    allocation("ended", 60, { ClientStatus: "complete" }),
+  ];
+  f.assignments.pull("n1", {});
+  f.rows = [
+    allocation("stays", 40),
+    allocation("ended", 45),
+    allocation("never-seen", 30, { ClientStatus: "complete" }),
+  ];
+  f.restored = 120;
+  f.assignments.changed(null);
+  await eventually("a push", () => f.sent.length === 1);
+  const [delta] = f.sent;
+  assert.deepEqual(
+    delta!.upserts.map(({ ID, AllocModifyIndex }) => [ID, AllocModifyIndex]),
+    [
+      ["stays", 120],
+      ["ended", 120],
+    ],
+  );
+  assert.deepEqual(delta!.removed, ["later"]);
+  // One that was away brings what it knows of the state that is no more.
+  const pulled = f.assignments.pull("n1", { stays: 100, later: 110 });
+  assert.deepEqual(
+    pulled.upserts.map(({ ID }) => ID),
+    ["stays", "ended"],
+  );
+  assert.deepEqual(pulled.removed, ["later"]);
+  assert.deepEqual(f.assignments.pull("n1", { stays: 120, ended: 120 }).upserts, []);
 });

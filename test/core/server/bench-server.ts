@@ -10,24 +10,29 @@ import type {
   Allocation,
   AllocationUpdate,
   AssignmentDelta,
+  ClusterKeyPair,
   Consensus,
   EventSink,
+  Gossip,
   Logger,
   Metrics,
   Node,
   SchedulerRules,
   ServerConfiguration,
+  ServerDiscovery,
+  ServerNetwork,
 } from "@drover/plugin-sdk";
-import { DEFAULT_SCHEDULER_SETTINGS } from "@drover/plugin-sdk";
-import { makeNode, quietLogger, quietMetrics } from "@drover/plugin-sdk/testing";
+import { DEFAULT_AUTOPILOT_SETTINGS, DEFAULT_SCHEDULER_SETTINGS } from "@drover/plugin-sdk";
+import { MemoryNetwork, makeNode, quietLogger, quietMetrics } from "@drover/plugin-sdk/testing";
 import type { CheckedScheduler } from "../../../core/kernel/index.js";
 import { SchedulerCatalog } from "../../../core/server/scheduler-catalog.js";
-import { Server } from "../../../core/server/server.js";
+import { Server, type ServerParts } from "../../../core/server/server.js";
 import { StateStore } from "../../../core/state/index.js";
 import { SingleConsensus } from "./single-consensus.js";
 
 /** Agents that exist in name only: they are told their assignment and say what the test makes them say. */
-class PaperTransport implements AgentTransport {
+export class PaperTransport implements AgentTransport {
+  shared = false;
   handler: AgentServerHandler | undefined;
   readonly assigned = new Map<string, Map<string, Allocation>>();
 
@@ -56,9 +61,19 @@ class PaperTransport implements AgentTransport {
     throw new Error("paper agents have no files");
   }
 
-  clusterKey(): Uint8Array {
-    return new Uint8Array(32);
+  async unserve(): Promise<void> {
+    this.handler = undefined;
   }
+
+  clusterKeyPair(): ClusterKeyPair {
+    return { publicKey: new Uint8Array(32), secretKey: new Uint8Array(32) };
+  }
+
+  async createClusterKey(): Promise<ClusterKeyPair> {
+    return this.clusterKeyPair();
+  }
+
+  async adoptClusterKey(): Promise<void> {}
 
   brokerUrls(): readonly string[] {
     return [];
@@ -88,6 +103,17 @@ export interface BenchServerOptions {
   readonly catalog?: typeof SchedulerCatalog;
   /** Of the agent's `server` block. */
   readonly server?: Partial<ServerConfiguration>;
+  /** What else of the agent differs. */
+  readonly agent?: Partial<Pick<AgentInfo, "nodeName" | "region" | "advertise">>;
+  /** In the place of paper agents. */
+  readonly agents?: AgentTransport;
+  /** One that reaches other servers. */
+  readonly network?: ServerNetwork;
+  readonly gossip?: Gossip;
+  readonly discoveries?: readonly ServerDiscovery[];
+  readonly memberTimes?: ServerParts["memberTimes"];
+  readonly autopilotInterval?: number;
+  fatal?(error: Error): void;
 }
 
 function builtIn(type: string): CheckedScheduler {
@@ -116,16 +142,22 @@ export class BenchServer<C extends Consensus = SingleConsensus> {
   ) {
     this.folder = parts?.folder ?? mkdtempSync(join(tmpdir(), "drover-server-"));
     this.consensus = parts?.consensus ?? (new SingleConsensus() as unknown as C);
-    this.state = StateStore.open({ path: join(this.folder, "state") });
+    this.state = StateStore.open({
+      path: join(this.folder, "state"),
+      ...(options.agent?.region === undefined ? {} : { region: options.agent.region }),
+    });
     const agent = {
       nodeName: "test",
       region: "global",
       datacenter: "dc1",
       version: "0.0.0",
       advertise: { http: "127.0.0.1:4646", rpc: "127.0.0.1:4647", serf: "127.0.0.1:4648" },
+      ...options.agent,
       config: {
+        autopilot: DEFAULT_AUTOPILOT_SETTINGS,
         server: {
           bootstrap_expect: 1,
+          server_join: { start_join: [], retry_join: [], retry_max: 0, retry_interval: 30_000 },
           heartbeat_grace: 10_000,
           min_heartbeat_ttl: 10_000,
           max_heartbeats_per_second: 50,
@@ -147,7 +179,12 @@ export class BenchServer<C extends Consensus = SingleConsensus> {
     this.server = new Server({
       agent,
       consensus: this.consensus,
-      transport: this.transport,
+      transport: options.agents ?? this.transport,
+      network: options.network ?? new MemoryNetwork().join("127.0.0.1:4647"),
+      gossip: options.gossip,
+      discoveries: options.discoveries ?? [],
+      ...(options.memberTimes === undefined ? {} : { memberTimes: options.memberTimes }),
+      ...(options.autopilotInterval === undefined ? {} : { autopilotInterval: options.autopilotInterval }),
       state: this.state,
       hooks,
       sinks,
@@ -155,9 +192,11 @@ export class BenchServer<C extends Consensus = SingleConsensus> {
       types: plugins.flatMap(({ types }) => types),
       log: parts?.log ?? quietLogger,
       metrics: parts?.metrics ?? quietMetrics,
-      fatal: (error) => {
-        throw error;
-      },
+      fatal:
+        options.fatal ??
+        ((error) => {
+          throw error;
+        }),
     });
   }
 

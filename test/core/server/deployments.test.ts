@@ -144,6 +144,50 @@ test("without progress deadline the first unhealthy allocation fails the deploym
   assert.deepEqual([job.Version, job.Stable, job.TaskGroups[0]!.Tasks[0]!.Env], [2, true, { VERSION: "0" }]);
 });
 
+test("without progress deadline one that runs and is unhealthy is enough too", async (t) => {
+  const { submit, until, all, agents } = await started(t);
+  await submit(service("web", 2, { update: { AutoRevert: true, ProgressDeadline: 0 } }));
+  await until("the first version", "web", succeeded(0));
+  agents.fate = ({ JobVersion }) => (JobVersion === 1 ? "unhealthy" : "healthy");
+  await submit(service("web", 2, { env: "1", update: { AutoRevert: true, ProgressDeadline: 0 } }));
+  await until("the version that it went back to", "web", succeeded(2));
+  const tried = all("web").filter((each) => each.JobVersion === 1);
+  assert.equal(tried.length, 1, "nothing after the first unhealthy one was rolled out");
+  assert.equal(tried[0]!.DesiredStatus, "stop");
+});
+
+test("within the progress deadline one that runs and is unhealthy holds the roll-out, and isn't replaced", async (t) => {
+  const { bench, submit, until, all, agents } = await started(t);
+  await submit(service("web", 3));
+  await until("the first version", "web", succeeded(0));
+  agents.fate = ({ JobVersion }) => (JobVersion === 1 ? "unhealthy" : "healthy");
+  const update = { AutoRevert: true, ProgressDeadline: 3e9, HealthyDeadline: 1e9 };
+  await submit(service("web", 3, { env: "1", update }));
+  const { ID } = await until("it is marked", "web", (deployment) => {
+    const [one] = all("web").filter((each) => each.JobVersion === 1);
+    return deployment?.JobVersion === 1 && one?.DesiredTransition?.Reschedule === true;
+  });
+  await eventually("its evaluation is complete", () => {
+    using snapshot = bench.state.snapshot();
+    const pushed = snapshot.evaluationsByJob("default", "web").filter((each) => each.DeploymentID === ID);
+    return pushed.length > 0 && pushed.every((each) => each.Status === "complete");
+  });
+  const held = latestDeployment(bench, "web")!;
+  assert.deepEqual([held.Status, held.TaskGroups.g!.UnhealthyAllocs], ["running", 1]);
+  const tried = all("web").filter((each) => each.JobVersion === 1);
+  assert.deepEqual(
+    tried.map((each) => [each.DesiredStatus, each.ClientStatus]),
+    [["run", "running"]],
+  );
+  assert.equal(all("web").filter((each) => each.JobVersion === 0 && each.DesiredStatus === "run").length, 2);
+  await until("the version that it went back to", "web", succeeded(2));
+  using snapshot = bench.state.snapshot();
+  assert.equal(
+    snapshot.deployment(ID)?.StatusDescription,
+    "Failed due to progress deadline - rolling back to job version 0",
+  );
+});
+
 test("a version that equals the stable one and fails is not gone back to again", async (t) => {
   const { bench, submit, until, agents } = await started(t);
   const update = { AutoRevert: true, ProgressDeadline: 0 };
@@ -271,11 +315,13 @@ test("a new leader goes on with the deployments that it finds", async (t) => {
   bench.consensus.lead(false);
   // Decided while nobody watches.
   const silent = bench.live("web").find((each) => each.DeploymentID === ID)!;
-  await bench.server.endpoints.deployments.setHealth({
-    deploymentId: ID,
-    healthy: [silent.ID],
-    unhealthy: [],
-  });
+  await bench.consensus.elsewhere(() =>
+    bench.server.endpoints.deployments.setHealth({
+      deploymentId: ID,
+      healthy: [silent.ID],
+      unhealthy: [],
+    }),
+  );
   agents.fate = () => "healthy";
   bench.consensus.lead(true);
   await until("the end under the new leader", "web", succeeded(1));

@@ -44,6 +44,20 @@ test("after a change of leader nodes get the failover TTL", (t) => {
   assert.deepEqual(missed, ["b"]);
 });
 
+test("after a change of leader no node gets less than the longest TTL of before, and grace", (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const missed: string[] = [];
+  const timers = heartbeats(missed);
+  const nodes = Array.from({ length: 20_000 }, (_, i) => `node-${i}`);
+  timers.enable(nodes);
+  const longest = 2 * (nodes.length / OPTIONS.maxPerSecond) * 1000 + OPTIONS.grace;
+  assert.ok(longest > OPTIONS.failoverTTL);
+  t.mock.timers.tick(longest - 1);
+  assert.deepEqual(missed, []);
+  t.mock.timers.tick(1);
+  assert.equal(missed.length, nodes.length);
+});
+
 test("with many nodes the TTL grows, so that no more than the allowed number arrive a second", (t) => {
   t.mock.timers.enable({ apis: ["setTimeout"] });
   const timers = heartbeats([]);

@@ -261,6 +261,22 @@ describe("the plan applier", () => {
     assert.equal(live().length, 1_000);
     assert.equal(result.index, machine.store.index());
   });
+
+  it("does not commit what was checked in a term that ended, and answers it", async () => {
+    const withPort = allocation(100);
+    withPort.AllocatedResources.Shared.Ports = [{ HostIP: "10.0.0.1", Label: "http", To: 0, Value: 8080 }];
+    const answer = applier.submit(plan((to) => placeAllocation(to, withPort)));
+    answer.catch(() => undefined);
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.equal(applier.queue.depth, 0, "the check began");
+    // It takes turns of its own; meanwhile another server led, and this one leads again.
+    applier.queue.setEnabled(false);
+    applier.queue.setEnabled(true);
+    await assert.rejects(answer, /lost leadership while the plan was being checked/);
+    assert.deepEqual(live(), []);
+    const again = await applier.submit(plan((to) => placeAllocation(to, withPort)));
+    assert.deepEqual(again.refused, [], "nothing is held for the plan that was given up");
+  });
 });
 
 describe("a packed plan", () => {

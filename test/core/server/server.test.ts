@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, type TestContext, test } from "node:test";
-import type { AdmissionHook, Job, JobRegistration } from "@drover/plugin-sdk";
+import type { AdmissionHook, Job, JobRegistration, Node } from "@drover/plugin-sdk";
 import { eventually } from "@drover/plugin-sdk/testing";
 
 import { BenchServer, paperJob, paperNode } from "./bench-server.js";
@@ -111,16 +111,41 @@ describe("the way of a job", () => {
     await eventually("second placed", () => bench.live("second").length === 1);
   });
 
-  test("a node that misses its heartbeat loses its allocations to another", async (t) => {
+  test("what ends well though it should run is replaced where it runs for ever, and only there", async (t) => {
     const bench = await started(t);
+    await bench.register(paperNode());
+    await bench.server.endpoints.jobs.register(registration(paperJob("web", 1)));
+    await bench.server.endpoints.jobs.register(registration(paperJob("once", 1, 100, { Type: "batch" })));
+    await eventually("both placed", () => bench.live("web").length + bench.live("once").length === 2);
+    const [service] = bench.live("web");
+    const [batch] = bench.live("once");
+    await bench.report(batch!, "complete");
+    await bench.report(service!, "complete");
+    await eventually("the service is replaced", () => bench.live("web").some(({ ID }) => ID !== service!.ID));
+    using snapshot = bench.state.snapshot();
+    const evaluations = (job: string) =>
+      snapshot.evaluationsByJob("default", job).map((each) => each.TriggeredBy);
+    assert.deepEqual(evaluations("web").sort(), ["alloc-stop", "job-register"]);
+    assert.deepEqual(evaluations("once"), ["job-register"]);
+  });
+
+  test("a node that misses its heartbeat loses its allocations to another", async (t) => {
+    const timing = { min_heartbeat_ttl: 500, heartbeat_grace: 500 };
+    const bench = new BenchServer([], [], undefined, { server: timing });
+    t.after(() => bench.stop());
+    await bench.start();
     const doomed = paperNode();
     await bench.register(doomed);
+    const beat = (node: Node) => bench.handler.handle(node.ID, "node.heartbeat", { status: "ready" });
     await bench.server.endpoints.jobs.register(registration(paperJob("web", 2)));
-    await eventually("two placed", () => bench.live("web").length === 2);
+    await eventually("two placed", async () => {
+      await beat(doomed);
+      return bench.live("web").length === 2;
+    });
     const spare = paperNode();
     await bench.register(spare);
-    await (bench.handler as unknown as { missed(node: string): Promise<void> }).missed(doomed.ID);
-    await eventually("both on the other node", () => {
+    await eventually("both on the other node", async () => {
+      await beat(spare);
       const live = bench.live("web");
       return live.length === 2 && live.every((each) => each.NodeID === spare.ID);
     });
@@ -206,6 +231,37 @@ describe("refusals", () => {
     );
   });
 
+  test("validation asks the hooks as registration does, says all at once, and stores nothing", async (t) => {
+    const operations: string[] = [];
+    const bench = await started(t, [
+      { name: "mute", order: 500, admit: () => ({ errors: ["no"], warnings: ["hm"] }) },
+      {
+        name: "renames",
+        order: 1,
+        admit: ({ job, operation }) => {
+          operations.push(operation);
+          return { job: { ...job, Type: "nightly" }, warnings: ["renamed"] };
+        },
+      },
+    ]);
+    const before = bench.state.index();
+    const answer = await bench.server.endpoints.jobs.validate({
+      job: paperJob("web", 1, 100, { Meta: { "drover.filters": "nowhere", "drover.scorers": "nothing" } }),
+      namespace: "default",
+    });
+    assert.equal(bench.state.index(), before, "nothing is written to the log");
+    assert.deepEqual(operations, ["validate"]);
+    assert.deepEqual(answer.ValidationErrors?.slice(0, 3), [
+      "no",
+      'meta drover.filters: no plugin of this server brings a node filter "nowhere"; known: none',
+      'meta drover.scorers: no plugin of this server brings a node scorer "nothing"; known: none',
+    ]);
+    assert.match(answer.ValidationErrors?.[3] ?? "", /nightly/, "the job that the hooks leave is validated");
+    assert.match(answer.Error, /^4 errors occurred/);
+    assert.match(answer.Warnings, /renamed.*hm/s);
+    assert.equal(answer.DriverConfigValidated, true);
+  });
+
   test("a node can't report another node's allocation", async (t) => {
     const bench = await started(t);
     await bench.register(paperNode());
@@ -222,8 +278,10 @@ describe("refusals", () => {
 test("leadership lost and found again: what was pending is worked on", async (t) => {
   const bench = await started(t);
   bench.consensus.lead(false);
-  await bench.register(paperNode());
-  await bench.server.endpoints.jobs.register(registration(paperJob("web", 2)));
+  await bench.consensus.elsewhere(async () => {
+    await bench.register(paperNode());
+    await bench.server.endpoints.jobs.register(registration(paperJob("web", 2)));
+  });
   assert.equal(bench.live("web").length, 0);
   bench.consensus.lead(true);
   await eventually("two placed", () => bench.live("web").length === 2);

@@ -1,12 +1,13 @@
-import type {
-  Consensus,
-  LeadershipListener,
-  LogEntry,
-  Peer,
-  PeerProgress,
-  Proposed,
-  SnapshotInfo,
-  StateMachine,
+import {
+  type Consensus,
+  type LeadershipListener,
+  type LogEntry,
+  NotLeaderError,
+  type Peer,
+  type PeerProgress,
+  type Proposed,
+  type SnapshotInfo,
+  type StateMachine,
 } from "@drover/plugin-sdk";
 
 interface Waiting {
@@ -25,6 +26,9 @@ export class SingleConsensus implements Consensus {
   #index = 0;
   #term = 1;
   #leading = true;
+  /** Nothing is applied while the state is replaced. */
+  #restoring = false;
+  #elsewhere = false;
 
   async start(machine: StateMachine): Promise<void> {
     this.#machine = machine;
@@ -43,6 +47,16 @@ export class SingleConsensus implements Consensus {
     for (const listener of this.#listeners) listener(this.isLeader(), this.#term);
   }
 
+  /** Does `work` as another server that leads would: it is written, and what this server tracks as a leader learns nothing. */
+  async elsewhere<T>(work: () => Promise<T>): Promise<T> {
+    this.#elsewhere = true;
+    try {
+      return await work();
+    } finally {
+      this.#elsewhere = false;
+    }
+  }
+
   propose(data: Uint8Array): Promise<Proposed> {
     return new Promise((resolve, reject) => {
       this.#waiting.push({ data, resolve, reject });
@@ -55,7 +69,7 @@ export class SingleConsensus implements Consensus {
   }
 
   isLeader(): boolean {
-    return this.#leading && this.#machine !== undefined;
+    return (this.#leading || this.#elsewhere) && this.#machine !== undefined;
   }
 
   leader(): Peer | undefined {
@@ -78,12 +92,27 @@ export class SingleConsensus implements Consensus {
     return Promise.reject(new Error("this consensus is alone"));
   }
 
-  saveSnapshot(): Promise<SnapshotInfo> {
-    return Promise.reject(new Error("this consensus takes no snapshots"));
+  async saveSnapshot(folder: string): Promise<SnapshotInfo> {
+    const index = await this.#started().snapshot(folder);
+    return { index, term: this.#term, peers: this.peers() };
   }
 
-  restoreSnapshot(): Promise<number> {
-    return Promise.reject(new Error("this consensus restores no snapshots"));
+  async restoreSnapshot(folder: string): Promise<number> {
+    const machine = this.#started();
+    this.#restoring = true;
+    try {
+      const index = ++this.#index;
+      await machine.restore(folder, index);
+      return index;
+    } finally {
+      this.#restoring = false;
+      this.#flush();
+    }
+  }
+
+  #started(): StateMachine {
+    if (this.#machine === undefined) throw new NotLeaderError(undefined);
+    return this.#machine;
   }
 
   onLeadership(listener: LeadershipListener): () => void {
@@ -97,6 +126,7 @@ export class SingleConsensus implements Consensus {
   }
 
   #flush(): void {
+    if (this.#restoring) return;
     const waiting = this.#waiting;
     this.#waiting = [];
     if (this.#machine === undefined) {

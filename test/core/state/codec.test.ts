@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { describe, it } from "node:test";
-import type { Allocation } from "@drover/plugin-sdk";
+import { type Allocation, DEFAULT_AUTOPILOT_SETTINGS } from "@drover/plugin-sdk";
 import fc from "fast-check";
 import {
   type Command,
@@ -50,6 +50,17 @@ describe("commands", () => {
       {
         type: CommandType.PluginRowPut,
         payload: { Plugin: "p", Table: "t", Key: "k", Value: { a: [1, null, "x"], b: 2 ** 40 } },
+      },
+      {
+        type: CommandType.AutopilotConfigUpdate,
+        payload: {
+          Config: { ...DEFAULT_AUTOPILOT_SETTINGS, MinQuorum: 3, CreateIndex: 0, ModifyIndex: 0 },
+          ModifyIndex: 7,
+        },
+      },
+      {
+        type: CommandType.ClusterMetadataInit,
+        payload: { Metadata: { ClusterID: randomUUID(), CreateTime: TIME } },
       },
       { type: CommandType.EvaluationDelete, payload: { EvalIDs: ["a"], AllocIDs: [] } },
       plan({

@@ -5,7 +5,8 @@ import { afterEach, beforeEach, describe, it } from "node:test";
 import { StateTable } from "@drover/plugin-sdk";
 import { CommandType } from "../../../core/state/index.js";
 import { SharedNodeColumns } from "../../../core/state/read/index.js";
-import { LAYOUTS } from "../../../core/state/read/schema.js";
+import { LAYOUTS, SCHEMA_VERSION } from "../../../core/state/read/schema.js";
+import { checkSnapshot } from "../../../core/state/snapshot-folder.js";
 import {
   type Machine,
   makeAllocation,
@@ -95,24 +96,48 @@ describe("a snapshot folder", () => {
     assert.equal(other.fsm.lastApplied(), 8);
   });
 
-  it("put in force at a later index counts as a change of every table there, and goes on after it", async () => {
+  it("put in force at another position of the log counts as changed there, all of it", async () => {
     fill(machine);
     const folder = join(machine.folder, "snapshot");
     await machine.fsm.snapshot(folder);
-    assert.equal(await other.fsm.verify(folder), 7);
-    const { signal } = new AbortController();
-    const waiting = other.store.waitForChange([StateTable.Deployments], 19, signal);
-    await other.fsm.restore(folder, 20);
+    const waiting = other.store.waitForChange([StateTable.Jobs], 40, AbortSignal.timeout(10_000));
+    await other.fsm.restore(folder, 41);
     await waiting;
-    assert.equal(other.fsm.lastApplied(), 20);
+    assert.equal(other.fsm.lastApplied(), 41);
     using snapshot = other.store.snapshot();
-    for (const table of Object.values(StateTable)) assert.equal(snapshot.tableIndex(table), 20, table);
-    assert.deepEqual([...snapshot.jobs()].length, [...machine.store.snapshot().jobs()].length);
-    other.apply(registration(makeJob({ ID: "goes-on" })));
+    assert.equal(snapshot.index, 41);
+    assert.equal(
+      snapshot.job("default", "web")?.ModifyIndex,
+      machine.store.snapshot().job("default", "web")?.ModifyIndex,
+    );
+    assert.equal(machine.store.restoredIndex(), 0);
+    assert.equal(other.store.restoredIndex(), 41);
+    for (const table of Object.values(StateTable)) assert.equal(snapshot.tableIndex(table), 41, table);
+    other.apply(registration(makeJob({ ID: "next" })));
     other = await other.reopen();
-    assert.equal(other.fsm.lastApplied(), 21);
+    assert.equal(other.fsm.lastApplied(), 42);
     await assert.rejects(other.fsm.restore(folder, 6), /taken at index 7 and can't be put in force at 6/);
-    assert.equal(other.fsm.lastApplied(), 21);
+    assert.equal(other.fsm.lastApplied(), 42);
+  });
+
+  it("is described with what its tables hold", async () => {
+    fill(machine);
+    const folder = join(machine.folder, "snapshot");
+    await machine.fsm.snapshot(folder);
+    const { tables, ...rest } = await checkSnapshot(folder, "global");
+    assert.deepEqual(rest, { region: "global", schema: SCHEMA_VERSION, index: 7 });
+    assert.deepEqual(
+      tables
+        .filter(({ name }) => ["jobs", "allocs", "nodes"].includes(name))
+        .map(({ name, rows }) => [name, rows]),
+      [
+        ["jobs", 2],
+        ["nodes", 1],
+        ["allocs", 1],
+      ],
+    );
+    assert.ok(tables.every(({ rows, bytes }) => bytes % 4096 === 0 && bytes > 0 === rows > 0));
+    await assert.rejects(checkSnapshot(folder, "mars"), /region is "global", expected "mars"/);
   });
 
   it("that is damaged or of another region is refused and changes nothing", async () => {
@@ -131,8 +156,8 @@ describe("a snapshot folder", () => {
       ],
       [() => writeFileSync(manifest, good.replace("global", "mars")), /region is "mars", expected "global"/],
       [
-        () => writeFileSync(manifest, good.replace('"schema": 3', '"schema": 4')),
-        /schema version is 4, expected 3/,
+        () => writeFileSync(manifest, good.replace(/"schema": \d+/, `"schema": ${SCHEMA_VERSION + 1}`)),
+        new RegExp(`schema version is ${SCHEMA_VERSION + 1}, expected ${SCHEMA_VERSION}`),
       ],
       [
         () => {

@@ -252,7 +252,7 @@ describe("opening", () => {
   it("is refused for a newer schema, with what was found and expected", async () => {
     machine.store.env.transactionSync(() => void machine.store.tables.meta.putSync("schema", 99));
     await machine.store.close();
-    assert.throws(() => StateStore.open({ path: machine.store.path }), /has schema version 99, expected 3/);
+    assert.throws(() => StateStore.open({ path: machine.store.path }), /has schema version 99, expected 4/);
     rmSync(machine.store.path, { recursive: true });
     machine = openMachine(machine.folder);
   });

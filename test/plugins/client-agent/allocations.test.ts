@@ -276,30 +276,6 @@ test("an operator's restart and signal reach the task", async () => {
   assert.deepEqual(restarting.Details, { start_delay: "0", restart_reason: "" });
 });
 
-test("an allocation of a deployment becomes healthy after min_healthy_time, or unhealthy when it fails", async () => {
-  const { link, reported } = await startAgent();
-  const Update = {
-    AutoPromote: false,
-    AutoRevert: false,
-    Canary: 0,
-    HealthCheck: "task_states" as const,
-    HealthyDeadline: 60e9,
-    MaxParallel: 1,
-    MinHealthyTime: 50e6,
-    ProgressDeadline: 60e9,
-    Stagger: 0,
-  };
-  const allocation = { DeploymentID: "2b36078f-f65f-45c8-80a0-f6496aa6e829" };
-  const good = makeAllocation([shellTask("server", "exec sleep 600")], { group: { Update }, allocation });
-  // Long enough that it has surely failed before it could count as healthy.
-  const patient = { ...Update, MinHealthyTime: 30e9 };
-  const bad = makeAllocation([shellTask("server", "exit 1")], { group: { Update: patient }, allocation });
-  await link.push(good, bad);
-  await until("a verdict on the first", () => link.last(good.ID)?.DeploymentStatus?.Healthy === true);
-  await until("a verdict on the second", () => link.last(bad.ID)?.DeploymentStatus?.Healthy === false);
-  assert.equal((await reported(good.ID, "running")).DeploymentStatus?.Canary, false);
-});
-
 test("a service outside of a deployment is judged by its migrate block; with manual health nothing is judged", async () => {
   const { link, reported } = await startAgent();
   const Migrate = {

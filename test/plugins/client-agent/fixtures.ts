@@ -7,6 +7,7 @@ import {
   type AllocationUpdate,
   type AssignedAllocation,
   type AssignmentDelta,
+  DEFAULT_AUTOPILOT_SETTINGS,
   DEFAULT_SCHEDULER_SETTINGS,
   generateUUID,
   type Job,
@@ -171,6 +172,7 @@ export function makeAgentInfo(
       ports: { http: 4646, rpc: 4647, serf: 4648 },
       addresses,
       advertise: addresses,
+      autopilot: DEFAULT_AUTOPILOT_SETTINGS,
       tls: {
         http: false,
         rpc: false,
@@ -193,6 +195,7 @@ export function makeAgentInfo(
       server: {
         enabled: false,
         bootstrap_expect: 1,
+        server_join: { start_join: [], retry_join: [], retry_max: 0, retry_interval: 30_000 },
         data_dir: "",
         heartbeat_grace: 10_000,
         min_heartbeat_ttl: 10_000,

@@ -3,7 +3,14 @@ import assert from "node:assert/strict";
 import { request as httpRequest } from "node:http";
 import { connect, createServer } from "node:net";
 import { test } from "node:test";
-import { type Allocation, type FileFrame, type Job, NotLeaderError, StateTable } from "@drover/plugin-sdk";
+import {
+  type Allocation,
+  EndpointError,
+  type FileFrame,
+  type Job,
+  NotLeaderError,
+  StateTable,
+} from "@drover/plugin-sdk";
 import { FakeState } from "./fake-state.js";
 import { startApi, until } from "./harness.js";
 import { exchange } from "./recordings.js";
@@ -129,6 +136,25 @@ test("without a leader only stale reads are answered", async () => {
   const stale = await api.get("/v1/jobs?stale");
   assert.equal(stale.status, 200);
   assert.equal(stale.headers.get("x-nomad-knownleader"), "false");
+});
+
+test("reads catch up with the leader unless they may be stale, and say how old the state is", async () => {
+  const confirmed: boolean[] = [];
+  let contact: number | null = 12;
+  const status = {
+    catchUp: async (isConfirmed: boolean) => void confirmed.push(isConfirmed),
+    lastContact: () => contact,
+  };
+  await using api = await startApi({ endpoints: { status } });
+  await api.get("/v1/jobs");
+  await api.get("/v1/jobs?consistent");
+  assert.deepEqual(confirmed, [false, true]);
+  const stale = await api.get("/v1/jobs?stale");
+  assert.deepEqual(confirmed, [false, true]);
+  assert.equal(stale.headers.get("x-nomad-lastcontact"), "12");
+  contact = null;
+  const never = await api.get("/v1/jobs?stale");
+  assert.equal(never.headers.get("x-nomad-lastcontact"), "9223372036854");
 });
 
 test("a write on a server without a leader says so", async () => {
@@ -453,6 +479,38 @@ test("an agent that runs only a client answers for itself and refuses the server
     assert.equal(answer.status, 500, path);
     assert.match(await answer.text(), /^server is not enabled on this agent/);
   }
+});
+
+test("servers are joined, and a failure to is told in the answer", async () => {
+  const joined: (readonly string[])[] = [];
+  await using api = await startApi({
+    endpoints: {
+      status: {
+        join: async (addresses) => {
+          joined.push(addresses);
+          if (addresses[0] === "bad address") throw new EndpointError(400, "no address");
+          if (addresses.length === 1) throw new EndpointError(500, "nobody there");
+          return addresses.length;
+        },
+        forceLeave: async (node) => {
+          if (node !== "s3.global") throw new EndpointError(404, `no server is known by the name ${node}`);
+        },
+      },
+    },
+  });
+  const put = async (path: string) => {
+    const answer = await api.send("PUT", path);
+    return [answer.status, await answer.text()];
+  };
+  assert.deepEqual(await put("/v1/agent/join?address=a&address=b:1"), [200, '{"error":"","num_joined":2}']);
+  assert.deepEqual(joined, [["a", "b:1"]]);
+  assert.deepEqual(await put("/v1/agent/join?address=a"), [200, '{"error":"nobody there","num_joined":0}']);
+  assert.deepEqual(await put("/v1/agent/join?address=bad%20address"), [400, "no address"]);
+  assert.deepEqual(await put("/v1/agent/join"), [400, "missing address to join"]);
+  assert.equal((await put("/v1/agent/force-leave?node=s3.global"))[0], 200);
+  assert.deepEqual(await put("/v1/agent/force-leave?node=s9"), [404, "no server is known by the name s9"]);
+  assert.deepEqual(await put("/v1/agent/force-leave"), [400, "missing node to force leave"]);
+  assert.equal((await api.get("/v1/agent/join?address=a")).status, 405);
 });
 
 test("metrics come as Nomad's JSON and for Prometheus", async () => {

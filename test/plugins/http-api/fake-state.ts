@@ -12,6 +12,7 @@ import type {
   StateSnapshot,
   StateTable,
 } from "@drover/plugin-sdk";
+import { DEFAULT_AUTOPILOT_SETTINGS } from "@drover/plugin-sdk";
 
 interface Keyed {
   readonly ID: string;
@@ -101,6 +102,8 @@ export class FakeState implements StateReader {
       deploymentsByJob: (namespace, id) => byJob(this.deployments, namespace, id),
       latestDeployment: (namespace, id) => byJob(this.deployments, namespace, id)[0] ?? null,
       schedulerConfiguration: () => this.schedulerConfig,
+      autopilotConfiguration: () => ({ ...DEFAULT_AUTOPILOT_SETTINGS, CreateIndex: 4, ModifyIndex: 4 }),
+      clusterMetadata: () => null,
       pluginRow: () => undefined,
       pluginRows: () => [],
       close,

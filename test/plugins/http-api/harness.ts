@@ -5,10 +5,12 @@ import {
   type AgentConfiguration,
   AgentInfo,
   ClientStatus,
+  EndpointError,
   HttpRoutes,
   Logger,
   Metrics,
   ServerEndpoints,
+  ServerNetwork,
   StateReader,
 } from "@drover/plugin-sdk";
 import { container } from "tsyringe";
@@ -27,6 +29,8 @@ export interface ApiOptions {
   readonly endpoints?: DeepPartial<ServerEndpoints>;
   readonly client?: ClientStatus;
   readonly routes?: HttpRoutes;
+  readonly region?: string;
+  readonly network?: ServerNetwork;
   /** No server in this process. */
   readonly clientOnly?: boolean;
   readonly config?: DeepPartial<AgentConfiguration>;
@@ -130,12 +134,18 @@ export async function startApi(options: ApiOptions = {}): Promise<Api> {
   const child = container.createChildContainer();
   child.register(Logger, { useValue: log });
   child.register(Metrics, { useValue: metrics });
-  child.register(AgentInfo, { useValue: agentInfo(options.config) });
+  const info = agentInfo(options.config);
+  child.register(AgentInfo, { useValue: { ...info, region: options.region ?? info.region } });
+  if (options.network !== undefined) child.register(ServerNetwork, { useValue: options.network });
   if (options.clientOnly !== true) {
     const endpoints = {
       ...options.endpoints,
       status: {
         leader: () => "127.0.0.1:4647",
+        lastContact: () => 0,
+        catchUp: async () => {
+          if (options.endpoints?.status?.leader?.() === "") throw new EndpointError(500, "No cluster leader");
+        },
         peers: () => ["127.0.0.1:4647"],
         members: () => [],
         health: () => ({ ok: true, message: "ok" }),

@@ -180,6 +180,8 @@ test("the cluster's own paths are answered as recorded", async () => {
       get("cluster.http", "/v1/agent/health?type=server"),
       get("cluster.http", "/v1/regions"),
       get("cluster.http", "/v1/operator/raft/configuration"),
+      get("cluster.http", "/v1/operator/autopilot/configuration"),
+      exchange("cluster.http", "DELETE", "/v1/operator/raft/peer?id=x"),
       get("cluster.http", "/v1/operator/scheduler/configuration"),
       get("cluster.http", "/v1/namespaces"),
       get("cluster.http", "/v1/namespace/default"),
@@ -188,7 +190,17 @@ test("the cluster's own paths are answered as recorded", async () => {
     ],
     {
       state,
-      endpoints: { status: { members: () => members.Members } },
+      endpoints: {
+        status: { members: () => members.Members },
+        operator: {
+          raftConfiguration: () => get("cluster.http", "/v1/operator/raft/configuration").json as never,
+          autopilotConfiguration: () =>
+            get("cluster.http", "/v1/operator/autopilot/configuration").json as never,
+          removeRaftPeer: async ({ id }) => {
+            throw new EndpointError(500, `id "${id}" was not found in the Raft configuration`);
+          },
+        },
+      },
       client: { nodeId: NODE, health: () => ({ ok: true, message: "ok" }), stats: () => ({}) },
     },
   );

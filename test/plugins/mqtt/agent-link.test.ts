@@ -98,7 +98,10 @@ describe("an agent's link", () => {
 
   it("says what a refused token needs, without the token", async () => {
     const server = await fixtures.server();
-    const token = formatJoinToken({ clusterKey: server.gateway.clusterKey(), secret: new Uint8Array(32) });
+    const token = formatJoinToken({
+      clusterKey: server.gateway.clusterKeyPair()!.publicKey,
+      secret: new Uint8Array(32),
+    });
     const agent = await fixtures.agent({ url: server.url, token });
     await eventually("the refusal", () => agent.log.lines.some((line) => line.level === "error"));
     const line = agent.log.lines.find((line) => line.level === "error")!;

@@ -8,6 +8,7 @@ import { formatJoinToken, type Logger, type Metrics } from "@drover/plugin-sdk";
 import { eventually, MemoryAgentClient, MemoryAgentServer } from "@drover/plugin-sdk/testing";
 import { MqttAgentLink } from "../../../plugins/mqtt/agent-link.js";
 import type { Carrier, CarrierEvents } from "../../../plugins/mqtt/carrier.js";
+import { ClusterKeys } from "../../../plugins/mqtt/cluster-keys.js";
 import { type BrokerConfig, MqttConfig } from "../../../plugins/mqtt/config.js";
 import { EmbeddedBroker } from "../../../plugins/mqtt/embedded-broker.js";
 import type { KeyPair } from "../../../plugins/mqtt/envelope.js";
@@ -81,6 +82,14 @@ export class HostileCarrier implements Carrier {
     });
   }
 
+  get shared(): boolean {
+    return this.inner.shared;
+  }
+
+  unserve(): Promise<void> {
+    return this.inner.unserve();
+  }
+
   publish(nodeId: string, payload: Buffer): void {
     this.down.push({ nodeId, payload: Buffer.from(payload) });
     this.inner.publish(nodeId, payload);
@@ -143,7 +152,8 @@ export class TestServer {
         : new ExternalBroker({ ...shared, url: config.url });
     if (broker instanceof EmbeddedBroker) await broker.listen();
     const carrier = new HostileCarrier(broker);
-    const gateway = new Gateway({ carrier, topics, clusterKey, log, metrics: noMetrics, refusals });
+    const clusterKeys = ClusterKeys.inMemory(log, clusterKey);
+    const gateway = new Gateway({ carrier, topics, clusterKeys, log, metrics: noMetrics, refusals });
     return new TestServer(gateway, carrier, options.handler ?? new MemoryAgentServer(), clusterKey, log);
   }
 
@@ -160,7 +170,10 @@ export class TestServer {
   }
 
   joinToken(): string {
-    return formatJoinToken({ clusterKey: this.gateway.clusterKey(), secret: this.handler.issue() });
+    return formatJoinToken({
+      clusterKey: this.gateway.clusterKeyPair()!.publicKey,
+      secret: this.handler.issue(),
+    });
   }
 
   close(): Promise<void> {

@@ -105,7 +105,9 @@ describe("a server with a hostile broker", () => {
     const server = await fixtures.server();
     const agent = await fixtures.connected(server);
     const status = topics.status(agent.nodeId);
-    const stranger = new KeyAgreement(createKeyPair().secretKey).sharedKey(server.gateway.clusterKey());
+    const stranger = new KeyAgreement(createKeyPair().secretKey).sharedKey(
+      server.gateway.clusterKeyPair()!.publicKey,
+    );
     const header = { kind: Kind.will, agentSession: randomBytes(16), serverSession: NO_SESSION, counter: 0 };
     server.carrier.inject(status, sealBox(stranger, status, header, Buffer.alloc(0)));
     server.carrier.inject(status, Buffer.from("offline"));

@@ -90,7 +90,7 @@ class Mosquitto {
 describe("with mosquitto as the broker", () => {
   const suite = new Fixtures();
   const fixtures = new Fixtures();
-  const nodes = Array.from({ length: 5 }, () => randomUUID());
+  const nodes = Array.from({ length: 6 }, () => randomUUID());
   let broker: Mosquitto;
 
   before(async () => {
@@ -249,6 +249,28 @@ describe("with mosquitto as the broker", () => {
       () => second.gateway.isConnected(agent.nodeId) && agent.handler.changes.length === 3,
     );
     await agent.link.call("node.heartbeat", { status: "ready" });
+  });
+
+  it("carries a cluster whose leadership moves: the new leader takes over, and the old one hears nothing", async () => {
+    const first = await TestServer.start({ broker: serverBroker() });
+    fixtures.defer(() => first.close());
+    const agent = await fixtures.connected(first, login(nodes[5]!));
+    const { clusterKey, handler } = first;
+    const second = await TestServer.create({ broker: serverBroker(), clusterKey, handler });
+    fixtures.defer(() => second.close());
+    assert.equal(second.gateway.shared, true);
+    await first.gateway.unserve();
+    await second.gateway.serve(handler);
+    const received = first.gateway.stats().received;
+    // The node learns from the next thing that it says.
+    await eventually("a session with the new leader", async () => {
+      await agent.link.call("node.heartbeat", { status: "ready" }, { timeout: 500 }).catch(() => undefined);
+      return second.gateway.isConnected(agent.nodeId);
+    });
+    await eventually("the node knows", () => agent.handler.connected);
+    await agent.link.call("node.heartbeat", { status: "ready" });
+    assert.equal(first.gateway.isConnected(agent.nodeId), false);
+    assert.equal(first.gateway.stats().received, received);
   });
 
   it("goes on after the broker was killed and started again", async () => {

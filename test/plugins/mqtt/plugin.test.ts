@@ -65,11 +65,15 @@ describe("the mqtt plugin", () => {
     const joinTokens: JoinTokens = {
       issue: async () => {
         if (!ready) throw new Error("no leader");
-        return formatJoinToken({ clusterKey: transport!.clusterKey(), secret: server.issue() });
+        return formatJoinToken({
+          clusterKey: transport!.clusterKeyPair()!.publicKey,
+          secret: server.issue(),
+        });
       },
     };
     const booted = await boot({ info: { devMode: true }, joinTokens });
     transport = booted.transport;
+    await transport.createClusterKey();
     const handler = new MemoryAgentClient();
     const stateDir = join(booted.agent.dataDir, "client");
     await booted.link.open({ nodeId: randomUUID(), stateDir, region: "global", handler });
@@ -86,23 +90,51 @@ describe("the mqtt plugin", () => {
 
   it("keeps the cluster's key, private to its user, over restarts", async () => {
     const first = await boot({ config: anyPort });
-    const key = Buffer.from(first.transport.clusterKey());
+    assert.equal(first.transport.clusterKeyPair(), undefined);
+    await first.transport.createClusterKey();
+    const key = Buffer.from(first.transport.clusterKeyPair()!.publicKey);
     const file = join(first.agent.dataDir, "server", "cluster-key");
     assert.equal((await stat(file)).mode & 0o777, 0o600);
     assert.equal((await stat(join(first.agent.dataDir, "server"))).mode & 0o777, 0o700);
     await first.kernel.stop();
     await chmod(file, 0o644);
     const second = await boot({ config: anyPort, info: { dataDir: first.agent.dataDir } });
-    assert.deepEqual(Buffer.from(second.transport.clusterKey()), key);
+    assert.deepEqual(Buffer.from(second.transport.clusterKeyPair()!.publicKey), key);
     assert.equal((await stat(file)).mode & 0o777, 0o600);
     assert.ok(second.log.lines.some((line) => line.message.includes("open to other users")));
     const secret = JSON.parse(await readFile(file, "utf8")).secret_key as string;
     assert.equal(JSON.stringify([first.log.lines, second.log.lines]).includes(secret), false);
   });
 
+  it("takes over the cluster's key from another server and keeps its own aside", async () => {
+    const cluster = await boot({ info: { devMode: true } });
+    const pair = await cluster.transport.createClusterKey();
+    const { transport, agent, kernel, log } = await boot({ config: anyPort });
+    const own = await transport.createClusterKey();
+    await transport.adoptClusterKey(pair);
+    assert.deepEqual(transport.clusterKeyPair(), pair);
+    const damaged = { publicKey: own.publicKey, secretKey: pair.secretKey };
+    await assert.rejects(transport.adoptClusterKey(damaged), /damaged/);
+    await transport.serve(new MemoryAgentServer());
+    await assert.rejects(transport.adoptClusterKey(own), /while agents are served/);
+    const file = join(agent.dataDir, "server", "cluster-key");
+    const kept = `${file}.${Buffer.from(own.publicKey.subarray(0, 4)).toString("hex")}`;
+    for (const each of [file, kept]) assert.equal((await stat(each)).mode & 0o777, 0o600);
+    assert.ok(log.lines.some(({ level, message }) => level === "warn" && message.includes(kept)));
+    await kernel.stop();
+    const again = await boot({ config: anyPort, info: { dataDir: agent.dataDir } });
+    assert.deepEqual(again.transport.clusterKeyPair(), pair);
+  });
+
+  it("doesn't serve without the cluster's key", async () => {
+    const { transport } = await boot({ config: anyPort });
+    await assert.rejects(transport.serve(new MemoryAgentServer()), /without the cluster's key/);
+  });
+
   it("reads the join token from its file, and names the file when it is none", async () => {
     const server = new MemoryAgentServer();
     const { transport } = await boot({ config: anyPort, info: { clientEnabled: false } });
+    await transport.createClusterKey();
     await transport.serve(server);
     const file = join(await fixtures.folder(), "token");
     await writeFile(file, "not a token");
@@ -113,7 +145,10 @@ describe("the mqtt plugin", () => {
     await eventually("the complaint", () =>
       log.lines.some((line) => line.message.includes(`${file}: not a join token`)),
     );
-    await writeFile(file, formatJoinToken({ clusterKey: transport.clusterKey(), secret: server.issue() }));
+    await writeFile(
+      file,
+      formatJoinToken({ clusterKey: transport.clusterKeyPair()!.publicKey, secret: server.issue() }),
+    );
     await eventually("the link", () => handler.connected);
     await link.close();
   });
@@ -145,11 +180,15 @@ describe("the mqtt plugin", () => {
   it("shows nobody between broker and agent anything of what they say", async () => {
     const server = new MemoryAgentServer();
     const { transport } = await boot({ config: anyPort, info: { clientEnabled: false } });
+    await transport.createClusterKey();
     await transport.serve(server);
     const { port } = new URL(transport.brokerUrls()[0]!);
     const bytes: Buffer[] = [];
     const proxied = await wiretap(Number(port), bytes);
-    const token = formatJoinToken({ clusterKey: transport.clusterKey(), secret: server.issue() });
+    const token = formatJoinToken({
+      clusterKey: transport.clusterKeyPair()!.publicKey,
+      secret: server.issue(),
+    });
     const file = join(await fixtures.folder(), "token");
     await writeFile(file, token);
     const config = { broker: { url: `mqtt://127.0.0.1:${proxied}` }, join_token_file: file };
@@ -212,6 +251,12 @@ describe("the configuration", () => {
     assert.equal(config.broker.max_payload, 1024 * 1024);
     assert.equal(MqttConfig.parse({}).broker.embedded, true);
     assert.equal(MqttConfig.parse({ broker: { url: "mqtt://broker.example" } }).broker.embedded, false);
+  });
+
+  it("takes several brokers for an agent", () => {
+    const { broker } = MqttConfig.parse({ broker: { urls: ["mqtt://a:1883", "mqtts://b:8883"] } });
+    assert.deepEqual(broker.urls, ["mqtt://a:1883", "mqtts://b:8883"]);
+    assert.match(problems({ broker: { urls: ["a:1883"] } })[0]!, /^broker\.urls\.0: must be an MQTT URL/);
   });
 
   it("names the key of every mistake", () => {

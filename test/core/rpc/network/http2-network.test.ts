@@ -181,6 +181,8 @@ describe("Http2Network", () => {
     b.network.handle("Test.Never", () => new Promise(() => undefined));
     b.network.handle("Test.Small", async () => nothing, { maxBody: 10 });
     const body = Buffer.alloc(3_000_000);
+    // Connecting is not what is timed here.
+    await echo(a, b.address);
     await assert.rejects(a.network.call(b.address, "Test.Never", body, { deadline: 50 }), {
       code: "ERR_RPC_DEADLINE",
     });
@@ -245,7 +247,7 @@ describe("Http2Network", () => {
   });
 
   it("closes a session that is idle, and one whose peer answers no ping", async () => {
-    const a = await open({ times: { ping: 20, idle: 100 } });
+    const a = await open({ times: { ping: 500, idle: 700 } });
     const b = await open();
     await echo(a, b.address);
     await eventually("the idle session to be closed", () => a.network.outgoingSessions === 0);
