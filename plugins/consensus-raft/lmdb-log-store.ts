@@ -29,6 +29,7 @@ export interface LmdbLogOptions {
  */
 export class LmdbLogStore implements LogStore, EntrySource {
   readonly location: string;
+  readonly folder: string;
   #root: RootDatabase<Buffer, string> | undefined;
   #meta!: Database<Buffer, string>;
   #log!: Database<Buffer, number>;
@@ -39,7 +40,7 @@ export class LmdbLogStore implements LogStore, EntrySource {
   #base = 0;
 
   constructor(private readonly options: LmdbLogOptions) {
-    this.location = options.folder;
+    this.location = this.folder = options.folder;
   }
 
   async open(owner: string): Promise<StoredLog> {

@@ -34,7 +34,7 @@ export class RestoreStore {
     for (const [index, id] of [...this.#named]) {
       if (index > base) continue;
       this.#named.delete(index);
-      await rm(this.folder(id), { recursive: true, force: true });
+      await this.remove(id);
     }
   }
 
@@ -78,5 +78,10 @@ export class RestoreStore {
     if (meta.checksum !== checksum) throw new Error(`${folder} is not the copy that the raft log names`);
     await verifyCopy(folder);
     return stateOf(folder);
+  }
+
+  /** Removes a copy that no entry names after all. */
+  async remove(id: string): Promise<void> {
+    await rm(this.folder(id), { recursive: true, force: true });
   }
 }
