@@ -38,9 +38,17 @@ export class Running {
   }
 }
 
-/** Starts `drover` with arguments, in a process group of its own. */
-export function drover(args: readonly string[], env: Readonly<Record<string, string>> = {}): Running {
-  const child = spawn(process.execPath, [DROVER, ...args], {
+/**
+ * Starts `drover` with arguments, in a process group of its own. `launcher` is a command that becomes the command behind its
+ * arguments, such as `nsenter`.
+ */
+export function drover(
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+  launcher: readonly string[] = [],
+): Running {
+  const [command, ...rest] = [...launcher, process.execPath, DROVER, ...args] as [string, ...string[]];
+  const child = spawn(command, rest, {
     cwd: ROOT,
     env: { PATH: process.env.PATH ?? "", HOME: process.env.HOME ?? "", NO_COLOR: "1", ...env },
     stdio: ["ignore", "pipe", "pipe"],
