@@ -12,6 +12,8 @@ const WRITERS_PER_SERVER = 2;
 const PATIENCE = 7_000;
 /** Milliseconds between two requests of a client: the rate of the load, and what the final comparison has to look at. */
 const PACE = 25;
+/** Milliseconds between two writes that are sent whatever became of the ones before: the first that is answered tells a pause. */
+const STEADY_PACE = 50;
 /** Errors before a request could leave. */
 const NOT_SENT = ["ECONNREFUSED", "EHOSTUNREACH", "ENETUNREACH", "UND_ERR_CONNECT_TIMEOUT"];
 /** Answers that promise that nothing was done. */
@@ -44,13 +46,13 @@ export class Clients {
     this.#random = new Random(seed);
   }
 
-  /** Two writers and a reader at every server. */
+  /** Two writers and a reader at every server, each with one request at a time; and steady writes to all servers in turn. */
   start(): void {
     const loops = this.servers.flatMap((server) => [
       this.#repeat(() => this.#read(server, this.#register())),
       ...Array.from({ length: WRITERS_PER_SERVER }, () => this.#repeat(() => this.#write(server))),
     ]);
-    this.#running = Promise.all(loops);
+    this.#running = Promise.all([...loops, this.#writeSteadily()]);
   }
 
   /** When the requests under way are over. */
@@ -83,6 +85,21 @@ export class Clients {
     }
   }
 
+  async #writeSteadily(): Promise<void> {
+    const underWay = new Set<Promise<void>>();
+    for (let at = 0; !this.#stop.signal.aborted; at++) {
+      const write = this.#put(this.servers[at % this.servers.length]!, this.#newKey(), ABSENT);
+      underWay.add(write);
+      void write.finally(() => underWay.delete(write));
+      await delay(STEADY_PACE);
+    }
+    await Promise.all(underWay);
+  }
+
+  #newKey(): string {
+    return `${PREFIX}${this.#next++}`;
+  }
+
   #register(): string {
     return `${PREFIX}register-${this.#random.integer(REGISTERS)}`;
   }
@@ -90,7 +107,7 @@ export class Clients {
   /** A key of its own that nobody else writes, or the next value of a register. */
   async #write(server: Server): Promise<void> {
     if (this.#random.chance(0.5)) {
-      await this.#put(server, `${PREFIX}${this.#next++}`, ABSENT);
+      await this.#put(server, this.#newKey(), ABSENT);
       return;
     }
     const key = this.#register();

@@ -15,7 +15,7 @@ const APART = [
 ];
 /** What is done in a namespace, tried out. */
 const TRIAL =
-  "ip link set lo up && ip link add drover0 type bridge && ip link add a type veth peer name b && nft list ruleset";
+  "ip link set lo up && ip link add drover0 type bridge && ip link add port1 type veth peer name port2 && nft list ruleset";
 /** 198.18.0.0/15 is for tests of networks (RFC 2544). */
 const SUBNET = "198.18.0";
 
@@ -91,11 +91,15 @@ export class Namespaces {
   #filter(receiver: string): void {
     const { launcher } = this.all.find(({ ip }) => ip === receiver)!;
     const senders = [...(this.#cuts.get(receiver) ?? [])];
-    const rule = senders.length === 0 ? "" : `ip saddr { ${senders.join(", ")} } drop`;
-    const table = `table inet cuts { chain input { type filter hook input priority 0; policy accept; ${rule} } }`;
+    const rules = [
+      "flush ruleset",
+      "add table inet cuts",
+      "add chain inet cuts input { type filter hook input priority 0; policy accept; }",
+      ...senders.map((sender) => `add rule inet cuts input ip saddr ${sender} drop`),
+    ];
     // One transaction.
     execFileSync(launcher[0], [...launcher.slice(1), "nft", "-f", "-"], {
-      input: `flush ruleset\n${table}\n`,
+      input: `${rules.join("\n")}\n`,
       stdio: ["pipe", "ignore", "inherit"],
     });
   }
