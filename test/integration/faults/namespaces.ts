@@ -28,8 +28,13 @@ export function namespacesMissing(): string | undefined {
 }
 
 /** Runs a Node program in a namespace without anything but loopback; killing it ends every process in there. */
-export function startInNamespace(program: string, args: readonly string[]): ChildProcess {
+export function startInNamespace(
+  program: string,
+  args: readonly string[],
+  env: Readonly<Record<string, string>>,
+): ChildProcess {
   return spawn("unshare", [...APART, process.execPath, program, ...args], {
+    env: { ...process.env, ...env },
     stdio: ["ignore", "pipe", "pipe"],
   });
 }

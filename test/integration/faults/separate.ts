@@ -1,4 +1,7 @@
 import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { FaultName } from "./faults.js";
@@ -12,8 +15,14 @@ export async function proveInNamespaces(
   seed: number,
   faults: readonly FaultName[],
 ): Promise<string> {
-  const child = startInNamespace(RUN, [String(seed), ...faults]);
-  t.after(() => child.kill("SIGKILL"));
+  const folder = mkdtempSync(join(tmpdir(), "drover-namespaces-"));
+  const child = startInNamespace(RUN, [String(seed), ...faults], { TMPDIR: folder });
+  const closed = once(child, "close");
+  t.after(async () => {
+    child.kill("SIGKILL");
+    await closed;
+    rmSync(folder, { recursive: true, force: true });
+  });
   let said = "";
   let errors = "";
   child.stdout!.setEncoding("utf8").on("data", (text: string) => {
@@ -22,7 +31,7 @@ export async function proveInNamespaces(
   child.stderr!.setEncoding("utf8").on("data", (text: string) => {
     errors += text;
   });
-  const [code] = (await once(child, "close")) as [number | null];
+  const [code] = (await closed) as [number | null];
   for (const line of said.trimEnd().split("\n")) t.diagnostic(line);
   if (code !== 0) throw new Error(`the proof ended with ${code}:\n${said}${errors}`);
   return said;
