@@ -225,7 +225,8 @@ export class RaftConsensus implements Consensus {
   }
 
   isLeader(): boolean {
-    return this.#leadership.leading;
+    // The core knows of another leader's term some moments before the listeners are told.
+    return this.#leadership.leading && this.#running?.loop.core.role === "leader";
   }
 
   leader(): Peer | undefined {

@@ -1,4 +1,4 @@
-import { chmod, mkdir } from "node:fs/promises";
+import { chmod, mkdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { type Database, open, type RootDatabase } from "lmdb";
 import { encodeConfiguration, parseConfiguration } from "./core/configuration.js";
@@ -60,9 +60,10 @@ export class LmdbLogStore implements LogStore, EntrySource {
         },
       );
     }
+    const file = join(this.location, "data.mdb");
+    await this.#checkSize(file);
     this.#meta = this.#root.openDB<Buffer, string>({ name: "meta", encoding: "binary" });
     this.#log = this.#root.openDB<Buffer, number>({ name: "log", encoding: "binary" });
-    const file = join(this.location, "data.mdb");
     await chmod(file, 0o600);
     this.#space = await SpaceReservation.open(
       file,
@@ -73,6 +74,13 @@ export class LmdbLogStore implements LogStore, EntrySource {
     this.#base = stored.base.index;
     await this.#claim(owner, stored);
     return stored;
+  }
+
+  /** A page behind the end of the file would end the process with SIGBUS when it is read through the map. */
+  async #checkSize(file: string): Promise<void> {
+    const { size } = await stat(file);
+    const used = this.#usedBytes();
+    if (size < used) throw this.#damaged(`the file is cut short: ${size} bytes of ${used} are there`);
   }
 
   /** A log says whose it is: a server that goes on with another one's log would break its promises. */

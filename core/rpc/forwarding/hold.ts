@@ -1,4 +1,5 @@
 /** How long requests are held while the cluster has no leader, and how they are tried again meanwhile. */
+import { setMaxListeners } from "node:events";
 import { EndpointError } from "@drover/plugin-sdk";
 
 export const NO_LEADER = "No cluster leader";
@@ -19,7 +20,10 @@ export class Hold {
   readonly #stopped = new AbortController();
   #waiting = 0;
 
-  constructor(readonly limits: HoldLimits = DEFAULT_HOLD) {}
+  constructor(readonly limits: HoldLimits = DEFAULT_HOLD) {
+    // Every waiting request listens: Node's warning of more than ten listeners would tell of a leak that is none.
+    setMaxListeners(limits.waiting, this.#stopped.signal);
+  }
 
   /** Ends every wait: those who wait are refused. */
   stop(): void {

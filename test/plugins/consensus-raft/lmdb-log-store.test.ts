@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { readFile, stat, writeFile } from "node:fs/promises";
+import { readFile, stat, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import type { Entry, SnapshotMeta } from "../../../plugins/consensus-raft/core/types.js";
@@ -93,6 +93,20 @@ describe("LmdbLogStore", () => {
       assert.match(error.message, /data\.mdb: entry 17 is damaged: its checksum is/);
       return true;
     });
+  });
+
+  it("names the file when it is cut short, however much is left of it", async () => {
+    await append(...range(1, 200, "a recognisable text of some length"));
+    const file = join(folder, "data.mdb");
+    for (const pages of [12, 5, 3]) {
+      await store.close();
+      await truncate(file, pages * 4096);
+      await assert.rejects(open(), (error: Error & { code: string }) => {
+        assert.equal(error.code, "ERR_LOG_DAMAGED");
+        assert.match(error.message, /data\.mdb: the file is cut short: \d+ bytes of \d+ are there/);
+        return true;
+      });
+    }
   });
 
   it("reuses the space of compacted entries instead of growing for ever", async () => {
