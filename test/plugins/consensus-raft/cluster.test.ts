@@ -179,9 +179,18 @@ describe("RaftConsensus with other servers", () => {
       await cluster.applied(follower, await proposeMany(leader, "early", 5));
       await cluster.stop(follower);
       const commands = await proposeMany(leader, "missed", 300);
-      await eventually("a compacted log", () => Number(leader.consensus.stats().last_snapshot_index) > 200);
       const number = numberOf(members, follower);
       const source = await serverFolder(numberOf(members, leader), "snapshots");
+      // All rounds of the leader pass without another snapshot, for a while: none is under way or due.
+      let last = 0;
+      let quiet = 0;
+      await eventually("a compacted log, and no snapshot under way", async () => {
+        const index = Number(leader.consensus.stats().last_snapshot_index);
+        const busy = (await readdir(source)).some((name) => name.startsWith("tmp-"));
+        quiet = busy || index !== last ? 0 : quiet + 1;
+        last = index;
+        return index > 200 && quiet >= 10;
+      });
       return { leader, follower, number, commands, source };
     };
     const newest = async (folder: string) => {
