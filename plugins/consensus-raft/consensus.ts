@@ -15,18 +15,22 @@ import {
   type SnapshotInfo,
   type StateMachine,
 } from "@drover/plugin-sdk";
+import {
+  DiskFullError,
+  LogDamagedError,
+  loadNodeId,
+  OutcomeUnknownError,
+  SnapshotStore,
+} from "@drover/plugin-sdk/consensus";
 import type { RaftConfig } from "./config.js";
-import { voters } from "./core/configuration.js";
+import { parseConfiguration, voters } from "./core/configuration.js";
 import { RaftCore } from "./core/raft-core.js";
 import type { Effects, Entry, SnapshotMeta } from "./core/types.js";
-import { DiskFullError, LogDamagedError, OutcomeUnknownError } from "./errors.js";
 import { LmdbLogStore } from "./lmdb-log-store.js";
 import type { LogStore } from "./log-store.js";
 import { MemoryLogStore } from "./memory-log-store.js";
-import { loadNodeId } from "./node-id.js";
 import { Proposals } from "./proposals.js";
 import { recover } from "./recovery.js";
-import { SnapshotStore } from "./snapshot-store.js";
 
 export interface RaftDependencies {
   readonly agent: Pick<AgentInfo, "dataDir" | "devMode" | "advertise">;
@@ -86,7 +90,7 @@ export class RaftConsensus implements Consensus {
   #leading = false;
   #diskFull = false;
 
-  readonly #snapshots: SnapshotStore;
+  readonly #snapshots: SnapshotStore<SnapshotMeta>;
   #snapshotting: Promise<void> | undefined;
   #snapshot: SnapshotMeta | null = null;
   #entriesSinceSnapshot = 0;
@@ -97,7 +101,16 @@ export class RaftConsensus implements Consensus {
 
   constructor(private readonly deps: RaftDependencies) {
     this.#proposals = new Proposals(deps.config);
-    this.#snapshots = new SnapshotStore(join(this.#folder, "snapshots"), RETAIN, deps.log);
+    this.#snapshots = new SnapshotStore(
+      join(this.#folder, "snapshots"),
+      RETAIN,
+      deps.log,
+      ({ index, term, configuration }): SnapshotMeta => ({
+        index,
+        term,
+        configuration: parseConfiguration(configuration),
+      }),
+    );
   }
 
   get #folder(): string {

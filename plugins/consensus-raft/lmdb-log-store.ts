@@ -1,10 +1,10 @@
 import { chmod, mkdir } from "node:fs/promises";
 import { join } from "node:path";
+import { decodeMeta, encodeMeta, LogDamagedError } from "@drover/plugin-sdk/consensus";
 import { type Database, open, type RootDatabase } from "lmdb";
 import { parseConfiguration } from "./core/configuration.js";
 import type { Entry, HardState, SnapshotMeta } from "./core/types.js";
-import { decodeMeta, decodeRecord, encodeMeta, encodeRecord } from "./entry-record.js";
-import { LogDamagedError } from "./errors.js";
+import { decodeRecord, encodeRecord } from "./entry-record.js";
 import type { LogStore, LogWrite, StoredLog } from "./log-store.js";
 import { freeBytes, SpaceReservation } from "./space-reservation.js";
 

@@ -1,5 +1,5 @@
 import type { Proposed } from "@drover/plugin-sdk";
-import { CommandTooLargeError, ConsensusBusyError } from "./errors.js";
+import { CommandTooLargeError, ConsensusBusyError } from "@drover/plugin-sdk/consensus";
 
 interface Pending {
   readonly bytes: number;

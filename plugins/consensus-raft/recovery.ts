@@ -1,7 +1,7 @@
 import type { Logger, StateMachine } from "@drover/plugin-sdk";
-import { LogDamagedError } from "./errors.js";
+import { LogDamagedError, type SnapshotStore, type StoredSnapshot } from "@drover/plugin-sdk/consensus";
+import type { SnapshotMeta } from "./core/types.js";
 import type { LogStore, StoredLog } from "./log-store.js";
-import type { SnapshotStore, StoredSnapshot } from "./snapshot-store.js";
 
 /**
  * Brings the machine to a point from which the log can go on: nothing to do after a crash of the process; after a loss of
@@ -11,9 +11,9 @@ export async function recover(
   machine: StateMachine,
   stored: StoredLog,
   store: LogStore,
-  snapshots: SnapshotStore,
+  snapshots: SnapshotStore<SnapshotMeta>,
   log: Logger,
-): Promise<StoredSnapshot | null> {
+): Promise<StoredSnapshot<SnapshotMeta> | null> {
   const available = await snapshots.list();
   const last = stored.base.index + stored.entries.length;
   if (machine.lastApplied() > last) {

@@ -3,19 +3,24 @@ import { createReadStream } from "node:fs";
 import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { pipeline } from "node:stream/promises";
-import type { Logger } from "@drover/plugin-sdk";
-import { parseConfiguration } from "./core/configuration.js";
-import type { SnapshotMeta } from "./core/types.js";
-import { decodeMeta, encodeMeta } from "./entry-record.js";
+import type { Logger } from "../contracts/platform.js";
+import { decodeMeta, encodeMeta } from "./checked-json.js";
+
+/** What a snapshot stands for; an engine adds what else it must know of it. */
+export interface SnapshotPosition {
+  readonly index: number;
+  readonly term: number;
+}
 
 /** A finished snapshot: `state/` as the machine wrote it and `meta` beside it. */
-export interface StoredSnapshot {
-  readonly meta: SnapshotMeta;
+export interface StoredSnapshot<Meta extends SnapshotPosition> {
+  readonly meta: Meta;
   /** Folder to restore from. */
   readonly state: string;
 }
 
-interface SnapshotFile {
+export interface SnapshotFile {
+  /** Relative to the snapshot's folder, so that it begins with `state/`. */
   readonly path: string;
   readonly size: number;
   readonly sha256: string;
@@ -25,11 +30,13 @@ const NAME = /^\d+-\d+$/;
 const TEMPORARY = "tmp-";
 
 /** Snapshots as folders `<term>-<index>`, written under a temporary name, flushed, then renamed. */
-export class SnapshotStore {
+export class SnapshotStore<Meta extends SnapshotPosition> {
   constructor(
     private readonly root: string,
     private readonly retain: number,
     private readonly log: Logger,
+    /** Checks the metadata of a snapshot, which has index and term; throws an Error that says what is wrong with it. */
+    private readonly parse: (value: SnapshotPosition & Readonly<Record<string, unknown>>) => Meta,
   ) {}
 
   /** Makes the folder and removes what an interrupted snapshot left. */
@@ -41,13 +48,13 @@ export class SnapshotStore {
   }
 
   /** Every readable snapshot, newest first; one with damaged metadata is reported and left where it is. */
-  async list(): Promise<StoredSnapshot[]> {
-    const found: StoredSnapshot[] = [];
+  async list(): Promise<StoredSnapshot<Meta>[]> {
+    const found: StoredSnapshot<Meta>[] = [];
     for (const name of await readdir(this.root)) {
       if (!NAME.test(name)) continue;
       const folder = join(this.root, name);
       try {
-        const { meta } = await readMeta(folder);
+        const { meta } = await this.#read(folder);
         found.push({ meta, state: join(folder, "state") });
       } catch (error) {
         this.log.warn({ folder, error: (error as Error).message }, "snapshot can't be read and is not used");
@@ -57,10 +64,9 @@ export class SnapshotStore {
   }
 
   /** Compares every file with its checksum; throws an Error that names the first one that differs. */
-  async verify(snapshot: StoredSnapshot): Promise<void> {
+  async verify(snapshot: StoredSnapshot<Meta>): Promise<void> {
     const folder = join(snapshot.state, "..");
-    const { files } = await readMeta(folder);
-    for (const expected of files) {
+    for (const expected of await this.files(snapshot)) {
       const actual = await describeFile(join(folder, expected.path), folder);
       if (actual.size !== expected.size || actual.sha256 !== expected.sha256) {
         throw new Error(`${join(folder, expected.path)} differs from what was written (size or checksum)`);
@@ -68,14 +74,16 @@ export class SnapshotStore {
     }
   }
 
+  /** Every file of a snapshot, as it was written. */
+  async files(snapshot: StoredSnapshot<Meta>): Promise<readonly SnapshotFile[]> {
+    return (await this.#read(join(snapshot.state, ".."))).files;
+  }
+
   /**
    * Takes a snapshot: `write` fills a folder and gives the index it stands for, `describe` says what that index means.
    * Nothing remains of a snapshot that fails.
    */
-  async create(
-    write: (folder: string) => Promise<number>,
-    describe: (index: number) => SnapshotMeta,
-  ): Promise<SnapshotMeta> {
+  async create(write: (folder: string) => Promise<number>, describe: (index: number) => Meta): Promise<Meta> {
     const folder = join(this.root, `${TEMPORARY}${randomUUID()}`);
     const state = join(folder, "state");
     try {
@@ -101,17 +109,15 @@ export class SnapshotStore {
       await rm(join(old.state, ".."), { recursive: true, force: true });
     }
   }
-}
 
-async function readMeta(folder: string): Promise<{ meta: SnapshotMeta; files: SnapshotFile[] }> {
-  const value = decodeMeta(await readFile(join(folder, "meta"))) as Partial<
-    SnapshotMeta & { files: SnapshotFile[] }
-  >;
-  const { index, term, files } = value;
-  if (typeof index !== "number" || typeof term !== "number" || !Array.isArray(files)) {
-    throw new TypeError("its metadata lacks index, term or files");
+  async #read(folder: string): Promise<{ meta: Meta; files: SnapshotFile[] }> {
+    const value = decodeMeta(await readFile(join(folder, "meta"))) as Readonly<Record<string, unknown>>;
+    const { index, term, files } = value;
+    if (typeof index !== "number" || typeof term !== "number" || !Array.isArray(files)) {
+      throw new TypeError("its metadata lacks index, term or files");
+    }
+    return { meta: this.parse({ ...value, index, term }), files };
   }
-  return { meta: { index, term, configuration: parseConfiguration(value.configuration) }, files };
 }
 
 /** Flushes every file and folder below `folder`; gives the files with their checksums, paths relative to `root`. */
