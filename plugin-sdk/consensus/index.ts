@@ -2,4 +2,5 @@
 export * from "./checked-json.js";
 export * from "./errors.js";
 export * from "./node-id.js";
+export * from "./proposals.js";
 export * from "./snapshot-store.js";

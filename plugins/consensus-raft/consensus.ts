@@ -20,6 +20,7 @@ import {
   LogDamagedError,
   loadNodeId,
   OutcomeUnknownError,
+  Proposals,
   SnapshotStore,
 } from "@drover/plugin-sdk/consensus";
 import type { RaftConfig } from "./config.js";
@@ -29,7 +30,6 @@ import type { Effects, Entry, SnapshotMeta } from "./core/types.js";
 import { LmdbLogStore } from "./lmdb-log-store.js";
 import type { LogStore } from "./log-store.js";
 import { MemoryLogStore } from "./memory-log-store.js";
-import { Proposals } from "./proposals.js";
 import { recover } from "./recovery.js";
 
 export interface RaftDependencies {
