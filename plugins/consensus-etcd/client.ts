@@ -257,12 +257,17 @@ export class EtcdClient {
    */
   async persistently<T>(deadline: number, attempt: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     const end = performance.now() + deadline;
+    /** What a member said, rather than that none is asked for the moment. */
+    let told: EtcdFailure | undefined;
     for (;;) {
+      signal?.throwIfAborted();
       try {
         return await attempt();
       } catch (error) {
         const isOver = performance.now() + PAUSE >= end || signal?.aborted === true;
-        if (!(error instanceof EtcdFailure) || error.kind !== "unavailable" || isOver) throw error;
+        if (!(error instanceof EtcdFailure) || error.kind !== "unavailable") throw error;
+        if (error.wasSent) told = error;
+        if (isOver) throw told ?? error;
       }
       await delay(PAUSE);
     }

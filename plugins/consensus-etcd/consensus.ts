@@ -36,7 +36,7 @@ export class EtcdConsensus implements Consensus {
     throw error;
   };
   #engine: Engine | undefined;
-  #isStarting = false;
+  #starting: { readonly abort: AbortController; readonly done: Promise<Engine> } | undefined;
   #stopping: Promise<void> | undefined;
   /** Of the last run. */
   #term = 0;
@@ -58,18 +58,25 @@ export class EtcdConsensus implements Consensus {
   }
 
   async start(machine: StateMachine): Promise<void> {
-    if (this.#engine !== undefined || this.#isStarting) throw new Error("consensus-etcd is already started");
-    this.#isStarting = true;
-    try {
-      this.#engine = await Engine.start({
+    if (this.#engine !== undefined || this.#starting !== undefined) {
+      throw new Error("consensus-etcd is already started");
+    }
+    const abort = new AbortController();
+    const done = Engine.start(
+      {
         ...this.deps,
         id: this.id,
         machine,
         notify: (leader, term) => this.#onLeadership(leader, term),
         onFatal: (error) => this.#fatal(error),
-      });
+      },
+      abort.signal,
+    );
+    this.#starting = { abort, done };
+    try {
+      this.#engine = await done;
     } finally {
-      this.#isStarting = false;
+      this.#starting = undefined;
     }
   }
 
@@ -81,6 +88,12 @@ export class EtcdConsensus implements Consensus {
   }
 
   async #stop(): Promise<void> {
+    if (this.#starting !== undefined) {
+      const { abort, done } = this.#starting;
+      abort.abort(new Error("consensus-etcd was stopped while it started"));
+      // Its caller is told how it ended.
+      await done.catch(() => undefined);
+    }
     const engine = this.#engine;
     if (engine === undefined) return;
     await engine.stop();

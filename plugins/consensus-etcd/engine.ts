@@ -30,9 +30,6 @@ import { SnapshotExchange } from "./snapshot-exchange.js";
 import { SnapshotSchedule } from "./snapshot-schedule.js";
 import { Snapshots } from "./snapshots.js";
 
-/** Milliseconds that a starting server waits for a snapshot that nobody has. */
-const START_PATIENCE = 40_000;
-
 export interface EngineParts {
   readonly id: string;
   readonly agent: Pick<AgentInfo, "dataDir" | "region" | "advertise">;
@@ -69,9 +66,9 @@ export class Engine {
   #last: Beat | undefined;
   #failure: Error | undefined;
   #term = 0;
-  /** Rejects `run` while it waits for the first catching up. */
+  /** Rejects `start` while that waits for the first catching up. */
   #failStart: ((error: Error) => void) | undefined;
-  #caughtUp: () => void = () => undefined;
+  #started: () => void = () => undefined;
 
   private constructor(
     private readonly parts: EngineParts,
@@ -120,7 +117,7 @@ export class Engine {
       exchange: this.#exchange,
       log,
       others: () => this.#others(),
-      patience: () => (this.#failStart === undefined ? Number.POSITIVE_INFINITY : START_PATIENCE),
+      onWaiting: () => this.#started(),
     });
     this.#reader = new LogReader(
       {
@@ -133,7 +130,14 @@ export class Engine {
         },
         onFatal,
       },
-      () => this.#caughtUp(),
+      () => {
+        this.#leadership.ready();
+        this.#applier.untilApplied(this.#applier.enqueued, this.#ended.signal).then(
+          () => this.#started(),
+          // Stopped, or failed: then `start` is told of that.
+          () => undefined,
+        );
+      },
     );
     this.#registration = new Registration({
       client,
@@ -168,24 +172,30 @@ export class Engine {
     });
   }
 
-  /** Connects, takes this server's place, and applies what the log has. Nothing is left behind where that fails. */
-  static async start(parts: EngineParts): Promise<Engine> {
+  /**
+   * Connects, takes this server's place, and applies what the log has. Nothing is left behind where that fails, or is given up
+   * because `signal` aborts.
+   */
+  static async start(parts: EngineParts, signal: AbortSignal): Promise<Engine> {
     const { config, agent, machine } = parts;
     const client = await EtcdClient.create(config);
     let engine: Engine | undefined;
     try {
       const keys = new Keys(config.prefix, agent.region);
-      const joined = await client.persistently(config.start_timeout, () =>
-        joinCluster({
-          client,
-          keys,
-          region: agent.region,
-          file: markFile(agent.dataDir),
-          lastApplied: machine.lastApplied(),
-        }),
+      const joined = await client.persistently(
+        config.start_timeout,
+        () =>
+          joinCluster({
+            client,
+            keys,
+            region: agent.region,
+            file: markFile(agent.dataDir),
+            lastApplied: machine.lastApplied(),
+          }),
+        signal,
       );
       engine = new Engine(parts, client, joined, keys);
-      await engine.#run();
+      await engine.#run(signal);
       return engine;
     } catch (error) {
       if (engine === undefined) client.close();
@@ -194,22 +204,26 @@ export class Engine {
     }
   }
 
-  async #run(): Promise<void> {
+  async #run(startSignal: AbortSignal): Promise<void> {
     const { config } = this.parts;
     await this.#snapshots.open();
     this.#schedule.begin((await this.#snapshots.newest())?.meta);
-    await this.client.persistently(config.start_timeout, () => this.#registration.open());
+    await this.client.persistently(
+      config.start_timeout,
+      () => this.#registration.open(startSignal),
+      startSignal,
+    );
     if (this.#exchange !== undefined) this.#unserve = this.#exchange.serve();
     const { signal } = this.#ended;
-    const caughtUp = new Promise<void>((resolve, reject) => {
+    // A server that needs a copy of another one's state has started too: that one may start later.
+    const started = new Promise<void>((resolve, reject) => {
       this.#failStart = reject;
-      this.#caughtUp = resolve;
+      this.#started = resolve;
+      startSignal.addEventListener("abort", () => reject(startSignal.reason as Error), { once: true });
     });
     this.#tasks.push(this.#view.run(signal), this.#registration.run(signal), this.#reader.run(signal));
-    await caughtUp;
-    await this.#applier.untilApplied(this.#applier.enqueued, signal);
+    await started;
     this.#failStart = undefined;
-    this.#leadership.ready();
   }
 
   async stop(): Promise<void> {

@@ -1,3 +1,5 @@
+import { isBrokenCircuitError } from "cockatiel";
+
 /** What a failed request to etcd means for whoever made it. */
 export type FailureKind =
   /** No answer, or a member that can't serve now: the request may have been carried out all the same. Try again. */
@@ -21,6 +23,8 @@ export class EtcdFailure extends Error {
     readonly kind: FailureKind,
     message: string,
     options?: ErrorOptions,
+    /** Whether a member may have got the request: not while all of them are left alone after failures. */
+    readonly wasSent = true,
   ) {
     super(message, options);
   }
@@ -50,8 +54,12 @@ const UNAVAILABLE = /^(?:1|2|4|8|10|13|14) [A-Z_]+:/;
 export function failureOf(thrown: unknown, what: string): EtcdFailure {
   if (thrown instanceof EtcdFailure) return thrown;
   const text = thrown instanceof Error ? thrown.message : String(thrown);
+  const cause = { cause: thrown };
+  if (isBrokenCircuitError(thrown)) return new EtcdFailure("unavailable", `${what}: ${text}`, cause, false);
   const known = TEXTS.find(([part]) => text.includes(part))?.[1];
-  const isTransient = UNAVAILABLE.test(text) || (thrown as Error | null)?.name === "BrokenCircuitError";
-  const kind = known ?? (isTransient || text.includes("breaker is open") ? "unavailable" : "other");
-  return new EtcdFailure(kind, `${what}: ${text}`, { cause: thrown });
+  return new EtcdFailure(
+    known ?? (UNAVAILABLE.test(text) ? "unavailable" : "other"),
+    `${what}: ${text}`,
+    cause,
+  );
 }

@@ -246,7 +246,7 @@ export class LogWriter {
         if (!(error instanceof EtcdFailure) || error === full) throw error;
         if (error.kind === "no-space") full = error;
         else if (error.kind !== "unavailable") throw lost === undefined ? error : unknownOutcome(lost);
-        lost = error;
+        if (error.wasSent) lost = error;
       }
       await delay(PAUSE);
     }

@@ -103,7 +103,7 @@ export function encodePosition({ index, term }: Position): Buffer {
 /** The start of the log where there is no value. */
 export function decodePosition(key: string, value: Buffer | undefined): Position {
   if (value === undefined) return START;
-  const found = /^(\d{1,15}) (\d{1,15})$/.exec(value.toString("latin1"));
+  const found = /^(\d{1,16}) (\d{1,16})$/.exec(value.toString("latin1"));
   if (found === null)
     throw new LogDamagedError(`${key} in etcd is not "INDEX TERM"; restore etcd from a backup`);
   return { index: Number(found[1]), term: Number(found[2]) };

@@ -68,7 +68,7 @@ export class Registration {
    * Takes this server's place in the list. An entry that another process left there goes with its lease; rejects when it is
    * kept alive.
    */
-  async open(): Promise<void> {
+  async open(signal?: AbortSignal): Promise<void> {
     const { client, keys, leaseTtl, onExpired } = this.parts;
     this.#session = await Session.open(client, leaseTtl, onExpired);
     const own = this.parts.describe();
@@ -79,10 +79,12 @@ export class Registration {
       const [present] = (await client.transaction([], [read(key)])).reads[0]!;
       const other = present && decodeRecord(ServerRecord, key, present.value);
       if (other === undefined || other.instance === own.instance) {
-        const { succeeded, revision } = await client.transaction(
+        const { succeeded, reads, revision } = await client.transaction(
           [changedAt(key, present?.revision ?? 0), holds(keys.cluster, this.parts.cluster)],
           [put(key, value, this.#session.lease)],
+          [read(keys.cluster)],
         );
+        if (!succeeded && reads[0]![0]?.value.equals(this.parts.cluster) !== true) throw this.#gone();
         if (succeeded) {
           this.#written = value;
           this.parts.onWritten(key, value, revision);
@@ -93,6 +95,7 @@ export class Registration {
           `a server with the id ${own.id} runs already and is reached at ${other.address}: its data folder was copied, or it is started twice. Stop one of them, or give this one an empty data folder`,
         );
       }
+      signal?.throwIfAborted();
       await this.#session.renew();
       await delay(PAUSE);
     }
@@ -104,7 +107,7 @@ export class Registration {
     while (!signal.aborted) {
       const started = performance.now();
       try {
-        if (this.#isLost) await this.open();
+        if (this.#isLost) await this.open(signal);
         this.#isLost = false;
         await this.#beat();
         if (this.#isBroken) this.parts.log.info({}, "etcd answers again");
@@ -174,12 +177,14 @@ export class Registration {
     );
     checkRevision(keys, this.#revision, revision);
     this.#revision = revision;
-    if (!succeeded) {
-      throw new LogDamagedError(
-        `the Drover cluster below ${keys.root.start} is gone from etcd: it was wiped. Restore etcd from a backup; this server's state is whole, and nothing that was acknowledged is lost in it`,
-      );
-    }
+    if (!succeeded) throw this.#gone();
     onBeat({ leader: reads[0]![0], tail: decodePosition(keys.tail, reads[1]![0]?.value), revision });
+  }
+
+  #gone(): LogDamagedError {
+    return new LogDamagedError(
+      `the Drover cluster below ${this.parts.keys.root.start} is gone from etcd: it was wiped. Restore etcd from a backup`,
+    );
   }
 
   /** Whether to go on. */

@@ -17,8 +17,8 @@ export interface RestoringParts {
   readonly log: Logger;
   /** Addresses of the other servers, the leader's first. */
   others(): readonly string[];
-  /** Milliseconds after which a server that nobody gives a copy fails; infinite once it runs. */
-  patience(): number;
+  /** Called when a copy is needed that no server gave yet. */
+  onWaiting(): void;
 }
 
 /** Puts copies of the state in the state's place, its own or those of other servers. */
@@ -74,7 +74,6 @@ export class Restoring {
     signal: AbortSignal,
   ): Promise<T> {
     const { exchange, log } = this.parts;
-    const started = performance.now();
     let told = Number.NEGATIVE_INFINITY;
     for (;;) {
       const found = await look();
@@ -96,15 +95,14 @@ export class Restoring {
         exchange === undefined
           ? "this agent has no network to other servers"
           : failures.join("; ") || "no other server is there";
-      if (performance.now() - started > this.parts.patience()) {
-        throw new Error(
-          `this server needs ${what}, because the log in etcd no longer has everything that its state lacks, and none gave it one (${why}). Start a server that has its data, or restore a saved snapshot into a new cluster under another prefix`,
-        );
-      }
       if (performance.now() - told > REPEAT) {
         told = performance.now();
-        log.warn({ reason: why }, `waiting for ${what}`);
+        log.warn(
+          { reason: why },
+          `waiting for ${what}, because the log in etcd no longer has what this server lacks; start a server that has its data, or restore a saved snapshot into a cluster under another prefix`,
+        );
       }
+      this.parts.onWaiting();
       await delay(PAUSE, undefined, { signal });
     }
   }

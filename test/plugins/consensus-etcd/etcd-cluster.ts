@@ -1,11 +1,19 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { eventually } from "@drover/plugin-sdk/testing";
 import { Etcd3 } from "etcd3";
 import { freePorts } from "../../integration/process.js";
+
+/** PEM files of the authority, and of a certificate of it for 127.0.0.1. */
+export interface TlsFiles {
+  readonly ca: string;
+  readonly cert: string;
+  readonly key: string;
+}
 
 interface Member {
   readonly name: string;
@@ -23,24 +31,25 @@ export class EtcdCluster {
     private readonly folder: string,
     members: Member[],
     private readonly extra: readonly string[],
+    private readonly tls: TlsFiles | undefined,
   ) {
     this.#members = members;
   }
 
   /** Starts it and waits until it answers. */
-  static async start(size: 1 | 3 = 3, extra: readonly string[] = []): Promise<EtcdCluster> {
+  static async start(size: 1 | 3 = 3, extra: readonly string[] = [], tls?: TlsFiles): Promise<EtcdCluster> {
     const folder = await mkdtemp(join(tmpdir(), "drover-etcd-"));
     const ports = await freePorts(2 * size);
     const members = Array.from({ length: size }, (_, number): Member => {
       const name = `m${number}`;
       return {
         name,
-        client: `http://127.0.0.1:${ports[2 * number]}`,
+        client: `${tls === undefined ? "http" : "https"}://127.0.0.1:${ports[2 * number]}`,
         peer: `http://127.0.0.1:${ports[2 * number + 1]}`,
         folder: join(folder, name),
       };
     });
-    const cluster = new EtcdCluster(folder, members, extra);
+    const cluster = new EtcdCluster(folder, members, extra, tls);
     for (const member of members) cluster.#spawn(member);
     await cluster.answers();
     return cluster;
@@ -52,7 +61,15 @@ export class EtcdCluster {
 
   /** A client of the library's own, for a look at what is stored. */
   client(): Etcd3 {
-    return new Etcd3({ hosts: this.endpoints });
+    const { tls } = this;
+    if (tls === undefined) return new Etcd3({ hosts: this.endpoints });
+    const [rootCertificate, certChain, privateKey] = [tls.ca, tls.cert, tls.key].map((file) =>
+      readFileSync(file),
+    );
+    return new Etcd3({
+      hosts: this.endpoints,
+      credentials: { rootCertificate: rootCertificate!, certChain: certChain!, privateKey: privateKey! },
+    });
   }
 
   async answers(): Promise<void> {
@@ -131,6 +148,14 @@ export class EtcdCluster {
         "--election-timeout=500",
         "--log-level=error",
         ...this.extra,
+        ...(this.tls === undefined
+          ? []
+          : [
+              `--cert-file=${this.tls.cert}`,
+              `--key-file=${this.tls.key}`,
+              `--trusted-ca-file=${this.tls.ca}`,
+              "--client-cert-auth",
+            ]),
       ],
       { stdio: "ignore", env: { PATH: process.env.PATH ?? "" } },
     );
