@@ -124,7 +124,7 @@ describe("the point that the log is compacted to", () => {
         fc.array(fc.integer({ min: 0, max: 50 }), { minLength: 300, maxLength: 300 }),
         (snapshots, trailing_logs, trailing_bytes, bytes) => {
           const sizes = new TrailingSizes();
-          bytes.forEach((size, position) => sizes.note(position + 1, size));
+          for (const [position, size] of bytes.entries()) sizes.note(position + 1, size);
           const servers = snapshots.map((snapshot) => ({ snapshot }));
           const point = compactionPoint(servers, { trailing_logs, trailing_bytes }, sizes);
           const holders = snapshots.filter((snapshot) => snapshot >= point).length;
