@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import type { Allocation, AllocationUpdate, Consensus, Logger, Metrics, Node } from "@drover/plugin-sdk";
-import { eventually, quietMetrics } from "@drover/plugin-sdk/testing";
+import { eventually, MemoryNetwork, quietMetrics } from "@drover/plugin-sdk/testing";
 import { defaultSchedulers } from "../core/config/index.js";
 import { SharedNodeColumns } from "../core/state/read/index.js";
 import { RaftConfig } from "../plugins/consensus-raft/config.js";
@@ -135,7 +135,8 @@ export class ClusterUnderLoad {
     const folder = await mkdtemp(join(tmpdir(), "drover-bench-"));
     const advertise = { http: "", rpc: "127.0.0.1:4647", serf: "" };
     const consensus = new RaftConsensus({
-      agent: { dataDir: folder, devMode: false, advertise },
+      agent: { dataDir: folder, devMode: false, region: "global", advertise },
+      network: new MemoryNetwork().join(advertise.rpc),
       log,
       metrics: quietMetrics,
       config: RaftConfig.parse({}),

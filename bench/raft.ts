@@ -4,7 +4,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { LogEntry, Logger, StateMachine } from "@drover/plugin-sdk";
-import { quietMetrics } from "@drover/plugin-sdk/testing";
+import { eventually, MemoryNetwork, quietMetrics } from "@drover/plugin-sdk/testing";
 import { RaftConfig } from "../plugins/consensus-raft/config.js";
 import { RaftConsensus } from "../plugins/consensus-raft/consensus.js";
 
@@ -20,6 +20,9 @@ class CountingMachine implements StateMachine {
   apply(entries: readonly LogEntry[]): readonly unknown[] {
     this.#applied = entries.at(-1)!.index;
     return entries.map(({ index }) => index);
+  }
+  verify(): Promise<number> {
+    return Promise.resolve(this.#applied);
   }
   snapshot(): Promise<number> {
     return Promise.resolve(this.#applied);
@@ -74,7 +77,8 @@ export async function run(args: string[]): Promise<object> {
   const dataDir = await mkdtemp(join(args[1] ?? tmpdir(), "drover-bench-raft-"));
   const advertise = { http: "", rpc: "127.0.0.1:4647", serf: "" };
   const consensus = new RaftConsensus({
-    agent: { dataDir, devMode: false, advertise },
+    agent: { dataDir, devMode: false, region: "global", advertise },
+    network: new MemoryNetwork().join(advertise.rpc),
     log,
     metrics: quietMetrics,
     config: RaftConfig.parse({}),
@@ -84,6 +88,8 @@ export async function run(args: string[]): Promise<object> {
       throw error;
     });
     await consensus.start(new CountingMachine());
+    await consensus.membership.bootstrap([{ id: consensus.id, address: advertise.rpc }]);
+    await eventually("leadership", () => consensus.isLeader());
     const results: Result[] = [];
     for (const inflight of [1, 64, 512]) results.push(await measure(consensus, inflight, seconds));
     return { commandBytes: COMMAND_BYTES, seconds, results };

@@ -213,8 +213,15 @@ export class Server {
     const events = new EventPublisher(state, this.#parts.sinks, this.#parts.log);
     const listener = this.#parts.sinks.length > 0 ? events.applied.bind(events) : undefined;
     await consensus.start(new StateFsm(state, listener));
-    // A server that starts a cluster of its own leads at once; being asked before it could answer helps nobody.
-    await consensus.barrier();
+    const { advertise, config } = this.#parts.agent;
+    if (consensus.membership?.bootstrapped() === false && config.server.bootstrap_expect === 1)
+      await consensus.membership.bootstrap([{ id: consensus.id, address: advertise.rpc }]);
+    const others = consensus.peers().filter(({ id, voter }) => voter && id !== consensus.id);
+    if (others.length === 0 && consensus.peers().length > 0) {
+      // A server that is a cluster of its own leads at once; being asked before it could answer helps nobody.
+      await leads(consensus);
+      await consensus.barrier();
+    }
     await transport.serve(this.#agents);
   }
 
@@ -231,6 +238,21 @@ export class Server {
     this.#leadership.reapFailed();
     this.#pool?.pump();
   }
+}
+
+/** Resolves once this server leads. */
+function leads(consensus: Consensus): Promise<void> {
+  return new Promise((resolve) => {
+    let remove: (() => void) | undefined;
+    let led = false;
+    remove = consensus.onLeadership((leader) => {
+      if (!leader) return;
+      led = true;
+      remove?.();
+      resolve();
+    });
+    if (led) remove();
+  });
 }
 
 /** Answers to the schedulers; all of them only while the delivery they hold is the present one. */

@@ -21,7 +21,7 @@ import { updateSchedulerConfiguration } from "./commands/scheduler-config.js";
 import { type Command, type CommandPayloads, CommandType } from "./commands.js";
 import { KeyError } from "./read/keys.js";
 import { CommandRefused } from "./refusal.js";
-import { readSnapshot, writeSnapshot } from "./snapshot-folder.js";
+import { readSnapshot, verifySnapshot, writeSnapshot } from "./snapshot-folder.js";
 import type { StateStore } from "./store.js";
 import type { StateTransaction } from "./transaction.js";
 
@@ -125,8 +125,12 @@ export class StateFsm implements StateMachine {
     return writeSnapshot(this.store, folder);
   }
 
-  restore(folder: string): Promise<void> {
-    return readSnapshot(this.store, folder);
+  restore(folder: string, index?: number): Promise<void> {
+    return readSnapshot(this.store, folder, index);
+  }
+
+  verify(folder: string): Promise<number> {
+    return verifySnapshot(this.store, folder);
   }
 }
 

@@ -4,6 +4,7 @@ import { createReadStream } from "node:fs";
 import { mkdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
+import { StateTable } from "@drover/plugin-sdk";
 import { asBinary, type Database, type Key, type RootDatabase } from "lmdb";
 import { storageError } from "./errors.js";
 import { DATA_FILE, openEnvironment } from "./read/environment.js";
@@ -45,10 +46,31 @@ export async function writeSnapshot(store: StateStore, folder: string): Promise<
 }
 
 /**
- * Replaces all rows with those of a snapshot, in one transaction: readers see the old state or the new one. Throws, with
- * nothing changed, for a damaged snapshot and for one of another region or a newer schema version.
+ * Replaces all rows with those of a snapshot, in one transaction: readers see the old state or the new one. `index` is the
+ * log entry that this stands for, where the snapshot was taken in another log or earlier in this one; default, the index
+ * of the snapshot. Throws, with nothing changed, for a damaged snapshot, for one of another region or a newer schema version,
+ * and for an index before the snapshot's own, which its rows carry.
  */
-export async function readSnapshot(store: StateStore, folder: string): Promise<void> {
+export async function readSnapshot(store: StateStore, folder: string, index?: number): Promise<void> {
+  const taken = await verifySnapshot(store, folder);
+  const applied = index ?? taken;
+  if (applied < taken) {
+    throw new Error(
+      `snapshot in ${folder}: it was taken at index ${taken} and can't be put in force at ${applied}, before that`,
+    );
+  }
+  await withEnvironment(folder, (source) => {
+    try {
+      copyAll(source, store, applied === taken ? undefined : applied);
+    } catch (error) {
+      throw storageError(error, store.path);
+    }
+  });
+  store.replaced();
+}
+
+/** Throws for a snapshot that this store can't take; gives the index at which it was taken. */
+export async function verifySnapshot(store: StateStore, folder: string): Promise<number> {
   const manifest = await readManifest(folder);
   const wrong = (what: string, found: unknown, expected: unknown): Error =>
     new Error(
@@ -59,18 +81,12 @@ export async function readSnapshot(store: StateStore, folder: string): Promise<v
   const { bytes, sha256 } = await measure(folder);
   if (bytes !== manifest.bytes) throw wrong("size of the copy", bytes, manifest.bytes);
   if (sha256 !== manifest.sha256) throw wrong("SHA-256 of the copy", sha256, manifest.sha256);
-  await withEnvironment(folder, (source) => {
-    try {
-      copyAll(source, store);
-    } catch (error) {
-      throw storageError(error, store.path);
-    }
-  });
-  store.replaced();
+  if (!Number.isSafeInteger(manifest.index)) throw wrong("index", manifest.index, "a number");
+  return manifest.index;
 }
 
-/** Copies rows as bytes, without decoding any. */
-function copyAll(source: RootDatabase, store: StateStore): void {
+/** Copies rows as bytes, without decoding any. With `index`, everything counts as changed there. */
+function copyAll(source: RootDatabase, store: StateStore, index: number | undefined): void {
   const from = openRawTables(source);
   const generation = (store.tables.meta.get("generation") as number | undefined) ?? 0;
   store.env.transactionSync(() => {
@@ -80,6 +96,11 @@ function copyAll(source: RootDatabase, store: StateStore): void {
     // Readers that remember blocks of plans must learn that the same index may now mean another plan.
     store.tables.meta.putSync("generation", generation + 1);
     store.tables.meta.putSync("schema", SCHEMA_VERSION);
+    if (index === undefined) return;
+    store.tables.meta.putSync("applied", index);
+    // Every table is another one from here on, also for those who wait for a change of one that looks unchanged.
+    const changed = Object.fromEntries(Object.values(StateTable).map((table) => [table, index]));
+    store.tables.meta.putSync("tables", changed);
   });
 }
 

@@ -1,7 +1,8 @@
 import type { Proposed } from "../contracts/consensus.js";
-import { CommandTooLargeError, ConsensusBusyError } from "./errors.js";
+import { CommandTooLargeError, ConsensusBusyError, OutcomeUnknownError } from "./errors.js";
 
 interface Pending {
+  readonly term: number;
   readonly bytes: number;
   readonly since: number;
   resolve(proposed: Proposed): void;
@@ -40,17 +41,19 @@ export class Proposals {
     }
   }
 
-  add(index: number, bytes: number): Promise<Proposed> {
+  add(index: number, term: number, bytes: number): Promise<Proposed> {
+    // Leadership was lost and won again in between: what was proposed at this index before is not in the log any more.
+    this.#take(index)?.reject(new OutcomeUnknownError("this server stopped leading on the way"));
     this.#bytes += bytes;
     return new Promise((resolve, reject) => {
-      this.#pending.set(index, { bytes, since: performance.now(), resolve, reject });
+      this.#pending.set(index, { term, bytes, since: performance.now(), resolve, reject });
     });
   }
 
-  /** Answers the proposal at `index`, if there is one; gives the milliseconds that it took. */
-  settle(index: number, result: unknown): number | undefined {
-    const pending = this.#take(index);
-    if (pending === undefined) return undefined;
+  /** Answers the proposal that became the entry of `index` and `term`, if there is one; gives the milliseconds that it took. */
+  settle(index: number, term: number, result: unknown): number | undefined {
+    if (this.#pending.get(index)?.term !== term) return undefined;
+    const pending = this.#take(index)!;
     if (result instanceof Error) pending.reject(result);
     else pending.resolve({ index, result });
     return performance.now() - pending.since;
@@ -59,6 +62,11 @@ export class Proposals {
   /** Refuses every proposal after `index`. */
   rejectAfter(index: number, error: Error): void {
     for (const key of [...this.#pending.keys()]) if (key > index) this.#take(key)?.reject(error);
+  }
+
+  /** Gives up every proposal of a term before `term`. */
+  rejectBefore(term: number, error: Error): void {
+    for (const [key, pending] of [...this.#pending]) if (pending.term < term) this.#take(key)?.reject(error);
   }
 
   #take(index: number): Pending | undefined {

@@ -1,10 +1,8 @@
-import { createHash, randomUUID } from "node:crypto";
-import { createReadStream } from "node:fs";
-import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
-import { join, relative } from "node:path";
-import { pipeline } from "node:stream/promises";
+import { randomUUID } from "node:crypto";
+import { mkdir, readdir, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
 import type { Logger } from "../contracts/platform.js";
-import { decodeMeta, encodeMeta } from "./checked-json.js";
+import { flush, makeCopy, readMeta, sealCopy, stateOf, verifyCopy } from "./copy-folder.js";
 
 /** What a snapshot stands for; an engine adds what else it must know of it. */
 export interface SnapshotPosition {
@@ -12,32 +10,36 @@ export interface SnapshotPosition {
   readonly term: number;
 }
 
-/** A finished snapshot: `state/` as the machine wrote it and `meta` beside it. */
+/** A finished snapshot. */
 export interface StoredSnapshot<Meta extends SnapshotPosition> {
   readonly meta: Meta;
+  readonly folder: string;
   /** Folder to restore from. */
   readonly state: string;
-}
-
-export interface SnapshotFile {
-  /** Relative to the snapshot's folder, so that it begins with `state/`. */
-  readonly path: string;
-  readonly size: number;
-  readonly sha256: string;
+  /** Tells it from another server's snapshot at the same index. */
+  readonly checksum: string;
 }
 
 const NAME = /^\d+-\d+$/;
 const TEMPORARY = "tmp-";
 
-/** Snapshots as folders `<term>-<index>`, written under a temporary name, flushed, then renamed. */
+/** Snapshots as folders `<term>-<index>`. */
 export class SnapshotStore<Meta extends SnapshotPosition> {
+  /** How many readers each folder has; one that is read is not removed. */
+  readonly #held = new Map<string, number>();
+
   constructor(
     private readonly root: string,
     private readonly retain: number,
     private readonly log: Logger,
-    /** Checks the metadata of a snapshot, which has index and term; throws an Error that says what is wrong with it. */
-    private readonly parse: (value: SnapshotPosition & Readonly<Record<string, unknown>>) => Meta,
+    /** Reads what a snapshot stands for of its metadata; throws an Error that says what is wrong with it. */
+    private readonly parse: (about: Readonly<Record<string, unknown>>) => Meta,
   ) {}
+
+  /** Where a snapshot of another server is put together; what is there when its stream breaks is gone on with later. */
+  get incoming(): string {
+    return join(this.root, "incoming");
+  }
 
   /** Makes the folder and removes what an interrupted snapshot left. */
   async open(): Promise<void> {
@@ -54,8 +56,8 @@ export class SnapshotStore<Meta extends SnapshotPosition> {
       if (!NAME.test(name)) continue;
       const folder = join(this.root, name);
       try {
-        const { meta } = await this.#read(folder);
-        found.push({ meta, state: join(folder, "state") });
+        const { about, checksum } = await readMeta(folder);
+        found.push({ meta: this.parse(about), folder, state: stateOf(folder), checksum });
       } catch (error) {
         this.log.warn({ folder, error: (error as Error).message }, "snapshot can't be read and is not used");
       }
@@ -64,19 +66,22 @@ export class SnapshotStore<Meta extends SnapshotPosition> {
   }
 
   /** Compares every file with its checksum; throws an Error that names the first one that differs. */
-  async verify(snapshot: StoredSnapshot<Meta>): Promise<void> {
-    const folder = join(snapshot.state, "..");
-    for (const expected of await this.files(snapshot)) {
-      const actual = await describeFile(join(folder, expected.path), folder);
-      if (actual.size !== expected.size || actual.sha256 !== expected.sha256) {
-        throw new Error(`${join(folder, expected.path)} differs from what was written (size or checksum)`);
-      }
-    }
+  verify(snapshot: StoredSnapshot<Meta>): Promise<void> {
+    return verifyCopy(snapshot.folder);
   }
 
-  /** Every file of a snapshot, as it was written. */
-  async files(snapshot: StoredSnapshot<Meta>): Promise<readonly SnapshotFile[]> {
-    return (await this.#read(join(snapshot.state, ".."))).files;
+  /** Keeps a snapshot from being removed until the function that it gives is called. */
+  hold(snapshot: StoredSnapshot<Meta>): () => void {
+    const { folder } = snapshot;
+    this.#held.set(folder, (this.#held.get(folder) ?? 0) + 1);
+    let held = true;
+    return () => {
+      if (!held) return;
+      held = false;
+      const left = this.#held.get(folder)! - 1;
+      if (left > 0) this.#held.set(folder, left);
+      else this.#held.delete(folder);
+    };
   }
 
   /**
@@ -85,89 +90,35 @@ export class SnapshotStore<Meta extends SnapshotPosition> {
    */
   async create(write: (folder: string) => Promise<number>, describe: (index: number) => Meta): Promise<Meta> {
     const folder = join(this.root, `${TEMPORARY}${randomUUID()}`);
-    const state = join(folder, "state");
     try {
-      await mkdir(state, { recursive: true, mode: 0o700 });
-      const meta = describe(await write(state));
-      const files = await flushTree(state, folder);
-      await writeDurably(join(folder, "meta"), encodeMeta({ ...meta, files }));
-      await flush(folder);
-      const target = join(this.root, `${meta.term}-${meta.index}`);
-      await rm(target, { recursive: true, force: true });
-      await rename(folder, target);
-      await flush(this.root);
-      await this.#prune();
-      return meta;
+      await makeCopy(folder);
+      await sealCopy(folder, describe(await write(stateOf(folder))));
+      return await this.adopt(folder);
     } catch (error) {
       await rm(folder, { recursive: true, force: true });
       throw error;
     }
   }
 
+  /** Puts a whole copy that is on the disk in its place. */
+  async adopt(folder: string): Promise<Meta> {
+    const meta = this.parse((await readMeta(folder)).about);
+    const target = join(this.root, `${meta.term}-${meta.index}`);
+    await rm(target, { recursive: true, force: true });
+    await rename(folder, target);
+    await flush(this.root);
+    await this.#prune();
+    return meta;
+  }
+
+  /** Folder to restore from. */
+  stateOf({ term, index }: SnapshotPosition): string {
+    return stateOf(join(this.root, `${term}-${index}`));
+  }
+
   async #prune(): Promise<void> {
-    for (const old of (await this.list()).slice(this.retain)) {
-      await rm(join(old.state, ".."), { recursive: true, force: true });
+    for (const { folder } of (await this.list()).slice(this.retain)) {
+      if (!this.#held.has(folder)) await rm(folder, { recursive: true, force: true });
     }
-  }
-
-  async #read(folder: string): Promise<{ meta: Meta; files: SnapshotFile[] }> {
-    const value = decodeMeta(await readFile(join(folder, "meta"))) as Readonly<Record<string, unknown>>;
-    const { index, term, files } = value;
-    if (typeof index !== "number" || typeof term !== "number" || !Array.isArray(files)) {
-      throw new TypeError("its metadata lacks index, term or files");
-    }
-    return { meta: this.parse({ ...value, index, term }), files };
-  }
-}
-
-/** Flushes every file and folder below `folder`; gives the files with their checksums, paths relative to `root`. */
-async function flushTree(folder: string, root: string): Promise<SnapshotFile[]> {
-  const files: SnapshotFile[] = [];
-  for (const entry of await readdir(folder, { withFileTypes: true })) {
-    const path = join(folder, entry.name);
-    if (entry.isDirectory()) {
-      files.push(...(await flushTree(path, root)));
-    } else if (entry.isFile()) {
-      await flush(path);
-      files.push(await describeFile(path, root));
-    } else {
-      throw new Error(`snapshot file ${path} is neither a file nor a folder`);
-    }
-  }
-  await flush(folder);
-  return files;
-}
-
-async function describeFile(path: string, root: string): Promise<SnapshotFile> {
-  const hash = createHash("sha256");
-  let size = 0;
-  await pipeline(
-    createReadStream(path, { highWaterMark: 256 * 1024 }),
-    async (source: AsyncIterable<Buffer>) => {
-      for await (const chunk of source) {
-        size += chunk.length;
-        hash.update(chunk);
-      }
-    },
-  );
-  return { path: relative(root, path), size, sha256: hash.digest("hex") };
-}
-
-async function writeDurably(path: string, data: Buffer): Promise<void> {
-  const handle = await open(path, "wx", 0o600);
-  try {
-    await handle.writeFile(data);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-}
-
-async function flush(path: string): Promise<void> {
-  const handle = await open(path, "r");
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
   }
 }

@@ -26,9 +26,15 @@ export interface StateMachine {
   snapshot(folder: string): Promise<number>;
   /**
    * Replaces everything with the copy in `folder`. With `index`, the machine counts as having applied up to there: the copy
-   * was taken in another log, or earlier in this one, and is put in force at that position.
+   * was taken in another log, or earlier in this one, and is put in force at that position, which is not before the copy's
+   * own.
    */
   restore(folder: string, index?: number): Promise<void>;
+  /**
+   * Rejects, with what is wrong, where `restore` would: for a copy that is damaged or of another kind. Changes nothing; gives
+   * the index at which the copy was taken.
+   */
+  verify(folder: string): Promise<number>;
 }
 
 export interface Proposed {

@@ -1,10 +1,13 @@
 /** What every implementation of `Consensus` must do, ours or a stranger's. */
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
-import { type Consensus, type LogEntry, NotLeaderError, type StateMachine } from "../contracts/consensus.js";
+import { type Consensus, NotLeaderError, type StateMachine } from "../contracts/consensus.js";
+import { RecordingMachine } from "./consensus-machine.js";
 
 /** One server of the implementation under test, on storage that outlives its instances. */
 export interface ConsensusUnderTest {
+  /** `host:port` that other servers reach it at. */
+  readonly address: string;
   /** A new instance over the same storage, ready for `start`; the last one was stopped. */
   open(): Promise<Consensus> | Consensus;
   /** Removes the storage. */
@@ -12,43 +15,6 @@ export interface ConsensusUnderTest {
 }
 
 const encoder = new TextEncoder();
-const decoder = new TextDecoder();
-
-/** A machine that remembers what it applied; the command `refuse` gives an Error, any other its text in upper case. */
-export class RecordingMachine implements StateMachine {
-  readonly entries: { index: number; term: number; command: string }[] = [];
-  readonly batches: number[] = [];
-  #applied = 0;
-
-  /** What was applied besides the entries of consensus itself. */
-  get commands(): string[] {
-    return this.entries.map(({ command }) => command).filter((command) => command !== "");
-  }
-
-  lastApplied(): number {
-    return this.#applied;
-  }
-
-  apply(entries: readonly LogEntry[]): readonly unknown[] {
-    this.batches.push(entries.length);
-    return entries.map(({ index, term, data }) => {
-      assert.equal(index, this.#applied + 1, "entries come in order, each once");
-      this.#applied = index;
-      const command = decoder.decode(data);
-      this.entries.push({ index, term, command });
-      return command === "refuse" ? new Error("refused by the machine") : command.toUpperCase();
-    });
-  }
-
-  snapshot(): Promise<number> {
-    return Promise.reject(new Error("this machine takes no snapshots"));
-  }
-
-  restore(): Promise<void> {
-    return Promise.reject(new Error("this machine restores no snapshots"));
-  }
-}
-
 /**
  * Registers the conformance tests with node:test. `create` gives fresh, empty storage for a cluster of one server.
  */
@@ -63,6 +29,7 @@ export function consensusConformance(
     const start = async (machine: StateMachine): Promise<Consensus> => {
       running = await subject.open();
       await running.start(machine);
+      await begin(running, [{ id: running.id, address: subject.address }]);
       await leads(running);
       return running;
     };
@@ -172,6 +139,7 @@ export function consensusConformance(
       assert.deepEqual(seen, [false]);
       running = consensus;
       await consensus.start(new RecordingMachine());
+      await begin(consensus, [{ id: consensus.id, address: subject.address }]);
       await leads(consensus);
       const late: [boolean, number][] = [];
       consensus.onLeadership((leader, term) => late.push([leader, term]));
@@ -193,6 +161,14 @@ export function consensusConformance(
       assert.equal((await start(new RecordingMachine())).id, id);
     });
   });
+}
+
+/** Begins a cluster where consensus keeps its own members and this server has none yet. */
+export async function begin(
+  consensus: Consensus,
+  servers: readonly { readonly id: string; readonly address: string }[],
+): Promise<void> {
+  if (consensus.membership?.bootstrapped() === false) await consensus.membership.bootstrap(servers);
 }
 
 function isNotLeader(error: unknown): boolean {

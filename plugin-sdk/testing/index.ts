@@ -1,5 +1,7 @@
 export * from "./agent-transport.js";
 export * from "./consensus.js";
+export * from "./consensus-cluster.js";
+export * from "./consensus-machine.js";
 export * from "./eventually.js";
 export * from "./fixtures.js";
 export * from "./memory-network.js";

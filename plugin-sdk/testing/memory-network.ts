@@ -133,6 +133,8 @@ class MemoryServerNetwork implements ServerNetwork {
     if (handler === undefined) throw unknownMethod(address, method);
     const [here, there] = duplexPair();
     const ends = [here, there];
+    breakTogether(here, there);
+    breakTogether(there, here);
     const interrupt = () => {
       for (const end of ends)
         end.destroy(new RpcError("ERR_RPC_INTERRUPTED", `the link to ${address} broke`));
@@ -162,6 +164,14 @@ class MemoryServerNetwork implements ServerNetwork {
   #caller(): RpcCaller {
     return { address: this.address };
   }
+}
+
+/** A stream that is destroyed before it ended takes the other end with it, as on a wire. */
+function breakTogether(end: Duplex, other: Duplex): void {
+  end.once("close", () => {
+    if (!end.writableFinished)
+      other.destroy(new RpcError("ERR_RPC_INTERRUPTED", "the other end closed the stream"));
+  });
 }
 
 function register<T>(handlers: Map<string, T>, method: string, handler: T): () => void {

@@ -1,6 +1,7 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { LogEntry, Metrics, StateMachine } from "@drover/plugin-sdk";
-import type { Position, RestoreReference } from "./records.js";
+import type { RestoreReference } from "@drover/plugin-sdk/consensus";
+import type { Position } from "./records.js";
 
 /** Entries and bytes given to the state machine at once; between two batches the event loop has its turn. */
 const SLICE_ENTRIES = 256;

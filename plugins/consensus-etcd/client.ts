@@ -222,6 +222,8 @@ export class EtcdClient {
       stream = await this.#etcd.watchClient.watch();
       // For the iterator's sake errors come as exceptions; a late one, after a cancellation, has no one to go to.
       stream.on("error", () => undefined);
+      // Aborted while it was opened.
+      if (signal.aborted) return;
       stream.write({
         create_request: {
           key: Buffer.from(start),

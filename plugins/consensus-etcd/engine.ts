@@ -13,6 +13,7 @@ import {
   type SnapshotInfo,
   type StateMachine,
 } from "@drover/plugin-sdk";
+import type { RestoreReference } from "@drover/plugin-sdk/consensus";
 import { Applier } from "./applier.js";
 import { EtcdClient } from "./client.js";
 import { compactionPoint, TrailingSizes } from "./compaction.js";
@@ -206,7 +207,7 @@ export class Engine {
 
   async #run(startSignal: AbortSignal): Promise<void> {
     const { config } = this.parts;
-    await this.#snapshots.open();
+    await this.#snapshots.open(this.#applier.applied);
     this.#schedule.begin((await this.#snapshots.newest())?.meta);
     await this.client.persistently(
       config.start_timeout,
@@ -313,9 +314,13 @@ export class Engine {
   }
 
   async restoreSnapshot(folder: string): Promise<number> {
-    const { writer, term } = this.#leadership.current;
-    const staged = await this.#snapshots.stage(folder, { index: this.#applier.applied, term });
+    const { writer } = this.#leadership.current;
+    // What no server could restore must not get into the log.
+    const index = await this.parts.machine.verify(folder);
+    const staged = await this.#snapshots.stage(folder, this.#applier.applied);
     await this.#spread(staged);
+    // Rows of the copy carry indexes up to its own; what comes after it must have higher ones.
+    await writer.fill(index);
     // Leadership may have been lost meanwhile; the writer then refuses.
     return (await writer.restore(staged)).index;
   }
@@ -341,7 +346,7 @@ export class Engine {
   }
 
   /** Makes sure that a majority of the servers has the copy before the log names it: its loss would stop all of them. */
-  async #spread(staged: Parameters<SnapshotExchange["fetchStaged"]>[1]): Promise<void> {
+  async #spread(staged: RestoreReference): Promise<void> {
     const others = this.#view.servers.filter(({ id }) => id !== this.#self.id);
     const needed = Math.floor((others.length + 1) / 2);
     if (needed === 0) return;

@@ -188,6 +188,8 @@ export class Leadership {
       view.learn(keys.leader, leader?.value, leader?.revision ?? revision);
       return;
     }
+    // Stopped meanwhile: the key goes with the lease.
+    if (this.#stopped) return;
     const held: Held = { term: revision, ended: new AbortController(), established: false };
     this.#held = held;
     view.learn(keys.leader, value, revision);

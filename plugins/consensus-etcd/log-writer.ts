@@ -6,6 +6,7 @@ import {
   LogDamagedError,
   OutcomeUnknownError,
   Proposals,
+  type RestoreReference,
 } from "@drover/plugin-sdk/consensus";
 import type { IRequestOp } from "etcd3";
 import type { Delivery } from "./applier.js";
@@ -13,14 +14,7 @@ import { changedAt, type EtcdClient, holds, put, read, removeRange } from "./cli
 import type { EtcdConfig } from "./config.js";
 import { EtcdFailure } from "./failures.js";
 import type { Keys } from "./keys.js";
-import {
-  type Batch,
-  encodeBatch,
-  encodePosition,
-  type Position,
-  type RestoreReference,
-  sha256,
-} from "./records.js";
+import { type Batch, encodeBatch, encodePosition, type Position, sha256 } from "./records.js";
 
 /** Milliseconds before a transaction without an answer is sent again. */
 const PAUSE = 50;
@@ -93,15 +87,23 @@ export class LogWriter {
     return this.#append({ data: NO_DATA }, 0);
   }
 
+  /** Makes the log end at `index` or later, by entries without a command. */
+  async fill(index: number): Promise<void> {
+    while (this.#next <= index) {
+      if (this.#closed !== undefined) throw this.#closed;
+      const last = Math.min(index, this.#next + this.parts.config.max_batch_entries - 1);
+      while (this.#next < last) this.#queue.push({ index: this.#next++, data: NO_DATA });
+      await this.#append({ data: NO_DATA }, 0);
+    }
+  }
+
   restore(restore: RestoreReference): Promise<Proposed> {
-    if (this.#closed !== undefined) return Promise.reject(this.#closed);
     return this.#append({ restore }, 0);
   }
 
   /** Answers the proposal of an entry that was applied. */
   settle(index: number, term: number, result: unknown): void {
-    if (term !== this.parts.term) return;
-    const took = this.#proposals.settle(index, result);
+    const took = this.#proposals.settle(index, term, result);
     if (took !== undefined) this.parts.metrics.sample("nomad.raft.commitTime", took);
   }
 
@@ -125,9 +127,10 @@ export class LogWriter {
   }
 
   #append(content: Content, bytes: number): Promise<Proposed> {
+    if (this.#closed !== undefined) return Promise.reject(this.#closed);
     const index = this.#next++;
     this.#queue.push({ index, ...content });
-    const proposed = this.#proposals.add(index, bytes);
+    const proposed = this.#proposals.add(index, this.parts.term, bytes);
     this.#work ??= this.#run();
     return proposed;
   }

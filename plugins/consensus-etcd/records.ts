@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { LogDamagedError } from "@drover/plugin-sdk/consensus";
+import { LogDamagedError, type RestoreReference } from "@drover/plugin-sdk/consensus";
 import { Packr } from "msgpackr";
 import { z } from "zod";
 
@@ -18,13 +18,6 @@ export interface PartsReference {
   readonly count: number;
   readonly bytes: number;
   readonly sha256: string;
-}
-
-/** A copy of the state that takes the place of everything before; each server has it, or gets it from another. */
-export interface RestoreReference {
-  readonly id: string;
-  /** SHA-256 over the list of its files with their checksums. */
-  readonly digest: string;
 }
 
 /** One key of the log: entries that were written in one transaction. */
@@ -46,7 +39,7 @@ const Stored = z.strictObject({
   i: index,
   e: z.array(z.instanceof(Uint8Array)).min(1).optional(),
   p: z.strictObject({ count: z.int().min(1), bytes: index, sha256: z.string() }).optional(),
-  r: z.strictObject({ id: z.string(), digest: z.string() }).optional(),
+  r: z.strictObject({ id: z.uuid(), checksum: z.string() }).optional(),
 });
 
 /** MessagePack: format, term, first index, and one of entries, parts, restore. */

@@ -1,7 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Logger, StateMachine } from "@drover/plugin-sdk";
-import type { SnapshotPosition, StoredSnapshot } from "@drover/plugin-sdk/consensus";
-import type { RestoreReference } from "./records.js";
+import type { RestoreReference, SnapshotPosition } from "@drover/plugin-sdk/consensus";
 import type { SnapshotExchange } from "./snapshot-exchange.js";
 import type { Snapshots } from "./snapshots.js";
 
@@ -46,16 +45,21 @@ export class Restoring {
   /** Puts an operator's copy in force at `index`; a later snapshot does as well. */
   async restore(reference: RestoreReference, index: number, signal: AbortSignal): Promise<void> {
     const { snapshots, log } = this.parts;
-    const copy = await this.#obtain<StoredSnapshot<SnapshotPosition>>(
+    const copy = await this.#obtain(
       `the copy ${reference.id} that is restored at entry ${index}`,
-      async () => (await snapshots.staged(reference)) ?? (await snapshots.usable(index)),
+      async () => {
+        const staged = await snapshots.staged(reference);
+        if (staged !== undefined) return { state: staged, at: index };
+        const later = await snapshots.usable(index);
+        return later && { state: later.state, at: later.meta.index };
+      },
       (exchange, address) =>
-        exchange.fetchStaged(address, reference).catch(() => exchange.fetch(address, index)),
+        exchange.fetchRestore(address, reference).catch(() => exchange.fetch(address, index)),
       signal,
     );
-    const at = Math.max(index, copy.meta.index);
-    log.warn({ folder: copy.state, index: at }, "the state is replaced by a copy that an operator gave");
-    await this.#restore(copy.state, at);
+    snapshots.restores.note(index, reference.id);
+    log.warn({ folder: copy.state, index: copy.at }, "the state is replaced by a copy that an operator gave");
+    await this.#restore(copy.state, copy.at);
   }
 
   async #restore(folder: string, index: number): Promise<void> {

@@ -1,137 +1,98 @@
 import { randomUUID } from "node:crypto";
-import { cp } from "node:fs/promises";
+import { statfs } from "node:fs/promises";
 import { join } from "node:path";
 import type { Logger, StateMachine } from "@drover/plugin-sdk";
-import { type SnapshotPosition, SnapshotStore, type StoredSnapshot } from "@drover/plugin-sdk/consensus";
-import { type Position, type RestoreReference, sha256 } from "./records.js";
+import {
+  type RestoreReference,
+  RestoreStore,
+  type SnapshotPosition,
+  SnapshotStore,
+  type StoredSnapshot,
+} from "@drover/plugin-sdk/consensus";
+import { z } from "zod";
 
-/** Snapshots kept, and copies kept for a restore. */
+/** Snapshots kept. */
 const RETAIN = 2;
 
-/** A copy that an operator gave to be put in force; index and term are those of the log when it was taken in. */
-export interface StagedMeta extends SnapshotPosition {
-  readonly id: string;
-}
+const position = z.int().min(0);
+const About = z.object({ index: position, term: position });
 
-/** Copies of the state in this server's folder: its own snapshots, and what is to be restored. */
+/** Copies of the state in this server's folder: its own snapshots, and what the log says is to be restored. */
 export class Snapshots {
-  readonly #own: SnapshotStore<SnapshotPosition>;
-  readonly #staged: SnapshotStore<StagedMeta>;
+  readonly own: SnapshotStore<SnapshotPosition>;
+  readonly restores: RestoreStore;
 
   constructor(
-    folder: string,
+    readonly folder: string,
     private readonly log: Logger,
   ) {
-    this.#own = new SnapshotStore(join(folder, "snapshots"), RETAIN, log, ({ index, term }) => ({
-      index,
-      term,
-    }));
-    this.#staged = new SnapshotStore(join(folder, "restores"), RETAIN, log, ({ index, term, id }) => {
-      if (typeof id !== "string") throw new TypeError("its metadata lacks the id");
-      return { index, term, id };
-    });
+    this.own = new SnapshotStore(join(folder, "snapshots"), RETAIN, log, (about) => About.parse(about));
+    this.restores = new RestoreStore(join(folder, "restores"));
   }
 
-  async open(): Promise<void> {
-    await this.#own.open();
-    await this.#staged.open();
+  /** Removes what was interrupted; copies for restores stay until a snapshot holds what was applied up to now. */
+  async open(applied: number): Promise<void> {
+    await this.own.open();
+    await this.restores.noteStored(applied);
   }
 
-  /** The newest snapshot, undamaged as far as its metadata go. */
+  /** The newest snapshot. */
   async newest(): Promise<StoredSnapshot<SnapshotPosition> | undefined> {
-    return (await this.#own.list())[0];
+    return (await this.own.list())[0];
   }
 
-  take(machine: StateMachine, termOf: (index: number) => number): Promise<SnapshotPosition> {
-    return this.#own.create(
+  /** Takes a snapshot, and removes copies for restores that it makes superfluous. */
+  async take(machine: StateMachine, termOf: (index: number) => number): Promise<SnapshotPosition> {
+    const taken = await this.own.create(
       (folder) => machine.snapshot(folder),
       (index) => ({ index, term: termOf(index) }),
     );
-  }
-
-  /** Keeps a snapshot that `write` brings from elsewhere; it must throw where a file is not what it should be. */
-  keep(position: Position, write: (folder: string) => Promise<void>): Promise<SnapshotPosition> {
-    return this.#own.create(
-      async (folder) => {
-        await write(folder);
-        return position.index;
-      },
-      () => position,
-    );
+    await this.restores.compacted(taken.index);
+    return taken;
   }
 
   /** The newest snapshot at or after `index` whose files are as they were written. */
   async usable(index: number): Promise<StoredSnapshot<SnapshotPosition> | undefined> {
-    for (const snapshot of await this.#own.list()) {
+    for (const snapshot of await this.own.list()) {
       if (snapshot.meta.index < index) break;
-      if (await this.#isWhole(this.#own, snapshot)) return snapshot;
+      try {
+        await this.own.verify(snapshot);
+        return snapshot;
+      } catch (error) {
+        this.log.error(
+          { folder: snapshot.folder, error: (error as Error).message },
+          "snapshot is damaged; looking for another one",
+        );
+      }
     }
     return undefined;
   }
 
-  /** Copies an operator's folder for a restore. */
-  async stage(folder: string, at: Position): Promise<RestoreReference> {
-    const id = randomUUID();
-    await this.#staged.create(
-      async (state) => {
-        await cp(folder, state, { recursive: true });
-        return at.index;
-      },
-      () => ({ ...at, id }),
-    );
-    const staged = await this.#byId(id);
-    if (staged === undefined) throw new Error(`the copy of ${folder} is gone again`);
-    return { id, digest: await this.#digest(staged) };
+  /** Copies an operator's folder for a restore; `index` is where the log is now. */
+  async stage(source: string, index: number): Promise<RestoreReference> {
+    const reference = await this.restores.create(randomUUID(), source);
+    this.restores.note(index, reference.id);
+    return reference;
   }
 
-  /** Keeps another server's staged copy. */
-  async keepStaged(meta: StagedMeta, write: (folder: string) => Promise<void>): Promise<void> {
-    await this.#staged.create(
-      async (state) => {
-        await write(state);
-        return meta.index;
-      },
-      () => meta,
-    );
-  }
-
-  /** A staged copy that is what the log says of it. */
-  async staged({ id, digest }: RestoreReference): Promise<StoredSnapshot<StagedMeta> | undefined> {
-    const found = await this.#byId(id);
-    if (found === undefined || !(await this.#isWhole(this.#staged, found))) return undefined;
-    return (await this.#digest(found)) === digest ? found : undefined;
-  }
-
-  /** Files of a snapshot of either kind, for sending. */
-  async describe(
-    which: StoredSnapshot<SnapshotPosition> | StoredSnapshot<StagedMeta>,
-  ): Promise<Awaited<ReturnType<SnapshotStore<SnapshotPosition>["files"]>>> {
-    return this.#own.files(which);
-  }
-
-  async #byId(id: string): Promise<StoredSnapshot<StagedMeta> | undefined> {
-    return (await this.#staged.list()).find(({ meta }) => meta.id === id);
-  }
-
-  async #digest(staged: StoredSnapshot<StagedMeta>): Promise<string> {
-    const files = await this.#staged.files(staged);
-    const lines = files.map(({ path, size, sha256: sum }) => `${sum} ${size} ${path}`).sort();
-    return sha256(lines.join("\n"));
-  }
-
-  async #isWhole<Meta extends SnapshotPosition>(
-    store: SnapshotStore<Meta>,
-    snapshot: StoredSnapshot<Meta>,
-  ): Promise<boolean> {
+  /** Folder of a copy for a restore, if it is here and whole. */
+  async staged(reference: RestoreReference): Promise<string | undefined> {
     try {
-      await store.verify(snapshot);
-      return true;
+      return await this.restores.verified(reference);
     } catch (error) {
-      this.log.error(
-        { folder: snapshot.state, error: (error as Error).message },
-        "a copy of the state is damaged and is not used",
-      );
-      return false;
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT") {
+        this.log.error(
+          { id: reference.id, error: (error as Error).message },
+          "a copy for a restore can't be used",
+        );
+      }
+      return undefined;
     }
+  }
+
+  /** Bytes that the disk has left. */
+  async free(): Promise<number> {
+    const { bavail, bsize } = await statfs(this.folder);
+    return bavail * bsize;
   }
 }

@@ -7,7 +7,7 @@ import type { Entry, EntryKind } from "./core/types.js";
  */
 const HEADER = 24;
 const FORMAT = 1;
-const KINDS: readonly EntryKind[] = ["command", "noop", "configuration"];
+const KINDS: readonly EntryKind[] = ["command", "noop", "configuration", "restore"];
 
 export function encodeRecord(entry: Entry): Buffer {
   const record = Buffer.allocUnsafe(HEADER + entry.data.length);

@@ -3,9 +3,10 @@ import { join } from "node:path";
 import { decodeMeta, encodeMeta, LogDamagedError } from "@drover/plugin-sdk/consensus";
 import { type Database, open, type RootDatabase } from "lmdb";
 import { parseConfiguration } from "./core/configuration.js";
+import type { EntrySource } from "./core/raft-log.js";
 import type { Entry, HardState, SnapshotMeta } from "./core/types.js";
 import { decodeRecord, encodeRecord } from "./entry-record.js";
-import type { LogStore, LogWrite, StoredLog } from "./log-store.js";
+import { EMPTY_BASE, type LogStore, type LogWrite, type StoredLog } from "./log-store.js";
 import { freeBytes, SpaceReservation } from "./space-reservation.js";
 
 /** Compacted entries removed with one write, so that compaction never delays a proposal by much. */
@@ -26,7 +27,7 @@ export interface LmdbLogOptions {
  * The log in LMDB. Without `overlappingSync` a commit is: write pages, fdatasync, write the meta page through an O_DSYNC
  * descriptor; lmdb-js resolves after that, so its promise means durable, and a crash shows either the whole write or none.
  */
-export class LmdbLogStore implements LogStore {
+export class LmdbLogStore implements LogStore, EntrySource {
   readonly location: string;
   #root: RootDatabase<Buffer, string> | undefined;
   #meta!: Database<Buffer, string>;
@@ -41,7 +42,7 @@ export class LmdbLogStore implements LogStore {
     this.location = options.folder;
   }
 
-  async open(first: SnapshotMeta): Promise<StoredLog> {
+  async open(owner: string): Promise<StoredLog> {
     await mkdir(this.location, { recursive: true, mode: 0o700 });
     try {
       this.#root = open<Buffer, string>({
@@ -67,16 +68,31 @@ export class LmdbLogStore implements LogStore {
       this.options.minFreeBytes,
       this.options.freeBytes ?? freeBytes,
     );
-    const stored = this.#read(first);
+    const stored = this.#read();
     this.#base = stored.base.index;
-    // A new log says at once whose it is.
-    if (this.#meta.get("base") === undefined) {
-      await this.write({ hardState: null, entries: [], base: stored.base });
-    }
+    await this.#claim(owner, stored);
     return stored;
   }
 
+  /** A log says whose it is: a server that goes on with another one's log would break its promises. */
+  async #claim(owner: string, { base }: StoredLog): Promise<void> {
+    // Logs of one server, from before there was such a record, name it in their first configuration.
+    const recorded = this.#readMeta("server", parseOwner) ?? base.configuration.servers[0]?.id;
+    if (recorded !== undefined && recorded !== owner) {
+      throw new LogDamagedError(
+        `the raft log in ${this.location} belongs to server ${recorded}, and this is server ${owner}; restore the node-id that belongs to the log`,
+      );
+    }
+    if (this.#meta.get("server") !== undefined) return;
+    await this.#space!.ensure(this.#usedBytes(), PAGES_OF_A_WRITE);
+    await committed(
+      [this.#meta.put("server", encodeMeta({ id: owner })), this.#meta.put("base", encodeMeta(base))],
+      this.location,
+    );
+  }
+
   async write(change: LogWrite): Promise<void> {
+    if (change.reset === true && change.base === null) throw new Error("a log is reset to a base only");
     const bytes = change.entries.reduce(
       (sum, { data }) => sum + 2 * (data.length + 128) + (data.length > 1500 ? PAGE : 0),
       0,
@@ -89,6 +105,11 @@ export class LmdbLogStore implements LogStore {
       puts.push(this.#meta.put("base", encodeMeta(change.base)));
       this.#base = Math.max(this.#base, change.base.index);
     }
+    if (change.reset === true) {
+      for (let index = Math.max(this.#first, this.#base + 1); index <= this.#last; index++)
+        puts.push(this.#log.remove(index));
+      this.#last = this.#base;
+    }
     const next = change.entries[0]?.index;
     if (next !== undefined) {
       for (let index = next + change.entries.length; index <= this.#last; index++)
@@ -96,7 +117,7 @@ export class LmdbLogStore implements LogStore {
       for (const entry of change.entries) puts.push(this.#log.put(entry.index, encodeRecord(entry)));
       this.#last = next + change.entries.length - 1;
     }
-    const until = Math.min(this.#base, this.#last, this.#first + REMOVALS_A_WRITE - 1);
+    const until = Math.min(this.#base, this.#first + REMOVALS_A_WRITE - 1);
     for (; this.#first <= until; this.#first++) puts.push(this.#log.remove(this.#first));
     await committed(puts, this.location);
   }
@@ -118,32 +139,46 @@ export class LmdbLogStore implements LogStore {
     return (lastPageNumber + 1) * pageSize;
   }
 
-  #read(first: SnapshotMeta): StoredLog {
-    const base = this.#readMeta("base", parseBase) ?? first;
+  #read(): StoredLog {
+    const base = this.#readMeta("base", parseBase) ?? EMPTY_BASE;
     const hardState = this.#readMeta("hard-state", parseHardState) ?? { term: 0, vote: null, commit: 0 };
+    // Compacted entries whose removal is due may be there still, in pieces.
+    const first = [...this.#log.getKeys({ limit: 1 })][0] ?? base.index + 1;
+    const last = [...this.#log.getKeys({ limit: 1, reverse: true })][0] ?? base.index;
+    this.#first = Math.min(first, base.index + 1);
+    this.#last = Math.max(last, base.index);
+    const entries = { [Symbol.iterator]: () => this.#range(base.index + 1, this.#last) };
+    return { hardState, base, last: this.#last, entries, source: this };
+  }
+
+  read(from: number, to: number, maxBytes: number): Entry[] {
+    // Reads of one turn of the event loop share a view, which may be from before the last write.
+    this.#root!.resetReadTxn();
     const entries: Entry[] = [];
-    let expected: number | undefined;
-    this.#last = base.index;
-    for (const { key, value } of this.#log.getRange({})) {
-      if (expected === undefined) this.#first = expected = key;
+    let bytes = 0;
+    for (const entry of this.#range(from, to)) {
+      bytes += entry.data.length;
+      if (entries.length > 0 && bytes > maxBytes) break;
+      entries.push(entry);
+    }
+    return entries;
+  }
+
+  /** Entries from `from` to `to`, each checked; throws for one that is missing or damaged. */
+  *#range(from: number, to: number): Generator<Entry, void, undefined> {
+    let expected = from;
+    for (const { key, value } of this.#log.getRange({ start: from, end: to + 1 })) {
       if (key !== expected) throw this.#damaged(`entry ${expected} is missing; entry ${key} follows`);
       expected = key + 1;
-      this.#last = key;
-      if (key <= base.index) continue;
+      let entry: Entry;
       try {
-        entries.push(decodeRecord(value, key));
+        entry = decodeRecord(value, key);
       } catch (error) {
         throw this.#damaged(`entry ${key} is damaged: ${(error as Error).message}`, error);
       }
+      yield entry;
     }
-    if (expected === undefined) this.#first = base.index + 1;
-    const start = entries[0]?.index;
-    if (start !== undefined && start !== base.index + 1) {
-      throw this.#damaged(
-        `it starts at entry ${start}, and ${base.index + 1} should come after the snapshot`,
-      );
-    }
-    return { hardState, base, entries };
+    if (expected <= to) throw this.#damaged(`entry ${expected} is missing`);
   }
 
   #readMeta<T>(key: string, parse: (value: unknown) => T): T | undefined {
@@ -180,6 +215,12 @@ function parseBase(value: unknown): SnapshotMeta {
   if (!Number.isSafeInteger(index) || !Number.isSafeInteger(term))
     throw new TypeError("index or term is not a number");
   return { index: index!, term: term!, configuration: parseConfiguration(configuration) };
+}
+
+function parseOwner(value: unknown): string {
+  const { id } = value as { id?: unknown };
+  if (typeof id !== "string") throw new TypeError("it names no server");
+  return id;
 }
 
 function parseHardState(value: unknown): HardState {

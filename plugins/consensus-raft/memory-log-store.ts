@@ -1,5 +1,4 @@
-import type { SnapshotMeta } from "./core/types.js";
-import type { LogStore, LogWrite, StoredLog } from "./log-store.js";
+import { EMPTY_BASE, type LogStore, type LogWrite, type StoredLog } from "./log-store.js";
 
 /**
  * The log of a `-dev` agent, which keeps nothing beyond its own end: the core has all entries in memory anyway, so there
@@ -8,8 +7,9 @@ import type { LogStore, LogWrite, StoredLog } from "./log-store.js";
 export class MemoryLogStore implements LogStore {
   readonly location = "memory";
 
-  open(first: SnapshotMeta): Promise<StoredLog> {
-    return Promise.resolve({ hardState: { term: 0, vote: null, commit: 0 }, base: first, entries: [] });
+  open(_owner: string): Promise<StoredLog> {
+    const hardState = { term: 0, vote: null, commit: 0 };
+    return Promise.resolve({ hardState, base: EMPTY_BASE, last: 0, entries: [], source: undefined });
   }
 
   write(_change: LogWrite): Promise<void> {

@@ -1,13 +1,15 @@
-import { AgentInfo, Consensus, definePlugin, Logger, Metrics } from "@drover/plugin-sdk";
+import { AgentInfo, Consensus, definePlugin, Logger, Metrics, ServerNetwork } from "@drover/plugin-sdk";
 import { instanceCachingFactory } from "tsyringe";
 import { RaftConfig } from "./config.js";
 import { RaftConsensus } from "./consensus.js";
+import { OFFLINE_NETWORK } from "./offline-network.js";
 
 export default definePlugin({
   name: "consensus-raft",
   description: "The replicated log: Raft with a durable LMDB log, in memory for -dev.",
   config: RaftConfig,
   requires: [Logger, Metrics, AgentInfo],
+  optional: [ServerNetwork],
   provides: [Consensus],
   register(container, config) {
     container.register(Consensus, {
@@ -18,6 +20,9 @@ export default definePlugin({
             log: inner.resolve<Logger>(Logger),
             metrics: inner.resolve<Metrics>(Metrics),
             config,
+            network: inner.isRegistered(ServerNetwork, true)
+              ? inner.resolve<ServerNetwork>(ServerNetwork)
+              : OFFLINE_NETWORK,
           }),
       ),
     });

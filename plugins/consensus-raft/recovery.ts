@@ -15,7 +15,7 @@ export async function recover(
   log: Logger,
 ): Promise<StoredSnapshot<SnapshotMeta> | null> {
   const available = await snapshots.list();
-  const last = stored.base.index + stored.entries.length;
+  const { last } = stored;
   if (machine.lastApplied() > last) {
     throw new LogDamagedError(
       `the state has applied entry ${machine.lastApplied()}, but the raft log in ${store.location} ends at ${last}; the log was replaced or lost. Restore both from one backup`,
@@ -34,7 +34,7 @@ export async function recover(
       continue;
     }
     log.info({ folder: snapshot.state, index: snapshot.meta.index }, "restoring the state from a snapshot");
-    await machine.restore(snapshot.state);
+    await machine.restore(snapshot.state, snapshot.meta.index);
     if (machine.lastApplied() !== snapshot.meta.index) {
       throw new Error(
         `the state restored from ${snapshot.state} is at entry ${machine.lastApplied()} instead of ${snapshot.meta.index}`,

@@ -5,7 +5,8 @@ const decoder = new TextDecoder("utf-8", { fatal: true });
 
 /** The data of a `configuration` entry: JSON, so that a log can be read with any tool. */
 export function encodeConfiguration(configuration: Configuration): Uint8Array {
-  return encoder.encode(JSON.stringify({ servers: configuration.servers }));
+  const { cluster, servers } = configuration;
+  return encoder.encode(JSON.stringify({ cluster, servers }));
 }
 
 export function decodeConfiguration(data: Uint8Array): Configuration {
@@ -14,9 +15,13 @@ export function decodeConfiguration(data: Uint8Array): Configuration {
 
 /** Checks the shape of a configuration read from disk or network; throws a TypeError that says what is wrong. */
 export function parseConfiguration(value: unknown): Configuration {
-  const servers = (value as { servers?: unknown } | null)?.servers;
+  const { servers, cluster } = (value ?? {}) as { servers?: unknown; cluster?: unknown };
   if (!Array.isArray(servers)) throw new TypeError("a raft configuration must have a list of servers");
+  if (cluster !== undefined && typeof cluster !== "string") {
+    throw new TypeError("the cluster of a raft configuration must be a string");
+  }
   return {
+    ...(cluster === undefined ? {} : { cluster }),
     servers: servers.map((server: Partial<Server> | null, position): Server => {
       if (
         typeof server?.id !== "string" ||
@@ -47,6 +52,6 @@ export function changeConfiguration(
   const others = configuration.servers.filter((server) => server.id !== id);
   if (change.type === "remove" && others.length === configuration.servers.length)
     return { refused: "unknown-server" };
-  const changed = { servers: change.type === "add" ? [...others, change.server] : others };
+  const changed = { ...configuration, servers: change.type === "add" ? [...others, change.server] : others };
   return voters(changed).length === 0 ? { refused: "last-voter" } : changed;
 }

@@ -1,38 +1,38 @@
-import {
-  changeConfiguration,
-  decodeConfiguration,
-  encodeConfiguration,
-  isVoter,
-  voters,
-} from "./configuration.js";
-import { Progress } from "./progress.js";
-import { RaftLog } from "./raft-log.js";
-import { ReadQueue } from "./read-index.js";
+import { Ballot } from "./ballot.js";
+import { changeConfiguration, encodeConfiguration, isVoter, voters } from "./configuration.js";
+import { ConfigurationHistory } from "./configuration-history.js";
+import { Followers } from "./followers.js";
+import type { FlowLimits, Progress } from "./progress.js";
+import { type EntrySource, RaftLog } from "./raft-log.js";
+import { ForwardedReads, ReadQueue } from "./read-index.js";
+import { decodeRestore, encodeRestore } from "./restore.js";
 import type {
   Configuration,
   ConfigurationChange,
+  Contact,
   Effects,
   Entry,
   EntryKind,
+  Fetch,
   HardState,
   Leadership,
   Message,
   MessageBody,
   ProposalOutcome,
   ReadAnswer,
+  Refusal,
+  RestoreReference,
   Role,
   SnapshotMeta,
 } from "./types.js";
 
-export interface RaftOptions {
+export interface RaftOptions extends FlowLimits {
   readonly id: string;
   /** Ticks without a leader before an election; each server adds a random part of the same length. */
   readonly electionTicks: number;
   readonly heartbeatTicks: number;
   /** Bytes of data in one append. */
   readonly maxAppendBytes: number;
-  /** Appends under way to one server. */
-  readonly maxInflightAppends: number;
   /** Bytes of committed entries in one `Effects`. */
   readonly maxApplyBytes: number;
   /** A number from 0 up to 1; given from outside, so that the core has no randomness of its own. */
@@ -42,9 +42,12 @@ export interface RaftOptions {
 /** What the disk held when the server started. */
 export interface RaftState {
   readonly hardState: HardState;
-  /** Where the log starts; index 0 with the first configuration in a new cluster. */
+  /** Where the log starts; index 0, term 0 and no servers on one that was never part of a cluster. */
   readonly base: SnapshotMeta;
-  readonly entries: readonly Entry[];
+  /** Gone through once. */
+  readonly entries: Iterable<Entry>;
+  /** Where entries are read back from, so that not all stay in memory; without it they do. */
+  readonly source?: EntrySource;
   /** Newest snapshot, for servers that are behind the log's start. */
   readonly snapshot: SnapshotMeta | null;
   /** Last entry that the state machine has applied and stored. */
@@ -53,10 +56,20 @@ export interface RaftState {
 
 const NO_DATA = new Uint8Array(0);
 
+/** A handover of leadership under way, on the leader. */
+interface Transfer {
+  readonly to: string;
+  ticks: number;
+}
+
 /**
  * Raft as a pure function of its inputs (messages, ticks, proposals, confirmations of the disk): no clock, no input or
- * output, no randomness of its own. After any input, `takeEffects` says what to do. With pre-vote and check-quorum
- * (dissertation, sections 9.6 and 6.2), so that a server that was cut off can't depose a working leader.
+ * output, no randomness of its own. After any input, `takeEffects` says what to do, and `Effects` in which order things must
+ * become durable. With pre-vote and check-quorum (dissertation, sections 9.6 and 6.2), so that a server that was cut off
+ * can't depose a working leader.
+ *
+ * A server begins with an empty configuration: it votes and takes entries from any leader, and never stands for election.
+ * `bootstrap` on one server begins a cluster; the others learn of their membership through the log.
  */
 export class RaftCore {
   readonly id: string;
@@ -66,25 +79,40 @@ export class RaftCore {
   #role: Role = "follower";
   #leader: string | null = null;
   readonly #log: RaftLog;
-  /** Configurations in log order; the last one is in force from the moment it is appended. */
-  #configurations: { index: number; configuration: Configuration }[];
+  readonly #configurations: ConfigurationHistory;
   #snapshot: SnapshotMeta | null;
 
   #electionElapsed = 0;
   #heartbeatElapsed = 0;
   #electionTimeout = 0;
-  readonly #votes = new Map<string, boolean>();
-  readonly #progress = new Map<string, Progress>();
+  /** Ticks since a leader was heard from. */
+  #leaderContact: number | null = null;
+  readonly #ballot = new Ballot();
+  readonly #followers: Followers;
+  /** Appends go out with the next effects, so that what is proposed in one turn travels together. */
+  #appendsDue = false;
+  /** Last entry that any other server was sent in this leadership. */
+  #sentUpTo = 0;
+  /** The first entry of a new cluster is not durable yet. */
+  #bootstrapping = false;
+  #transfer: Transfer | null = null;
+  #transferAborted: string | null = null;
   #reads = new ReadQueue();
-  /** Reads asked before this leader committed an entry of its term, which must wait for it. */
-  #earlyReads: { context: number; from: string }[] = [];
-  /** Reads that this follower sent on to the leader. */
-  readonly #forwardedReads = new Set<number>();
+  readonly #forwardedReads: ForwardedReads;
+
+  /** What the shell fetches at present, and the same while it was not told yet. */
+  #fetching: Fetch | null = null;
+  #fetchToStart: Fetch | null = null;
+  #snapshotToInstall: SnapshotMeta | null = null;
+  #handedSnapshot: SnapshotMeta | null = null;
+  /** Last `restore` entry of the log; 0 when there is none. At most one is not committed. */
+  #restoreIndex = 0;
+  /** Copies that are stored here, of `restore` entries that are not applied yet. */
+  readonly #stored = new Set<string>();
 
   #messages: Message[] = [];
   #messagesAfterPersist: Message[] = [];
   #answers: ReadAnswer[] = [];
-  #snapshotToInstall: SnapshotMeta | null = null;
   /** Last committed entry that was given out. */
   #delivered: number;
   #savedHardState: HardState;
@@ -99,7 +127,12 @@ export class RaftCore {
     this.id = options.id;
     this.#term = state.hardState.term;
     this.#vote = state.hardState.vote;
-    this.#log = new RaftLog(state.base, state.entries);
+    this.#log = new RaftLog(state.base, state.source);
+    this.#configurations = new ConfigurationHistory(state.base);
+    for (const entry of state.entries) {
+      this.#note(entry);
+      this.#log.load(entry);
+    }
     if (state.applied < state.base.index || state.applied > this.#log.lastIndex) {
       throw new Error(
         `raft: the state machine has applied ${state.applied}, outside of the log (${state.base.index} to ${this.#log.lastIndex})`,
@@ -109,8 +142,8 @@ export class RaftCore {
     this.#commit = Math.min(this.#log.lastIndex, Math.max(state.hardState.commit, state.applied));
     this.#delivered = state.applied;
     this.#snapshot = state.snapshot;
-    this.#configurations = [{ index: state.base.index, configuration: state.base.configuration }];
-    for (const entry of state.entries) this.#noteConfiguration(entry);
+    this.#followers = new Followers(this.id, options);
+    this.#forwardedReads = new ForwardedReads(Math.floor(options.random() * 2 ** 52));
     this.#savedHardState = this.#handedHardState = state.hardState;
     this.#announced = this.leadership;
     this.#resetElectionTimer();
@@ -142,7 +175,19 @@ export class RaftCore {
   }
   /** The newest configuration of the log, committed or not: the one in force. */
   get configuration(): Configuration {
-    return this.#configurations.at(-1)!.configuration;
+    return this.#configurations.current;
+  }
+  /** Whether the configuration in force is known to be committed. */
+  get configurationCommitted(): boolean {
+    return this.#configurations.currentIndex <= this.#commit;
+  }
+  /** Server that leadership is being handed to. */
+  get transferTarget(): string | null {
+    return this.#transfer?.to ?? null;
+  }
+  /** Ticks since this server heard from a leader; 0 on the leader, null while it never did. */
+  get leaderContact(): number | null {
+    return this.#role === "leader" ? 0 : this.#leaderContact;
   }
   /** Hard state as the disk should have it. */
   get hardState(): HardState {
@@ -157,14 +202,34 @@ export class RaftCore {
   /** Index, term and configuration at an applied index: what a snapshot taken there stands for. */
   describe(index: number): SnapshotMeta {
     const term = this.#log.term(index);
-    const known = this.#configurations.findLast((entry) => entry.index <= index);
-    if (term === undefined || known === undefined) throw new Error(`raft: entry ${index} is not in the log`);
-    return { index, term, configuration: known.configuration };
+    const configuration = this.#configurations.at(index);
+    if (term === undefined || configuration === undefined)
+      throw new Error(`raft: entry ${index} is not in the log`);
+    return { index, term, configuration };
   }
 
-  /** Where to compact to after a snapshot at `index`, so that servers slightly behind still find their entries. */
+  /** The other servers of the configuration, on the leader; empty elsewhere. */
+  contacts(): Contact[] {
+    return [...this.#followers]
+      .filter(([, progress]) => progress.leavesIn === null)
+      .map(([id, { contact, match }]) => ({
+        id,
+        ticks: contact,
+        match,
+        matchTerm: this.#log.term(match) ?? 0,
+      }));
+  }
+
+  /**
+   * Where to compact to after a snapshot at `index`, so that servers slightly behind still find their entries: at most
+   * `entries` and `bytes` of data are kept before it, and up to eight times as much for a server that fetches an earlier
+   * snapshot at present, so that it can go on from there.
+   */
   compactionPoint(index: number, entries: number, bytes: number): number {
-    return this.#log.compactionPoint(index, entries, bytes);
+    const point = this.#log.compactionPoint(index, entries, bytes);
+    const needed = Math.min(index, this.#followers.neededAfterSnapshot());
+    if (needed >= point) return point;
+    return Math.max(needed, this.#log.compactionPoint(index, 8 * entries, 8 * bytes));
   }
 
   // --- inputs -------------------------------------------------------------------------------------------------------
@@ -172,18 +237,26 @@ export class RaftCore {
   /** Time passes. A tick has no fixed length; the options count in it. */
   tick(): void {
     this.#electionElapsed++;
+    if (this.#leaderContact !== null) this.#leaderContact++;
+    for (const context of this.#forwardedReads.tick(this.options.electionTicks))
+      this.#answers.push({ context, index: null });
     if (this.#role !== "leader") {
       if (this.#electionElapsed >= this.#electionTimeout) this.campaign();
       return;
     }
-    for (const [id, progress] of this.#progress) {
-      if (progress.state !== "snapshot" || --progress.snapshotTicks > 0) continue;
+    for (const id of this.#followers.tick(this.configurationCommitted)) {
+      // It may have died while it fetched, or been served by appends since.
+      const progress = this.#followers.get(id)!;
       progress.probe(progress.match + 1);
       this.#sendAppend(id);
     }
+    if (this.#transfer !== null && ++this.#transfer.ticks >= this.options.electionTicks) {
+      this.#transferAborted = this.#transfer.to;
+      this.#transfer = null;
+    }
     if (this.#electionElapsed >= this.options.electionTicks) {
       this.#electionElapsed = 0;
-      if (!this.#hasActiveQuorum()) {
+      if (!this.#followers.takeActiveQuorum(voters(this.configuration))) {
         this.#becomeFollower(this.#term, null);
         return;
       }
@@ -191,6 +264,7 @@ export class RaftCore {
     if (++this.#heartbeatElapsed >= this.options.heartbeatTicks) {
       this.#heartbeatElapsed = 0;
       this.#broadcastHeartbeat();
+      this.#hurryTransfer();
     }
   }
 
@@ -198,32 +272,36 @@ export class RaftCore {
   campaign(): void {
     if (this.#role === "leader") return;
     this.#resetElectionTimer();
-    if (!this.#mayLead()) return;
+    if (!this.#configurations.mayLead(this.id, this.#commit)) return;
     const all = voters(this.configuration);
-    if (all.length === 1 && all[0] === this.id) this.#startElection();
+    if (all.length === 1 && all[0] === this.id) this.#startElection(false);
     else this.#startPreVote();
   }
 
   /**
-   * A voter may; so may one that lost its vote by a change that is not known to be committed, because the others may
-   * need its longer log to go on (section 4.2.2).
+   * Begins a cluster with this configuration, as entry 1 of term 1, and stands for election once that is durable. Refused
+   * with `not-empty` on a server that has a log or a configuration or took part in an election, and with `not-a-voter` when
+   * the configuration gives this server no vote. To be called on one server of the new cluster; on several only with the same
+   * servers in the same order. When the entry could not be written, it may be called again.
    */
-  #mayLead(): boolean {
-    if (isVoter(this.configuration, this.id)) return true;
-    const before = this.#configurations.at(-2);
-    return (
-      before !== undefined &&
-      this.#configurations.at(-1)!.index > this.#commit &&
-      isVoter(before.configuration, this.id)
-    );
+  bootstrap(configuration: Configuration): ProposalOutcome {
+    // Elections begin with term 2: term 1 without a log is what an attempt left that was not written.
+    const untouched = this.#log.lastIndex === 0 && this.#term <= 1 && this.#vote === null;
+    if (!untouched || this.configuration.servers.length > 0) return { refused: "not-empty" };
+    if (!isVoter(configuration, this.id)) return { refused: "not-a-voter" };
+    this.#term = 1;
+    const index = this.#appendOwn("configuration", encodeConfiguration(configuration));
+    this.#bootstrapping = true;
+    return { index, term: 1 };
   }
 
   /** Appends commands, on the leader; gives the first one's index. */
   propose(commands: readonly Uint8Array[]): ProposalOutcome {
-    if (this.#role !== "leader") return { refused: "not-leader" };
+    const refused = this.#refusal();
+    if (refused !== null) return { refused };
     const index = this.#log.lastIndex + 1;
     for (const data of commands) this.#appendOwn("command", data);
-    this.#broadcastAppend();
+    this.#appendsDue = true;
     return { index, term: this.#term };
   }
 
@@ -232,27 +310,101 @@ export class RaftCore {
    * its own term (the correction of July 2015 to the dissertation's section 4.1).
    */
   proposeConfiguration(change: ConfigurationChange): ProposalOutcome {
-    if (this.#role !== "leader") return { refused: "not-leader" };
-    if (this.#configurations.at(-1)!.index > this.#commit) return { refused: "change-pending" };
-    if (this.#log.term(this.#commit) !== this.#term) return { refused: "term-not-committed" };
+    const refused = this.#refusal() ?? this.refusalOfChange();
+    if (refused !== null) return { refused };
     const next = changeConfiguration(this.configuration, change);
     if ("refused" in next) return next;
     const index = this.#appendOwn("configuration", encodeConfiguration(next));
-    this.#syncProgress();
-    this.#broadcastAppend();
+    this.#syncFollowers();
+    this.#appendsDue = true;
     return { index, term: this.#term };
+  }
+
+  /**
+   * Puts a copy of the state in force from the next entry on. Its bytes must be stored on this server, durably; the others
+   * take the entry only when they have them too. Nothing else is taken until it is committed.
+   */
+  proposeRestore(restore: RestoreReference): ProposalOutcome {
+    const refused = this.#refusal();
+    if (refused !== null) return { refused };
+    this.#stored.add(restore.id);
+    const index = this.#appendOwn("restore", encodeRestore(restore));
+    this.#appendsDue = true;
+    return { index, term: this.#term };
+  }
+
+  /** Why the leader takes nothing at present. */
+  #refusal(): Refusal | null {
+    if (this.#role !== "leader") return "not-leader";
+    if (this.#transfer !== null) return "transferring";
+    return this.#restoreIndex > this.#commit ? "restoring" : null;
+  }
+
+  /** Why the membership must not change at present: two majorities that do not meet could come of it. */
+  protected refusalOfChange(): Refusal | null {
+    if (!this.configurationCommitted) return "change-pending";
+    return this.#log.term(this.#commit) === this.#term ? null : "term-not-committed";
+  }
+
+  /**
+   * Hands leadership to `to`, or to the voter whose log is longest (section 3.10): proposals are refused, the other one's log
+   * is brought up to date, and it is told to stand for election. It worked when `Effects.leadership` names it as leader;
+   * `Effects.transferAborted` tells that it did not within an election timeout, and this server still leads.
+   */
+  transferLeadership(to?: string): { readonly to: string } | { readonly refused: Refusal } {
+    if (this.#role !== "leader") return { refused: "not-leader" };
+    if (this.#transfer !== null) return { refused: "transferring" };
+    const all = voters(this.configuration);
+    const target = to ?? this.#followers.bestSuccessor(all);
+    if (
+      target === null ||
+      (target !== this.id && !this.configuration.servers.some(({ id }) => id === target))
+    )
+      return { refused: target === null ? "not-a-candidate" : "unknown-server" };
+    if (target === this.id || !all.includes(target)) return { refused: "not-a-candidate" };
+    this.#transfer = { to: target, ticks: 0 };
+    this.#hurryTransfer();
+    return { to: target };
   }
 
   /** Asks for a linearizable read; the answer comes in `Effects.reads` with the same `context`. */
   readIndex(context: number): void {
-    if (this.#role === "leader") {
-      this.#leaderRead(context, this.id);
-    } else if (this.#leader !== null) {
-      this.#forwardedReads.add(context);
-      this.#send(this.#leader, { type: "read-request", context });
-    } else {
-      this.#answers.push({ context, index: null });
+    if (this.#role === "leader") this.#leaderRead(context, this.id);
+    else if (this.#leader === null) this.#answers.push({ context, index: null });
+    else this.#send(this.#leader, { type: "read-request", context: this.#forwardedReads.add(context) });
+  }
+
+  /**
+   * The offered snapshot is whole and durable on this server: puts it in the place of the log. Gives false when the log has
+   * reached that far by itself meanwhile, and the snapshot is not needed; otherwise `Effects.snapshot` follows. Any snapshot
+   * of this cluster will do, an older one than was offered too: the leader goes on from where it ends.
+   */
+  installSnapshot(snapshot: SnapshotMeta): boolean {
+    this.#fetching = this.#fetchToStart = null;
+    if (this.#coveredByLog(snapshot)) return false;
+    this.#log.reset(snapshot);
+    this.#configurations.reset(snapshot);
+    this.#commit = this.#delivered = snapshot.index;
+    this.#restoreIndex = 0;
+    this.#snapshot = this.#snapshotToInstall = snapshot;
+    this.#handedLast = null;
+    if (this.#role !== "follower") this.#becomeFollower(this.#term, null);
+    if (this.#leader !== null) {
+      this.#sendAfterPersist(this.#leader, { type: "append-accepted", match: snapshot.index });
     }
+    return true;
+  }
+
+  /** A copy of the state that a `restore` entry names, or will name, is whole and durable on this server. */
+  restoreStored(id: string): void {
+    this.#stored.add(id);
+    if (this.#fetching?.type === "restore" && this.#fetching.restore.id === id)
+      this.#fetching = this.#fetchToStart = null;
+  }
+
+  /** What `Effects.fetch` asked for could not be fetched; the leader will offer it again. */
+  fetchFailed(): void {
+    this.#fetching = this.#fetchToStart = null;
   }
 
   /** Takes a message from another server. */
@@ -290,43 +442,62 @@ export class RaftCore {
       case "heartbeat-response":
         this.#handleFollowerAnswer(message);
         return;
+      case "timeout-now":
+        if (this.#role === "follower" && this.#configurations.mayLead(this.id, this.#commit))
+          this.#startElection(true);
+        return;
       case "read-request":
         if (this.#role === "leader") this.#leaderRead(message.context, message.from);
         return;
-      case "read-response":
-        if (this.#forwardedReads.delete(message.context)) {
-          this.#answers.push({ context: message.context, index: message.index });
-        }
+      case "read-response": {
+        const context = this.#forwardedReads.take(message.context);
+        if (context !== undefined) this.#answers.push({ context, index: message.index });
         return;
+      }
       case "stale":
         return;
     }
   }
 
-  /** The hard state, entries and snapshot of the last effects are durable. */
+  /** The hard state, entries and snapshot of the last effects are durable, in one transaction. */
   persisted(): void {
     this.#savedHardState = this.#handedHardState;
+    this.#handedSnapshot = null;
     if (this.#handedLast !== null) this.#log.markStable(this.#handedLast.index, this.#handedLast.term);
     this.#handedLast = null;
+    if (this.#bootstrapping && this.#log.stable > 0) {
+      this.#bootstrapping = false;
+      this.campaign();
+    }
     if (this.#role === "leader") this.#maybeCommit();
     // A vote for itself counts once it is durable, like any other: after a crash it could give that term's vote away.
     if (this.#role === "candidate" && this.#savedHardState.term === this.#term) {
-      this.#votes.set(this.id, true);
-      if (this.#countVotes() === "won") this.#becomeLeader();
+      this.#ballot.record(this.id, true);
+      if (this.#ballot.outcome(voters(this.configuration)) === "won") this.#becomeLeader();
     }
   }
 
   /**
-   * The disk refused the last effects and nothing of them was written: forgets every entry that is not durable. Only for
-   * a sole server, where no other can have seen them.
+   * The disk refused the last effects and nothing of them was written; their `messagesAfterPersist` must not be sent. Forgets
+   * every entry that is not durable here, unless it is committed without this server. A leader whose forgotten entries
+   * nobody was sent goes on; otherwise it does what a crash would make it do, and leads no more in this term, so that a
+   * server whose disk works can. What is left is given out again with the next effects.
    */
   rollback(): void {
-    if (this.configuration.servers.some((server) => server.id !== this.id)) {
-      throw new Error("raft: entries that were sent to other servers can't be taken back");
-    }
-    this.#truncateFrom(this.#log.stable + 1);
+    this.#messagesAfterPersist = [];
+    this.#bootstrapping = false;
     this.#handedHardState = this.#savedHardState;
+    this.#snapshotToInstall ??= this.#handedSnapshot;
+    this.#handedSnapshot = null;
     this.#handedLast = null;
+    const keep = Math.max(this.#log.stable, this.#commit);
+    if (keep < this.#log.lastIndex) this.#truncateFrom(keep + 1);
+    this.#log.handBack();
+    if (this.#role === "leader" && this.#sentUpTo > keep) this.#becomeFollower(this.#term, null);
+    else if (this.#role === "leader") {
+      this.#syncFollowers();
+      this.#followers.truncated(this.#log.lastIndex);
+    }
   }
 
   /** A snapshot at `snapshot.index` is durable; entries up to `compactTo` (at most that index) are no longer needed. */
@@ -336,12 +507,8 @@ export class RaftCore {
     }
     this.#snapshot = snapshot;
     if (compactTo <= this.#log.baseIndex) return;
-    const base = this.describe(compactTo);
     this.#log.compact(compactTo);
-    this.#configurations = [
-      { index: compactTo, configuration: base.configuration },
-      ...this.#configurations.filter((entry) => entry.index > compactTo),
-    ];
+    this.#configurations.compact(compactTo);
   }
 
   // --- effects ------------------------------------------------------------------------------------------------------
@@ -353,6 +520,9 @@ export class RaftCore {
       this.#messagesAfterPersist.length > 0 ||
       this.#answers.length > 0 ||
       this.#snapshotToInstall !== null ||
+      this.#fetchToStart !== null ||
+      this.#transferAborted !== null ||
+      this.#appendsDue ||
       this.#log.hasUnhanded ||
       this.#hardStateMustSync() ||
       this.#delivered < this.#deliverable() ||
@@ -362,6 +532,7 @@ export class RaftCore {
 
   /** Takes what is to be done since the last call. */
   takeEffects(): Effects {
+    if (this.#appendsDue) this.#broadcastAppend();
     const hardState = this.hardState;
     const mustSync = this.#hardStateMustSync();
     const changed = mustSync || hardState.commit !== this.#handedHardState.commit;
@@ -372,6 +543,10 @@ export class RaftCore {
     const committed =
       to > this.#delivered ? this.#log.slice(this.#delivered + 1, to, this.options.maxApplyBytes) : [];
     this.#delivered += committed.length;
+    this.#log.release(this.#delivered);
+    for (const entry of committed) {
+      if (entry.kind === "restore") this.#stored.delete(decodeRestore(entry.data).id);
+    }
     const effects: Effects = {
       messages: this.#messages,
       messagesAfterPersist: this.#messagesAfterPersist,
@@ -380,13 +555,18 @@ export class RaftCore {
       entries,
       committed,
       snapshot: this.#snapshotToInstall,
+      fetch: this.#fetchToStart,
       leadership: this.#leadershipChanged() ? this.leadership : null,
+      transferAborted: this.#transferAborted,
       reads: this.#answers,
     };
     this.#messages = [];
     this.#messagesAfterPersist = [];
     this.#answers = [];
+    this.#handedSnapshot = this.#snapshotToInstall;
     this.#snapshotToInstall = null;
+    this.#fetchToStart = null;
+    this.#transferAborted = null;
     this.#handedHardState = hardState;
     this.#announced = this.leadership;
     return effects;
@@ -420,8 +600,10 @@ export class RaftCore {
   /** Takes over a newer term where the message calls for it; false when the message is to be ignored. */
   #takeNewerTerm(message: Message): boolean {
     if (message.type === "vote-request") {
-      // A leader was heard from within the shortest election timeout: its followers do not depose it (section 4.2.3).
-      if (this.#leader !== null && this.#electionElapsed < this.options.electionTicks) return false;
+      // A leader was heard from within the shortest election timeout: its followers do not depose it (section 4.2.3),
+      // unless it asks for that itself.
+      const led = this.#leader !== null && this.#electionElapsed < this.options.electionTicks;
+      if (led && !message.transfer) return false;
       if (message.pre) {
         this.#handleVoteRequest(message);
         return false;
@@ -449,17 +631,17 @@ export class RaftCore {
     if (this.#role === "leader" || this.#leader !== leader) this.#failReads();
     this.#role = role;
     this.#leader = leader;
-    this.#votes.clear();
-    this.#progress.clear();
+    this.#ballot.clear();
+    this.#followers.clear();
+    this.#appendsDue = false;
+    this.#transfer = null;
     this.#resetElectionTimer();
   }
 
   #failReads(): void {
-    const lost = [...this.#reads.drain(), ...this.#earlyReads].filter((read) => read.from === this.id);
-    for (const { context } of lost) this.#answers.push({ context, index: null });
-    for (const context of this.#forwardedReads) this.#answers.push({ context, index: null });
-    this.#earlyReads = [];
-    this.#forwardedReads.clear();
+    const own = this.#reads.drain().filter((read) => read.from === this.id);
+    for (const { context } of own) this.#answers.push({ context, index: null });
+    for (const context of this.#forwardedReads.drain()) this.#answers.push({ context, index: null });
   }
 
   #resetElectionTimer(): void {
@@ -470,27 +652,22 @@ export class RaftCore {
 
   #startPreVote(): void {
     this.#leaveRole("pre-candidate", null);
-    this.#votes.set(this.id, true);
-    this.#requestVotes(true, this.#term + 1);
+    this.#ballot.record(this.id, true);
+    this.#requestVotes(true, false, this.#term + 1);
   }
 
-  #startElection(): void {
+  #startElection(transfer: boolean): void {
     this.#leaveRole("candidate", null);
     this.#term++;
     this.#vote = this.id;
-    this.#requestVotes(false, this.#term);
+    this.#requestVotes(false, transfer, this.#term);
   }
 
-  #requestVotes(pre: boolean, term: number): void {
-    const body = {
-      type: "vote-request",
-      pre,
-      lastIndex: this.#log.lastIndex,
-      lastTerm: this.#log.lastTerm,
-    } as const;
+  #requestVotes(pre: boolean, transfer: boolean, term: number): void {
+    const { lastIndex, lastTerm } = this.#log;
     for (const id of voters(this.configuration)) {
       if (id === this.id) continue;
-      this.#sendAfterPersist(id, body, term);
+      this.#sendAfterPersist(id, { type: "vote-request", pre, transfer, lastIndex, lastTerm }, term);
     }
   }
 
@@ -513,37 +690,22 @@ export class RaftCore {
 
   #handleVoteResponse(message: Message & { type: "vote-response" }): void {
     if (this.#role !== (message.pre ? "pre-candidate" : "candidate")) return;
-    this.#votes.set(message.from, message.granted);
-    const outcome = this.#countVotes();
+    this.#ballot.record(message.from, message.granted);
+    const outcome = this.#ballot.outcome(voters(this.configuration));
     if (outcome === "lost") this.#becomeFollower(this.#term, null);
-    else if (outcome === "won" && message.pre) this.#startElection();
+    else if (outcome === "won" && message.pre) this.#startElection(false);
     else if (outcome === "won") this.#becomeLeader();
-  }
-
-  #countVotes(): "won" | "lost" | "open" {
-    const all = voters(this.configuration);
-    const quorum = Math.floor(all.length / 2) + 1;
-    const granted = all.filter((id) => this.#votes.get(id) === true).length;
-    const refused = all.filter((id) => this.#votes.get(id) === false).length;
-    if (granted >= quorum) return "won";
-    return refused > all.length - quorum ? "lost" : "open";
   }
 
   #becomeLeader(): void {
     this.#leaveRole("leader", this.id);
     this.#heartbeatElapsed = 0;
     this.#reads = new ReadQueue();
-    this.#syncProgress();
+    this.#sentUpTo = 0;
+    this.#syncFollowers();
     // An entry of its own term lets the leader commit what earlier leaders left (section 3.6.2).
     this.#appendOwn("noop", NO_DATA);
     this.#broadcastAppend();
-  }
-
-  #hasActiveQuorum(): boolean {
-    const all = voters(this.configuration);
-    const active = all.filter((id) => id === this.id || this.#progress.get(id)?.active === true).length;
-    for (const progress of this.#progress.values()) progress.active = false;
-    return active >= Math.floor(all.length / 2) + 1;
   }
 
   // --- replication, leader ------------------------------------------------------------------------------------------
@@ -555,78 +717,82 @@ export class RaftCore {
   }
 
   #append(entry: Entry): void {
+    this.#note(entry);
     this.#log.append(entry);
-    this.#noteConfiguration(entry);
   }
 
-  #noteConfiguration(entry: Entry): void {
-    if (entry.kind !== "configuration") return;
-    this.#configurations.push({ index: entry.index, configuration: decodeConfiguration(entry.data) });
+  /** Takes what an entry of the log says to Raft itself; throws, before anything changes, when it can't be read. */
+  #note(entry: Entry): void {
+    this.#configurations.note(entry);
+    if (entry.kind !== "restore") return;
+    this.#restoreIndex = entry.index;
+    this.#stored.add(decodeRestore(entry.data).id);
   }
 
   #truncateFrom(index: number): void {
     if (index <= this.#commit) throw new Error(`raft: entry ${index} is committed and can't be replaced`);
     this.#log.truncateFrom(index);
-    this.#configurations = this.#configurations.filter((entry) => entry.index < index);
+    this.#configurations.truncateFrom(index);
+    if (this.#restoreIndex >= index) this.#restoreIndex = 0;
   }
 
-  /** Follows the configuration: one progress for every other server. */
-  #syncProgress(): void {
-    const others = this.configuration.servers.map((server) => server.id).filter((id) => id !== this.id);
-    for (const id of this.#progress.keys()) if (!others.includes(id)) this.#progress.delete(id);
-    for (const id of others) {
-      if (this.#progress.has(id)) continue;
-      const progress = new Progress(this.#log.lastIndex, this.options.maxInflightAppends);
-      // A server that was just added counts as heard from, until the next check.
-      progress.active = true;
-      this.#progress.set(id, progress);
+  #syncFollowers(): void {
+    const servers = this.configuration.servers.map((server) => server.id);
+    this.#followers.sync(servers, this.#log.lastIndex, this.options.electionTicks);
+  }
+
+  /** Sends every follower what it lacks: entries, or only a newer commit index. */
+  #broadcastAppend(): void {
+    this.#appendsDue = false;
+    for (const [id, progress] of this.#followers) {
+      if (progress.next <= this.#log.lastIndex || progress.sentCommit < this.#commit) this.#sendAppend(id);
     }
   }
 
-  #broadcastAppend(): void {
-    for (const id of this.#progress.keys()) this.#sendAppend(id);
-  }
-
   #broadcastHeartbeat(): void {
-    for (const [id, progress] of this.#progress) {
+    for (const [id, progress] of this.#followers) {
       const commit = Math.min(progress.match, this.#commit);
       this.#send(id, { type: "heartbeat", commit, round: this.#reads.round });
     }
   }
 
   #sendAppend(id: string): void {
-    const progress = this.#progress.get(id);
+    const progress = this.#followers.get(id);
     if (progress === undefined || progress.paused) return;
     const prevIndex = progress.next - 1;
     const prevTerm = this.#log.term(prevIndex);
     if (prevTerm === undefined) {
       if (this.#snapshot === null)
         throw new Error(`raft: no snapshot for ${id}, which needs entry ${progress.next}`);
-      progress.installing(this.#snapshot.index, this.options.electionTicks * 10);
+      progress.installing(this.#snapshot.index, this.options.electionTicks);
       this.#send(id, { type: "install-snapshot", snapshot: this.#snapshot });
       return;
     }
     const entries = this.#log.slice(progress.next, this.#log.lastIndex, this.options.maxAppendBytes);
+    const bytes = entries.reduce((sum, entry) => sum + entry.data.length, 0);
     this.#send(id, { type: "append", prevIndex, prevTerm, entries, commit: this.#commit });
-    progress.sent(prevIndex + entries.length);
+    progress.sent(prevIndex + entries.length, bytes, this.#commit);
+    this.#sentUpTo = Math.max(this.#sentUpTo, prevIndex + entries.length);
   }
 
   #handleFollowerAnswer(
     message: Message & { type: "append-accepted" | "append-rejected" | "heartbeat-response" },
   ): void {
-    const progress = this.#progress.get(message.from);
+    const progress = this.#followers.get(message.from);
     if (this.#role !== "leader" || progress === undefined) return;
-    progress.active = true;
+    progress.heard();
     if (message.type === "heartbeat-response") {
       progress.unblock();
       if (progress.match < this.#log.lastIndex) this.#sendAppend(message.from);
       this.#confirmReads(message.from, message.round);
     } else if (message.type === "append-rejected") {
       this.#handleRejection(message, progress);
-    } else {
-      const grew = progress.accepted(message.match);
-      if (grew && this.#maybeCommit()) return;
+    } else if (message.match <= this.#log.lastIndex) {
+      const grew = progress.accepted(message.match, this.#log.baseIndex);
+      if (grew) this.#maybeCommit();
+      if (this.#role !== "leader") return;
       if (progress.next <= this.#log.lastIndex) this.#sendAppend(message.from);
+      if (grew) this.#hurryTransfer();
     }
   }
 
@@ -645,24 +811,32 @@ export class RaftCore {
     this.#sendAppend(message.from);
   }
 
-  /** Commits what a majority has; only entries of the own term count (section 3.6.2). Gives whether it went on. */
-  #maybeCommit(): boolean {
-    const matches = voters(this.configuration)
-      .map((id) => (id === this.id ? this.#log.stable : (this.#progress.get(id)?.match ?? 0)))
-      .sort((a, b) => b - a);
-    const index = matches[Math.floor(matches.length / 2)]!;
-    if (index <= this.#commit || this.#log.term(index) !== this.#term) return false;
+  /** Commits what a majority has. */
+  #maybeCommit(): void {
+    const index = this.#followers.matchedByMajority(voters(this.configuration), this.#log.stable);
+    if (index <= this.#commit || !this.countsForCommit(index)) return;
     this.#commit = index;
-    const early = this.#earlyReads;
-    this.#earlyReads = [];
-    for (const read of early) this.#leaderRead(read.context, read.from);
-    this.#broadcastAppend();
-    const configured = this.#configurations.at(-1)!;
-    if (configured.index <= index && !isVoter(configured.configuration, this.id)) {
-      // It led until its own removal was committed (section 4.2.2).
+    this.#appendsDue = true;
+    for (const read of this.#reads.takeEarly()) this.#leaderRead(read.context, read.from);
+    if (this.configurationCommitted && !isVoter(this.configuration, this.id)) {
+      // It led until its own removal was committed (section 4.2.2); the others need not wait for a timeout.
+      this.#broadcastAppend();
+      const successor = this.#followers.bestSuccessor(voters(this.configuration));
+      if (successor !== null) this.#send(successor, { type: "timeout-now" });
       this.#becomeFollower(this.#term, null);
     }
-    return true;
+  }
+
+  /** Only entries of its own term are committed by counting servers; they commit what is before them (section 3.6.2). */
+  protected countsForCommit(index: number): boolean {
+    return this.#log.term(index) === this.#term;
+  }
+
+  /** Sends the word, and sends it again while it seems lost, once the other one's log is as long as this one. */
+  #hurryTransfer(): void {
+    if (this.#transfer === null) return;
+    const progress = this.#followers.get(this.#transfer.to);
+    if (progress?.match === this.#log.lastIndex) this.#send(this.#transfer.to, { type: "timeout-now" });
   }
 
   // --- replication, follower ----------------------------------------------------------------------------------------
@@ -670,10 +844,11 @@ export class RaftCore {
   #follow(leader: string): void {
     if (this.#role !== "follower" || this.#leader !== leader) this.#becomeFollower(this.#term, leader);
     this.#electionElapsed = 0;
+    this.#leaderContact = 0;
   }
 
   #handleAppend(message: Message & { type: "append" }): void {
-    const { prevIndex, prevTerm, entries } = message;
+    const { prevIndex, prevTerm } = message;
     if (prevIndex < this.#log.baseIndex || prevIndex < this.#commit) {
       // What is committed here is the same there; the leader's view of this log is merely old.
       this.#sendAfterPersist(message.from, { type: "append-accepted", match: this.#commit });
@@ -684,6 +859,7 @@ export class RaftCore {
       this.#reject(message.from, prevIndex, term);
       return;
     }
+    const entries = this.#storable(message);
     const firstNew = entries.findIndex((entry) => this.#log.term(entry.index) !== entry.term);
     if (firstNew >= 0) {
       const first = entries[firstNew]!;
@@ -693,6 +869,20 @@ export class RaftCore {
     const match = prevIndex + entries.length;
     this.#commit = Math.max(this.#commit, Math.min(message.commit, match));
     this.#sendAfterPersist(message.from, { type: "append-accepted", match });
+  }
+
+  /** The entries up to the first `restore` whose copy is not here yet; that copy is fetched. */
+  #storable({ from, entries }: Message & { type: "append" }): readonly Entry[] {
+    for (const [position, entry] of entries.entries()) {
+      if (entry.kind !== "restore" || this.#log.term(entry.index) === entry.term) continue;
+      const restore = decodeRestore(entry.data);
+      if (this.#stored.has(restore.id)) continue;
+      const fetching = this.#fetching;
+      if (fetching?.type !== "restore" || fetching.restore.id !== restore.id || fetching.from !== from)
+        this.#fetching = this.#fetchToStart = { type: "restore", from, restore };
+      return entries.slice(0, position);
+    }
+    return entries;
   }
 
   #reject(leader: string, prevIndex: number, term: number | undefined): void {
@@ -715,28 +905,28 @@ export class RaftCore {
     this.#sendAfterPersist(message.from, { type: "heartbeat-response", round: message.round });
   }
 
-  #handleInstallSnapshot(message: Message & { type: "install-snapshot" }): void {
-    const { snapshot } = message;
-    if (snapshot.index > this.#commit) {
-      if (this.#log.term(snapshot.index) === snapshot.term) {
-        // The log already reaches that far: nothing to install, only to know that it is committed.
-        this.#commit = snapshot.index;
-      } else {
-        this.#log.reset(snapshot);
-        this.#configurations = [{ index: snapshot.index, configuration: snapshot.configuration }];
-        this.#commit = this.#delivered = snapshot.index;
-        this.#snapshot = this.#snapshotToInstall = snapshot;
-        this.#handedLast = null;
-      }
+  /** An offer. The log stays as it is until the bytes are here (`installSnapshot`). */
+  #handleInstallSnapshot({ from, snapshot }: Message & { type: "install-snapshot" }): void {
+    if (this.#coveredByLog(snapshot)) {
+      this.#sendAfterPersist(from, { type: "append-accepted", match: this.#commit });
+    } else if (this.#fetching?.type !== "snapshot" || this.#fetching.from !== from) {
+      this.#fetching = this.#fetchToStart = { type: "snapshot", from, snapshot };
     }
-    this.#sendAfterPersist(message.from, { type: "append-accepted", match: this.#commit });
+  }
+
+  /** Whether the log reaches the snapshot by itself, which then tells only that it is committed up to there. */
+  #coveredByLog(snapshot: SnapshotMeta): boolean {
+    if (snapshot.index <= this.#commit) return true;
+    if (this.#log.term(snapshot.index) !== snapshot.term) return false;
+    this.#commit = snapshot.index;
+    return true;
   }
 
   // --- reads --------------------------------------------------------------------------------------------------------
 
   #leaderRead(context: number, from: string): void {
     if (this.#log.term(this.#commit) !== this.#term) {
-      this.#earlyReads.push({ context, from });
+      this.#reads.addEarly(context, from);
       return;
     }
     this.#reads.add(context, from, this.#commit);

@@ -74,7 +74,7 @@ describe("keys and records in etcd", () => {
             term,
             first,
             last: first,
-            restore: { id: "i", digest: "d" },
+            restore: { id: crypto.randomUUID(), checksum: "c" },
           }),
         ),
     );

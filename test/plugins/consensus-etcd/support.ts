@@ -71,12 +71,20 @@ export class ListMachine implements StateMachine {
   }
 
   async restore(folder: string, index?: number): Promise<void> {
-    const text = await readFile(join(folder, "inner", "state.json"), "utf8");
-    const state = JSON.parse(text) as { index: number; commands: string[] };
+    const state = await read(folder);
     this.#applied = index ?? state.index;
     this.commands = state.commands;
     this.restores++;
   }
+
+  async verify(folder: string): Promise<number> {
+    return (await read(folder)).index;
+  }
+}
+
+async function read(folder: string): Promise<{ index: number; commands: string[] }> {
+  const text = await readFile(join(folder, "inner", "state.json"), "utf8");
+  return JSON.parse(text) as { index: number; commands: string[] };
 }
 
 export interface TestServer {

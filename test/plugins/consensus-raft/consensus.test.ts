@@ -3,8 +3,9 @@ import { readdir, rm, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import type { Consensus } from "@drover/plugin-sdk";
+import { decodeConfiguration } from "../../../plugins/consensus-raft/core/configuration.js";
 import { LmdbLogStore } from "../../../plugins/consensus-raft/lmdb-log-store.js";
-import { encode, ListMachine, server, temporaryFolder, until } from "./support.js";
+import { encode, ListMachine, server, startAlone, temporaryFolder, until } from "./support.js";
 
 describe("RaftConsensus", () => {
   let folder: string;
@@ -24,7 +25,7 @@ describe("RaftConsensus", () => {
     ...options: Parameters<typeof server> extends [string, ...infer R] ? R : never
   ) => {
     const made = await server(folder, ...options);
-    await made.consensus.start(machine);
+    await startAlone(made.consensus, machine);
     started.push(made.consensus);
     return made;
   };
@@ -94,8 +95,9 @@ describe("RaftConsensus", () => {
     await consensus.stop();
     // Make the log start after 1, so that an empty machine needs a snapshot.
     const store = new LmdbLogStore({ folder: join(folder, "server", "raft"), minFreeBytes: 0 });
-    const { base, entries } = await store.open({ index: 0, term: 0, configuration: { servers: [] } });
-    await store.write({ hardState: null, entries: [], base: { ...base, index: 1, term: entries[0]!.term } });
+    const { entries } = await store.open(consensus.id);
+    const configuration = decodeConfiguration([...entries][0]!.data);
+    await store.write({ hardState: null, entries: [], base: { index: 1, term: 1, configuration } });
     await store.close();
     const snapshots = join(folder, "server", "snapshots");
     const newest = (await readdir(snapshots)).sort(
@@ -124,7 +126,7 @@ describe("RaftConsensus", () => {
     await propose(consensus, 0, 10);
     await consensus.stop();
     await rm(join(folder, "server", "raft"), { recursive: true });
-    await assert.rejects(run(machine), /has applied entry 11, but the raft log in .* ends at 0/);
+    await assert.rejects(run(machine), /has applied entry 12, but the raft log in .* ends at 0/);
   });
 
   it("refuses a log of another server, and a damaged id file", async () => {
@@ -240,6 +242,7 @@ describe("RaftConsensus", () => {
     const agent = {
       dataDir: folder,
       devMode: true,
+      region: "global",
       advertise: { http: "", rpc: "127.0.0.1:4647", serf: "" },
     };
     const machine = new ListMachine();

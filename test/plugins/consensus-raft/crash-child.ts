@@ -1,5 +1,5 @@
 /** Proposes numbered commands for ever and prints the index and number of each acknowledged one; its parent kills it. */
-import { encode, ListMachine, server } from "./support.js";
+import { encode, ListMachine, server, startAlone } from "./support.js";
 
 const dataDir = process.argv[2]!;
 const machine = new ListMachine();
@@ -8,7 +8,7 @@ const { consensus } = await server(dataDir, {
   snapshot_interval: 0,
   trailing_logs: 50,
 });
-await consensus.start(machine);
+await startAlone(consensus, machine);
 
 async function work(worker: number): Promise<never> {
   for (let number = 0; ; number++) {

@@ -5,7 +5,7 @@ import { createInterface } from "node:readline";
 import { text } from "node:stream/consumers";
 import { describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
-import { encode, ListMachine, server, temporaryFolder } from "./support.js";
+import { encode, ListMachine, server, startAlone, temporaryFolder } from "./support.js";
 
 const FULL_DISK_CHILD = fileURLToPath(new URL("./full-disk-child.js", import.meta.url));
 const CHILD = fileURLToPath(new URL("./crash-child.js", import.meta.url));
@@ -51,7 +51,7 @@ describe("a server whose disk is full", () => {
       assert.deepEqual(seen.failures, []);
       const machine = new ListMachine();
       const { consensus } = await server(folder.path);
-      await consensus.start(machine);
+      await startAlone(consensus, machine);
       await consensus.propose(encode("after"));
       await consensus.stop();
       const numbers = machine.commands.map((command) => command.split(" ")[0]);
@@ -76,7 +76,7 @@ describe("a killed server", () => {
         acknowledged.push(...seen);
         const machine = new ListMachine();
         const { consensus } = await server(folder.path);
-        await consensus.start(machine);
+        await startAlone(consensus, machine);
         await consensus.stop();
         const kept = new Map(machine.commands.map((command, position) => [command, position]));
         assert.equal(kept.size, machine.commands.length, "no command twice");

@@ -1,14 +1,15 @@
-import { quietMetrics } from "@drover/plugin-sdk/testing";
+import { MemoryNetwork, quietMetrics } from "@drover/plugin-sdk/testing";
 import "reflect-metadata";
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, it } from "node:test";
-import { AgentInfo, Consensus, Logger, Metrics, type PluginContext } from "@drover/plugin-sdk";
+import { AgentInfo, Consensus, Logger, Metrics, type PluginContext, ServerNetwork } from "@drover/plugin-sdk";
 import { container } from "tsyringe";
 import { RaftConfig } from "../../../plugins/consensus-raft/config.js";
+import type { RaftConsensus } from "../../../plugins/consensus-raft/consensus.js";
 import plugin from "../../../plugins/consensus-raft/plugin.js";
-import { encode, ListLogger, ListMachine, temporaryFolder } from "./support.js";
+import { encode, ListLogger, ListMachine, startAlone, temporaryFolder } from "./support.js";
 
 describe("plugin consensus-raft", () => {
   it("binds a Consensus that keeps its id and leads after start", async () => {
@@ -17,9 +18,10 @@ describe("plugin consensus-raft", () => {
     const log = new ListLogger();
     const advertise = { http: "", rpc: "127.0.0.1:4647", serf: "" };
     scope.register<Partial<AgentInfo>>(AgentInfo, {
-      useValue: { dataDir: folder.path, devMode: true, advertise },
+      useValue: { dataDir: folder.path, devMode: true, region: "global", advertise },
     });
     scope.register<Logger>(Logger, { useValue: log });
+    scope.register<ServerNetwork>(ServerNetwork, { useValue: new MemoryNetwork().join(advertise.rpc) });
     scope.register<Metrics>(Metrics, { useValue: quietMetrics });
     const context: PluginContext<RaftConfig> = {
       name: plugin.name,
@@ -32,10 +34,10 @@ describe("plugin consensus-raft", () => {
     try {
       plugin.register(scope, context.config);
       await plugin.start?.(context);
-      const consensus = scope.resolve<Consensus>(Consensus);
+      const consensus = scope.resolve<RaftConsensus>(Consensus);
       assert.equal(scope.resolve<Consensus>(Consensus), consensus);
       assert.equal(`${consensus.id}\n`, await readFile(join(folder.path, "server", "node-id"), "utf8"));
-      await consensus.start(new ListMachine());
+      await startAlone(consensus, new ListMachine());
       assert.ok((await consensus.propose(encode("a"))).index > 0);
       await plugin.stop?.(context);
       assert.equal(consensus.isLeader(), false);

@@ -1,13 +1,12 @@
-import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { LogEntry, Logger, StateMachine } from "@drover/plugin-sdk";
-import { quietMetrics } from "@drover/plugin-sdk/testing";
+import type { Logger, StateMachine } from "@drover/plugin-sdk";
+import { begin, eventually, MemoryNetwork, quietMetrics, RecordingMachine } from "@drover/plugin-sdk/testing";
 import { RaftConfig } from "../../../plugins/consensus-raft/config.js";
 import { RaftConsensus, type RaftDependencies } from "../../../plugins/consensus-raft/consensus.js";
 
 export const encode = (text: string): Uint8Array => new TextEncoder().encode(text);
-const decode = (data: Uint8Array): string => new TextDecoder().decode(data);
 
 export async function temporaryFolder(): Promise<{ path: string; remove: () => Promise<void> }> {
   const path = await mkdtemp(join(tmpdir(), "drover-raft-"));
@@ -27,6 +26,8 @@ export class ListLogger implements Logger {
   }
 }
 
+export const ADDRESS = "127.0.0.1:4647";
+
 export interface TestServer {
   readonly consensus: RaftConsensus;
   readonly log: ListLogger;
@@ -43,7 +44,8 @@ export async function server(
   const log = new ListLogger();
   const failures: Error[] = [];
   const consensus = new RaftConsensus({
-    agent: { dataDir, devMode: false, advertise: { http: "", rpc: "127.0.0.1:4647", serf: "" } },
+    agent: { dataDir, devMode: false, region: "global", advertise: { http: "", rpc: ADDRESS, serf: "" } },
+    network: new MemoryNetwork().join(ADDRESS),
     log,
     metrics: quietMetrics,
     config: RaftConfig.parse({ min_free_bytes: 0, ...config }),
@@ -53,41 +55,21 @@ export async function server(
   return { consensus, log, failures };
 }
 
-/** A machine with snapshots: every command it applied, in order. */
-export class ListMachine implements StateMachine {
-  commands: string[] = [];
-  restores = 0;
+/** Starts a server that is a cluster of its own, and waits until it leads. */
+export async function startAlone(consensus: RaftConsensus, machine: StateMachine): Promise<void> {
+  await consensus.start(machine);
+  await begin(consensus, [{ id: consensus.id, address: ADDRESS }]);
+  await eventually("leadership", () => consensus.isLeader());
+  await consensus.barrier();
+}
+
+/** Counts the snapshots it took. */
+export class ListMachine extends RecordingMachine {
   snapshots = 0;
-  #applied = 0;
 
-  lastApplied(): number {
-    return this.#applied;
-  }
-
-  apply(entries: readonly LogEntry[]): readonly unknown[] {
-    return entries.map(({ index, data }) => {
-      if (index !== this.#applied + 1) throw new Error(`entry ${index} came after ${this.#applied}`);
-      this.#applied = index;
-      if (data.length > 0) this.commands.push(decode(data));
-      return index;
-    });
-  }
-
-  async snapshot(folder: string): Promise<number> {
+  override snapshot(folder: string): Promise<number> {
     this.snapshots++;
-    const index = this.#applied;
-    const text = JSON.stringify({ index, commands: this.commands });
-    await mkdir(join(folder, "inner"));
-    await writeFile(join(folder, "inner", "state.json"), text);
-    return index;
-  }
-
-  async restore(folder: string): Promise<void> {
-    this.restores++;
-    const text = await readFile(join(folder, "inner", "state.json"), "utf8");
-    const state = JSON.parse(text) as { index: number; commands: string[] };
-    this.#applied = state.index;
-    this.commands = state.commands;
+    return super.snapshot(folder);
   }
 }
 

@@ -198,6 +198,7 @@ export class Simulation {
         heartbeatTicks: 2,
         maxAppendBytes: 64,
         maxInflightAppends: 4,
+        maxInflightBytes: 256,
         maxApplyBytes: 256,
         random: this.#random,
       },
@@ -276,6 +277,7 @@ export class Simulation {
     const core = node.core;
     if (core === null || node.inflight !== null || !core.hasEffects) return;
     const effects = core.takeEffects();
+    if (effects.fetch?.type === "snapshot") core.installSnapshot(effects.fetch.snapshot);
     node.inflight = effects;
     this.#sendAll(effects.messages);
     for (const entry of effects.committed) this.#apply(node, entry);

@@ -1,0 +1,68 @@
+import type { EventQueue } from "./events.js";
+import type { Invariants } from "./invariants.js";
+import type { Network } from "./network.js";
+import type { Construction } from "./plants.js";
+import type { Random } from "./random.js";
+import type { SimulatedServer } from "./server.js";
+import type { Trace } from "./trace.js";
+
+/** What happened in a history, to see that it was worth running. */
+export interface Coverage {
+  applied: number;
+  crashes: number;
+  tornWrites: number;
+  fullDisks: number;
+  partitions: number;
+  snapshots: number;
+  installs: number;
+  leftoverInstalls: number;
+  failedFetches: number;
+  resumedFetches: number;
+  restores: number;
+  membershipChanges: number;
+  transfers: number;
+  transfersAborted: number;
+  writes: number;
+  reads: number;
+  unknown: number;
+}
+
+export function noCoverage(): Coverage {
+  return {
+    applied: 0,
+    crashes: 0,
+    tornWrites: 0,
+    fullDisks: 0,
+    partitions: 0,
+    snapshots: 0,
+    installs: 0,
+    leftoverInstalls: 0,
+    failedFetches: 0,
+    resumedFetches: 0,
+    restores: 0,
+    membershipChanges: 0,
+    transfers: 0,
+    transfersAborted: 0,
+    writes: 0,
+    reads: 0,
+    unknown: 0,
+  };
+}
+
+/** What the parts of a simulated cluster share. */
+export interface World {
+  readonly random: Random;
+  readonly events: EventQueue;
+  readonly network: Network;
+  readonly trace: Trace;
+  readonly invariants: Invariants;
+  readonly coverage: Coverage;
+  readonly construction: Construction;
+  /** All servers, members or not. */
+  readonly servers: readonly SimulatedServer[];
+  server(id: string): SimulatedServer;
+  /** Checks what must hold after anything happened on a server. */
+  observe(server: SimulatedServer): void;
+  /** The leader of the newest term; undefined while there is none. */
+  leader(): SimulatedServer | undefined;
+}
