@@ -98,7 +98,10 @@ export class Engine {
       log,
       metrics,
       take: () => this.#snapshots.take(machine, termOf),
-      onTaken: () => this.#remember(),
+      onTaken: () => {
+        this.#registration.hurry();
+        return this.#remember();
+      },
     });
     this.#view = new ControlView(client, keys, log, () => this.#onChange(), onFatal);
     this.#exchange =
@@ -390,6 +393,7 @@ export class Engine {
   #onChange(): void {
     this.#term = Math.max(this.#term, this.#view.leader?.revision ?? 0);
     this.#leadership.consider();
+    this.#compact();
   }
 
   #onApplied(entry: LogEntry, result: unknown): void {

@@ -81,7 +81,9 @@ describe("a leader that lost its lease", () => {
         tail,
         // A clock that stands still.
         isValid: () => true,
-        deliver: ({ index, term: of }) => writers.forEach((one) => one.settle(index, of, index)),
+        deliver: ({ index, term: of }) => {
+          for (const one of writers) one.settle(index, of, index);
+        },
         onLost: (reason) => lost.push(reason),
         onFatal: (error) => failures.push(error),
       });

@@ -46,17 +46,15 @@ describe("keys and records in etcd", () => {
 
   it("give batches and positions back as they were", () => {
     const batch = fc.oneof(
-      fc
-        .tuple(index, index, fc.array(fc.uint8Array({ maxLength: 64 }), { minLength: 1, maxLength: 20 }))
-        .map(
-          ([term, first, entries]): Batch => ({
-            type: "entries",
-            term,
-            first,
-            last: first + entries.length - 1,
-            entries,
-          }),
-        ),
+      fc.tuple(index, index, fc.array(fc.uint8Array({ maxLength: 64 }), { minLength: 1, maxLength: 20 })).map(
+        ([term, first, entries]): Batch => ({
+          type: "entries",
+          term,
+          first,
+          last: first + entries.length - 1,
+          entries,
+        }),
+      ),
       fc.tuple(index, index).map(
         ([term, first]): Batch => ({
           type: "parts",
@@ -66,17 +64,15 @@ describe("keys and records in etcd", () => {
           parts: { count: 3, bytes: 7, sha256: "ab" },
         }),
       ),
-      fc
-        .tuple(index, index)
-        .map(
-          ([term, first]): Batch => ({
-            type: "restore",
-            term,
-            first,
-            last: first,
-            restore: { id: crypto.randomUUID(), checksum: "c" },
-          }),
-        ),
+      fc.tuple(index, index).map(
+        ([term, first]): Batch => ({
+          type: "restore",
+          term,
+          first,
+          last: first,
+          restore: { id: crypto.randomUUID(), checksum: "c" },
+        }),
+      ),
     );
     fc.assert(
       fc.property(batch, (one) => {
