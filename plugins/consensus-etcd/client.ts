@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import type { Readable } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
-import { ConsecutiveBreaker, circuitBreaker, handleWhen, noop } from "cockatiel";
+import { ConsecutiveBreaker, circuitBreaker, handleWhen, isBrokenCircuitError, noop } from "cockatiel";
 import {
   Etcd3,
   type ICompare,
@@ -66,7 +66,7 @@ export const holds = (key: string, value: Buffer): ICompare => ({
 const PAUSE = 50;
 
 /**
- * Requests to etcd. Each goes once to one member, chosen at random among those that answered lately, and fails with an
+ * Requests to etcd. Each reaches one member at most, chosen at random among those that answered lately, and fails with an
  * `EtcdFailure`; what to do then is for the caller to know, except for reads, which `persistently` repeats.
  */
 export class EtcdClient {
@@ -75,6 +75,7 @@ export class EtcdClient {
   private constructor(
     etcd: Etcd3,
     private readonly timeout: number,
+    private readonly members: number,
   ) {
     this.#etcd = etcd;
   }
@@ -126,7 +127,7 @@ export class EtcdClient {
         global: noop,
       },
     });
-    return new EtcdClient(etcd, request_timeout);
+    return new EtcdClient(etcd, request_timeout, config.endpoints.length);
   }
 
   close(): void {
@@ -268,7 +269,7 @@ export class EtcdClient {
       } catch (error) {
         const isOver = performance.now() + PAUSE >= end || signal?.aborted === true;
         if (!(error instanceof EtcdFailure) || error.kind !== "unavailable") throw error;
-        if (error.wasSent) told = error;
+        if (!isBrokenCircuitError(error.cause)) told = error;
         if (isOver) throw told ?? error;
       }
       await delay(PAUSE);
@@ -276,10 +277,14 @@ export class EtcdClient {
   }
 
   async #request<T>(what: string, send: (options: { deadline: number }) => Promise<T>): Promise<T> {
-    try {
-      return await send({ deadline: Date.now() + this.timeout });
-    } catch (error) {
-      throw failureOf(error, what);
+    // A member that is down is not noticed as long as there are others: what was not sent to one goes to the next.
+    for (let left = this.members; ; left--) {
+      try {
+        return await send({ deadline: Date.now() + this.timeout });
+      } catch (error) {
+        const failure = failureOf(error, what);
+        if (failure.wasSent || left <= 1) throw failure;
+      }
     }
   }
 }

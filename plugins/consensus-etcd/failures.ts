@@ -23,7 +23,7 @@ export class EtcdFailure extends Error {
     readonly kind: FailureKind,
     message: string,
     options?: ErrorOptions,
-    /** Whether a member may have got the request: not while all of them are left alone after failures. */
+    /** Whether a member may have got the request: not where there is no connection to it, or it is left alone after failures. */
     readonly wasSent = true,
   ) {
     super(message, options);
@@ -51,15 +51,15 @@ const TEXTS: readonly (readonly [string, FailureKind])[] = [
 /** gRPC codes after which nobody knows: cancelled, unknown, deadline, exhausted, aborted, internal, unavailable. */
 const UNAVAILABLE = /^(?:1|2|4|8|10|13|14) [A-Z_]+:/;
 
+/** Of gRPC, for a request that was not sent. */
+const NOT_CONNECTED = "No connection established";
+
 export function failureOf(thrown: unknown, what: string): EtcdFailure {
   if (thrown instanceof EtcdFailure) return thrown;
   const text = thrown instanceof Error ? thrown.message : String(thrown);
   const cause = { cause: thrown };
   if (isBrokenCircuitError(thrown)) return new EtcdFailure("unavailable", `${what}: ${text}`, cause, false);
   const known = TEXTS.find(([part]) => text.includes(part))?.[1];
-  return new EtcdFailure(
-    known ?? (UNAVAILABLE.test(text) ? "unavailable" : "other"),
-    `${what}: ${text}`,
-    cause,
-  );
+  const kind = known ?? (UNAVAILABLE.test(text) ? "unavailable" : "other");
+  return new EtcdFailure(kind, `${what}: ${text}`, cause, !text.includes(NOT_CONNECTED));
 }

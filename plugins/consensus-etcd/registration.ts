@@ -47,6 +47,8 @@ export class Registration {
   #revision = 0;
   #isBroken = false;
   #pause = new AbortController();
+  /** When the other process that has this server's id should be gone; also over repeated tries. */
+  #occupiedUntil: number | undefined;
   /** The lease has ended, and this server is no longer in the list. */
   #isLost = false;
 
@@ -74,7 +76,6 @@ export class Registration {
     this.#session = await Session.open(client, leaseTtl, onExpired);
     const own = this.parts.describe();
     const key = keys.server(own.id);
-    const end = performance.now() + leaseTtl + GRACE;
     for (;;) {
       const value = encodeRecord(this.parts.describe());
       const [present] = (await client.transaction([], [read(key)])).reads[0]!;
@@ -88,10 +89,14 @@ export class Registration {
         if (!succeeded && reads[0]![0]?.value.equals(this.parts.cluster) !== true) throw this.#gone();
         if (succeeded) {
           this.#written = value;
+          this.#occupiedUntil = undefined;
           this.parts.onWritten(key, value, revision);
           return;
         }
-      } else if (performance.now() > end) {
+      } else {
+        this.#occupiedUntil ??= performance.now() + leaseTtl + GRACE;
+      }
+      if (other !== undefined && performance.now() > (this.#occupiedUntil ?? Number.POSITIVE_INFINITY)) {
         throw new LogDamagedError(
           `a server with the id ${own.id} runs already and is reached at ${other.address}: its data folder was copied, or it is started twice. Stop one of them, or give this one an empty data folder`,
         );

@@ -217,8 +217,10 @@ describe("servers on etcd", () => {
   });
 
   it("take large commands in pieces, and commands of all sizes in order", async () => {
-    const all = [await servers.start(undefined, undefined, { max_batch_bytes: 64 * 1024 })];
-    all.push(await servers.start(undefined, undefined, { max_batch_bytes: 64 * 1024 }));
+    // Fifty pieces, one after the other, on a machine that has other things to do.
+    const LARGE = { max_batch_bytes: 64 * 1024, lease_ttl: 10_000 };
+    const all = [await servers.start(undefined, undefined, LARGE)];
+    all.push(await servers.start(undefined, undefined, LARGE));
     const leader = await servers.leader();
     const sizes = [1, 70_000, 10, 3 * 1024 * 1024, 64 * 1024, 65_537, 2];
     const commands = sizes.map((size, number) => `${number}:`.padEnd(size, "x"));
@@ -283,10 +285,12 @@ describe("servers on etcd", () => {
     client.close();
 
     const back = await servers.start(away.dataDir, away.machine);
+    await back.consensus.barrier();
     assert.ok(back.machine.restores >= 1, "a snapshot was restored");
     assert.deepEqual(back.machine.commands, leader.machine.commands);
     // A server that has nothing at all, too; and both go on.
     const fresh = await servers.start();
+    await fresh.consensus.barrier();
     assert.ok(fresh.machine.restores >= 1);
     await write(await servers.leader(), "last");
     await same([...all, back, fresh]);
@@ -312,8 +316,8 @@ describe("servers on etcd", () => {
     client.close();
     await servers.stop(one);
     const again = await servers.start(one.dataDir, new ListMachine());
-    assert.ok(again.machine.restores === 1);
     await again.consensus.barrier();
+    assert.equal(again.machine.restores, 1);
     assert.deepEqual(again.machine.commands, one.machine.commands);
   });
 
@@ -338,6 +342,7 @@ describe("servers on etcd", () => {
     assert.deepEqual(follower.machine.commands, ["old", "after"]);
     // One that comes later finds it in the log, and gets the copy from another.
     const late = await servers.start();
+    await late.consensus.barrier();
     assert.deepEqual(late.machine.commands, ["old", "after"]);
     await rm(folder, { recursive: true, force: true });
   });

@@ -144,8 +144,6 @@ export class EtcdCluster {
         `--initial-advertise-peer-urls=${member.peer}`,
         `--initial-cluster=${this.#members.map(({ name, peer }) => `${name}=${peer}`).join(",")}`,
         "--initial-cluster-state=new",
-        "--heartbeat-interval=50",
-        "--election-timeout=500",
         "--log-level=error",
         ...this.extra,
         ...(this.tls === undefined

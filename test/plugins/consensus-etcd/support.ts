@@ -34,7 +34,7 @@ export async function server(
     },
     log: quietLogger,
     metrics: quietMetrics,
-    config: EtcdConfig.parse({ endpoints: cluster.endpoints, prefix, lease_ttl: 2000, ...settings }),
+    config: EtcdConfig.parse({ endpoints: cluster.endpoints, prefix, ...settings }),
     network: place.network,
   });
   await consensus.prepare((error) => failures.push(error));
