@@ -1,5 +1,4 @@
 import { readFile } from "node:fs/promises";
-import type { Readable } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
 import { ConsecutiveBreaker, circuitBreaker, handleWhen, isBrokenCircuitError, noop } from "cockatiel";
 import {
@@ -179,14 +178,18 @@ export class EtcdClient {
   async renew(lease: string): Promise<number> {
     const answer = await this.#request("lease renewal", async (options) => {
       const stream = await this.#etcd.leaseClient.leaseKeepAlive(options);
+      let silence: NodeJS.Timeout | undefined;
       try {
         return await new Promise<ILeaseKeepAliveResponse>((resolve, reject) => {
           stream.on("data", resolve);
           stream.on("error", reject);
           stream.on("end", () => reject(new EtcdFailure("unavailable", "lease renewal: the stream ended")));
+          // A stream that failed while it was opened has said so already, and says nothing more.
+          silence = setTimeout(() => reject(silent("lease renewal", this.timeout)), this.timeout);
           stream.write({ ID: lease });
         });
       } finally {
+        clearTimeout(silence);
         stream.end();
       }
     });
@@ -213,18 +216,24 @@ export class EtcdClient {
   ): AsyncGenerator<readonly Change[]> {
     if (signal.aborted) return;
     let stream: IDuplexStream<IWatchRequest, IWatchResponse> | undefined;
+    let give: (error: Error) => void = () => undefined;
+    /** Rejects when the stream is given up: one that failed while it was opened ends by no event. */
+    const givenUp = new Promise<never>((_resolve, reject) => {
+      give = reject;
+    });
+    givenUp.catch(() => undefined);
     const leave = () => {
+      give(new EtcdFailure("unavailable", "watch: given up"));
       // Ended first: else the library takes the cancellation for a failure of the member.
       stream?.end();
       stream?.cancel();
     };
     signal.addEventListener("abort", leave, { once: true });
+    const silence = setTimeout(() => give(silent("watch", this.timeout)), this.timeout);
     try {
       stream = await this.#etcd.watchClient.watch();
       // For the iterator's sake errors come as exceptions; a late one, after a cancellation, has no one to go to.
       stream.on("error", () => undefined);
-      // Aborted while it was opened.
-      if (signal.aborted) return;
       stream.write({
         create_request: {
           key: Buffer.from(start),
@@ -233,7 +242,12 @@ export class EtcdClient {
           fragment: true,
         },
       });
-      for await (const response of stream as unknown as Readable as AsyncIterable<IWatchResponse>) {
+      const responses = (stream as unknown as AsyncIterable<IWatchResponse>)[Symbol.asyncIterator]();
+      for (;;) {
+        const { done, value: response } = await Promise.race([responses.next(), givenUp]);
+        if (done === true) throw new EtcdFailure("unavailable", "watch: the stream ended");
+        // etcd answers the creation at once.
+        clearTimeout(silence);
         if (response.canceled) {
           throw Number(response.compact_revision) > 0
             ? new EtcdFailure("compacted", `watch: the history before ${response.compact_revision} is gone`)
@@ -245,10 +259,10 @@ export class EtcdClient {
           kv: keyValue(kv),
         }));
       }
-      if (!signal.aborted) throw new EtcdFailure("unavailable", "watch: the stream ended");
     } catch (error) {
       if (!signal.aborted) throw failureOf(error, "watch");
     } finally {
+      clearTimeout(silence);
       signal.removeEventListener("abort", leave);
       leave();
     }
@@ -287,6 +301,10 @@ export class EtcdClient {
       }
     }
   }
+}
+
+function silent(what: string, timeout: number): EtcdFailure {
+  return new EtcdFailure("unavailable", `${what}: no answer within ${timeout} ms`);
 }
 
 function keyValue(kv: { key: Buffer; value: Buffer; mod_revision: string }): KeyValue {
