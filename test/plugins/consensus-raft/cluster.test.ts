@@ -4,9 +4,10 @@ import { cp, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { NotLeaderError } from "@drover/plugin-sdk";
+import { SnapshotStore } from "@drover/plugin-sdk/consensus";
 import { eventually } from "@drover/plugin-sdk/testing";
 import { LmdbLogStore } from "../../../plugins/consensus-raft/lmdb-log-store.js";
-import { SnapshotStore } from "../../../plugins/consensus-raft/snapshot-store.js";
+import { snapshotMeta } from "../../../plugins/consensus-raft/snapshot-meta.js";
 import { encode, ListLogger, type ListMachine, type Member, proposeMany, TestCluster } from "./support.js";
 
 describe("RaftConsensus with other servers", () => {
@@ -194,7 +195,7 @@ describe("RaftConsensus with other servers", () => {
       return { leader, follower, number, commands, source };
     };
     const newest = async (folder: string) => {
-      const [snapshot] = await new SnapshotStore(folder, 2, new ListLogger()).list();
+      const [snapshot] = await new SnapshotStore(folder, 2, new ListLogger(), snapshotMeta).list();
       assert.ok(snapshot !== undefined);
       return snapshot;
     };
