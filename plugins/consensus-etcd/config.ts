@@ -29,7 +29,7 @@ export const EtcdConfig = z
     cert_file: z.string().min(1).optional(),
     key_file: z.string().min(1).optional(),
     /** How long a leader that is not heard of keeps its place; whole seconds. */
-    lease_ttl: z.int().min(2000).max(60_000).multipleOf(1000).default(3000),
+    lease_ttl: z.int().min(2000).max(60_000).multipleOf(1000).default(2000),
     /** How long a start waits for an etcd that does not answer. */
     start_timeout: count(15_000, 100),
     /** How long one request to a member may take before another one is asked. */
