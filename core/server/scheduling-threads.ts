@@ -27,7 +27,7 @@ const FENCE_GRACE = 10_000;
 /** MiB of a thread's heap where an evaluation's allocations fit: most of them live no longer than it. */
 const YOUNG_GENERATION = 96;
 /** Evaluations that a thread holds where they overlap: one that it decides, and others whose plans are committed. */
-const HELD = 8;
+const HELD = 4;
 
 export interface SchedulingThreadsOptions {
   readonly threads: number;
