@@ -15,23 +15,23 @@ import {
   type SnapshotInfo,
   type StateMachine,
 } from "@drover/plugin-sdk";
+import { loadNodeId, OutcomeUnknownError, RestoreStore, SnapshotStore } from "@drover/plugin-sdk/consensus";
 import type { RaftConfig } from "./config.js";
 import { Copies } from "./copies.js";
 import { voters } from "./core/configuration.js";
 import { RaftCore, type RaftOptions } from "./core/raft-core.js";
-import { OutcomeUnknownError } from "./errors.js";
+import { decodeRestore } from "./core/restore.js";
+import type { Entry, SnapshotMeta } from "./core/types.js";
 import { Handover } from "./handover.js";
 import { LeadershipState } from "./leadership.js";
 import { LmdbLogStore } from "./lmdb-log-store.js";
 import type { LogStore } from "./log-store.js";
 import { RaftMembership } from "./membership.js";
 import { MemoryLogStore } from "./memory-log-store.js";
-import { loadNodeId } from "./node-id.js";
 import { Peers } from "./peers.js";
 import { RaftLoop } from "./raft-loop.js";
 import { openLog } from "./recovery.js";
-import { RestoreStore } from "./restore-store.js";
-import { SnapshotStore } from "./snapshot-store.js";
+import { snapshotMeta } from "./snapshot-meta.js";
 import { Snapshotter } from "./snapshotter.js";
 import { raftStats } from "./stats.js";
 
@@ -78,12 +78,12 @@ export class RaftConsensus implements Consensus {
   readonly #leadership: LeadershipState;
   /** Whether the address of a server is being changed. */
   #relocating = false;
-  readonly #snapshots: SnapshotStore;
+  readonly #snapshots: SnapshotStore<SnapshotMeta>;
   readonly #restores: RestoreStore;
 
   constructor(private readonly deps: RaftDependencies) {
     this.#leadership = new LeadershipState(deps.log, deps.metrics);
-    this.#snapshots = new SnapshotStore(join(this.#folder, "snapshots"), RETAIN, deps.log);
+    this.#snapshots = new SnapshotStore(join(this.#folder, "snapshots"), RETAIN, deps.log, snapshotMeta);
     this.#restores = new RestoreStore(join(this.#folder, "restores"));
     this.membership = new RaftMembership({
       self: () => this.id,
@@ -157,7 +157,7 @@ export class RaftConsensus implements Consensus {
         handoverAborted: (to) => handover.aborted(to),
         applied: (entry) => {
           snapshotter.applied(entry);
-          this.#restores.note(entry);
+          this.#noteRestore(entry);
         },
         turned: () => {
           if (!this.#stopping) snapshotter.consider();
@@ -358,6 +358,11 @@ export class RaftConsensus implements Consensus {
       restoreFetched: (id) => loop.restoreFetched(id),
       fetchFailed: () => loop.fetchFailed(),
     });
+  }
+
+  /** Looks for the copy that an entry of the log names. */
+  #noteRestore({ index, kind, data }: Entry): void {
+    if (kind === "restore") this.#restores.note(index, decodeRestore(data).id);
   }
 
   async #compacted(base: number): Promise<void> {

@@ -1,11 +1,11 @@
 import { chmod, mkdir, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { decodeMeta, encodeMeta, LogDamagedError } from "@drover/plugin-sdk/consensus";
 import { type Database, open, type RootDatabase } from "lmdb";
 import { encodeConfiguration, parseConfiguration } from "./core/configuration.js";
 import type { EntrySource } from "./core/raft-log.js";
 import type { Configuration, Entry, HardState, SnapshotMeta } from "./core/types.js";
-import { decodeMeta, decodeRecord, encodeMeta, encodeRecord } from "./entry-record.js";
-import { LogDamagedError } from "./errors.js";
+import { decodeRecord, encodeRecord } from "./entry-record.js";
 import { EMPTY_BASE, type LogStore, type LogWrite, type StoredLog } from "./log-store.js";
 import { freeBytes, SpaceReservation } from "./space-reservation.js";
 

@@ -1,12 +1,16 @@
 import type { Logger, StateMachine } from "@drover/plugin-sdk";
+import {
+  LogDamagedError,
+  type RestoreStore,
+  type SnapshotStore,
+  type StoredSnapshot,
+} from "@drover/plugin-sdk/consensus";
 import { decodeConfiguration } from "./core/configuration.js";
 import type { RaftState } from "./core/raft-core.js";
+import { decodeRestore } from "./core/restore.js";
 import type { Configuration, Entry, SnapshotMeta } from "./core/types.js";
-import { LogDamagedError } from "./errors.js";
 import type { LogStore, StoredLog } from "./log-store.js";
 import { explainPeersFile, readPeersFile, removePeersFile } from "./peers-file.js";
-import type { RestoreStore } from "./restore-store.js";
-import type { SnapshotStore, StoredSnapshot } from "./snapshot-store.js";
 
 /**
  * Opens everything that a server left on its disk, and brings the machine to where the log can go on. Gives what the core
@@ -16,7 +20,7 @@ export async function openLog(
   self: string,
   machine: StateMachine,
   store: LogStore,
-  snapshots: SnapshotStore,
+  snapshots: SnapshotStore<SnapshotMeta>,
   restores: RestoreStore,
   log: Logger,
 ): Promise<{ readonly state: RaftState; readonly since: { entries: number; bytes: number } }> {
@@ -25,7 +29,9 @@ export async function openLog(
   if (store.folder !== undefined) {
     stored = await recoverConfiguration(store.folder, self, stored, store, snapshots, log);
   }
-  for (const entry of stored.entries) restores.note(entry);
+  for (const { kind, index, data } of stored.entries) {
+    if (kind === "restore") restores.note(index, decodeRestore(data).id);
+  }
   await restores.open();
   const snapshot = (await recover(machine, stored, store, snapshots, log))?.meta ?? null;
   const applied = machine.lastApplied();
@@ -64,7 +70,7 @@ async function recoverConfiguration(
   self: string,
   stored: StoredLog,
   store: LogStore,
-  snapshots: SnapshotStore,
+  snapshots: SnapshotStore<SnapshotMeta>,
   log: Logger,
 ): Promise<StoredLog> {
   await explainPeersFile(folder);
@@ -81,7 +87,7 @@ async function recoverConfiguration(
     { servers: servers.map(({ id, address, voter }) => `${id} ${address}${voter ? "" : " (no vote)"}`) },
     "peers.json takes the place of the raft configuration",
   );
-  await snapshots.reconfigure(configuration);
+  await snapshots.describeAnew({ configuration });
   const changed = await store.reconfigure(configuration);
   await removePeersFile(folder);
   return changed;
@@ -103,9 +109,9 @@ async function recover(
   machine: StateMachine,
   stored: StoredLog,
   store: LogStore,
-  snapshots: SnapshotStore,
+  snapshots: SnapshotStore<SnapshotMeta>,
   log: Logger,
-): Promise<StoredSnapshot | null> {
+): Promise<StoredSnapshot<SnapshotMeta> | null> {
   const available = await snapshots.list();
   const { last } = stored;
   if (machine.lastApplied() > last) {

@@ -1,11 +1,7 @@
 import { crc32 } from "node:zlib";
+import { decodeMeta, encodeMeta } from "@drover/plugin-sdk/consensus";
 import type { Entry, HardState, SnapshotMeta } from "../../plugins/consensus-raft/core/types.js";
-import {
-  decodeMeta,
-  decodeRecord,
-  encodeMeta,
-  encodeRecord,
-} from "../../plugins/consensus-raft/entry-record.js";
+import { decodeRecord, encodeRecord } from "../../plugins/consensus-raft/entry-record.js";
 import type { MachineState } from "./machine.js";
 import type { Random } from "./random.js";
 
