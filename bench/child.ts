@@ -12,10 +12,7 @@ interface Ask {
   readonly argument: unknown;
 }
 
-type Answer = { readonly id: number } & (
-  | { readonly value: unknown }
-  | { readonly error: string }
-);
+type Answer = { readonly id: number } & ({ readonly value: unknown } | { readonly error: string });
 
 /** What a process answers to, by name: argument in, answer out. */
 export type Handlers<Calls> = {
@@ -42,7 +39,7 @@ export class Child<Calls> {
     private readonly what: string,
   ) {
     this.#process = fork(fileURLToPath(new URL(module, import.meta.url)), [JSON.stringify(options)], {
-      execArgv: [...NODE_FLAGS, ...(process.env.PROF ? ["--cpu-prof", "--cpu-prof-dir="+process.env.PROF] : [])],
+      execArgv: NODE_FLAGS,
       serialization: "advanced",
       stdio: ["ignore", "inherit", "inherit", "ipc"],
     });

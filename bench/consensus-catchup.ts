@@ -73,7 +73,9 @@ async function untilCaughtUp(fresh: Member, leader: Member, begin: number): Prom
     const { applied: target } = await leader.process.ask("status", null);
     if (target - applied < BEHIND) return;
     if (performance.now() - begin > PATIENCE) {
-      throw new Error(`the new server has applied ${applied} of ${target} entries after ${PATIENCE / 1000} s`);
+      throw new Error(
+        `the new server has applied ${applied} of ${target} entries after ${PATIENCE / 1000} s`,
+      );
     }
     await delay(PACE);
   }

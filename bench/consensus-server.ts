@@ -38,9 +38,6 @@ const log: Logger = {
   child: () => log,
 };
 
-const sums = new Map<string, number[]>();
-const dbg = { ...quietMetrics, sample: (n: string, v: number) => { const l = sums.get(n) ?? []; l.push(v); sums.set(n, l); } };
-process.on("exit", () => { for (const [n, l] of sums) { l.sort((a, b) => a - b); console.error(process.pid, n, l.length, "sum", Math.round(l.reduce((a, b) => a + b, 0)), "p50", l[l.length >> 1]!.toFixed(2), "p99", l[Math.floor(l.length * 0.99)]!.toFixed(2), "max", l.at(-1)!.toFixed(1)); } });
 const options = childOptions<ServerOptions>();
 const { network, address, stop: stopNetwork } = await openNetwork({ port: options.port });
 const consensus = new RaftConsensus({
@@ -52,7 +49,7 @@ const consensus = new RaftConsensus({
   },
   network,
   log,
-  metrics: dbg,
+  metrics: quietMetrics,
   config: RaftConfig.parse(options.config),
 });
 let state: StateStore | undefined;
@@ -74,7 +71,6 @@ async function openMachine(): Promise<StateMachine> {
 function status(): ServerStatus {
   const stats = consensus.stats();
   return {
-    ...(process.env.DBG ? { stats: consensus.stats(), progress: consensus.progress(), self: consensus.id } : {}),
     leads: consensus.isLeader(),
     term: consensus.term(),
     applied: Number(stats.applied_index),

@@ -4,7 +4,7 @@ import { childOptions, serveParent } from "./child.js";
 import { openNetwork } from "../test/core/rpc/network/support.js";
 import { openEtcd } from "./etcd-members.js";
 
-const DEADLINE = Number(process.env.DL ?? 30_000);
+const DEADLINE = 30_000;
 const MICROS_PER_SECOND = 1e6;
 
 const { writers, bytes, target } = childOptions<WritersOptions>();
