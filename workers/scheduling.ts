@@ -50,7 +50,7 @@ const parts: ThreadParts = {
   log,
 };
 // By this the pool knows a thread that can run from one that fails while it loads.
-tell({ kind: "loaded" });
+tell({ kind: "loaded", thread: threadId });
 
 function take({ takenBy }: Taken): void {
   Atomics.store(new Int32Array(takenBy), 0, threadId);

@@ -22,6 +22,7 @@ import {
   reasonOf,
   runsInMain,
   runsInThreads,
+  withoutSuperfluous,
 } from "../kernel/index.js";
 import type { ServerComponent } from "../server/index.js";
 import { type AgentLog, createMetrics, openLog } from "../telemetry/index.js";
@@ -214,7 +215,9 @@ async function choosePlugins(loaded: LoadedConfig): Promise<Chosen[]> {
       return { loaded: one, config: block?.config ?? {}, locate: locateIn(loaded, name) };
     }),
   );
-  return settled(results);
+  const named = (name: string) => config.plugins[name] !== undefined;
+  const all = settled(results).map((one) => ({ ...one, plugin: one.loaded.plugin }));
+  return withoutSuperfluous(all, named);
 }
 
 /** The core's own server, as a component between the plugins that it needs and those that need it. */

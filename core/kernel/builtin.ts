@@ -22,6 +22,8 @@ const scheduler = (name: string) =>
 
 export const builtinPlugins: readonly BuiltinPlugin[] = [
   main("consensus-raft", ["server"], ["Consensus"]),
+  // In the place of consensus-raft where the configuration names it.
+  main("consensus-etcd", [], ["Consensus"]),
   main("mqtt", ["server", "client"], ["AgentTransport", "AgentLink"]),
   scheduler("scheduler-service"),
   scheduler("scheduler-batch"),

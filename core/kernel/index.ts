@@ -5,3 +5,4 @@ export { Kernel, type KernelOptions, type ReloadResult } from "./kernel.js";
 export { type LoadedPlugin, type LoaderOptions, loadPlugin } from "./loader.js";
 export { type CheckedScheduler, checkScheduler, runsInMain, runsInThreads } from "./schedulers.js";
 export type { Locate } from "./settings.js";
+export { withoutSuperfluous } from "./yielding.js";

@@ -27,7 +27,7 @@ const FENCE_GRACE = 10_000;
 /** MiB of a thread's heap where an evaluation's allocations fit: most of them live no longer than it. */
 const YOUNG_GENERATION = 96;
 /** Evaluations that a thread holds where they overlap: one that it decides, and others whose plans are committed. */
-const HELD = 8;
+const HELD = 4;
 
 export interface SchedulingThreadsOptions {
   readonly threads: number;
@@ -75,7 +75,10 @@ export class SchedulingThreads {
   readonly #inThreads = new Set<Promise<unknown>>();
   /** Of the threads that have opened the state, by their number. */
   readonly #fences = new Map<number, ThreadFence>();
-  #opened: (() => void) | undefined;
+  /** Numbers of threads that can take work. */
+  readonly #loaded = new Set<number>();
+  /** Told when a thread has come further. */
+  #progress: (() => void) | undefined;
 
   constructor(
     private readonly options: SchedulingThreadsOptions,
@@ -101,7 +104,11 @@ export class SchedulingThreads {
     });
     this.#pool.on("message", (news: ThreadNews) => {
       if (news.kind === "opened") this.#fence(news.thread, new ThreadFence(news.fence));
-      else this.#failures = 0;
+      else {
+        this.#failures = 0;
+        this.#loaded.add(news.thread);
+        this.#progress?.();
+      }
     });
     this.#pool.on("error", (error: Error) => this.#threadFailed(error));
   }
@@ -236,16 +243,13 @@ export class SchedulingThreads {
     this.log.error({ thread }, text);
   }
 
-  /** Before all threads are ended; also those that are only just opening the state. */
+  /**
+   * Before all threads are ended. One that is only just opening the state has no fence yet; one that loads modules is let come to
+   * the end of it, because Node does not always survive the end of a thread in the middle of that.
+   */
   async #closeAll(): Promise<void> {
-    const until = performance.now() + FENCE_GRACE;
-    const isOpening = (): boolean => this.#pool.threads.some(({ threadId }) => !this.#fences.has(threadId));
-    while (isOpening() && performance.now() < until) {
-      await new Promise<void>((resolve) => {
-        this.#opened = resolve;
-        setTimeout(resolve, 10);
-      });
-    }
+    await this.#threadsAre((thread) => this.#fences.has(thread), FENCE_GRACE);
+    await this.#threadsAre((thread) => this.#loaded.has(thread), STOP_GRACE);
     await Promise.all(
       this.#pool.threads.map(async ({ threadId }) => {
         const fence = this.#fences.get(threadId);
@@ -254,11 +258,24 @@ export class SchedulingThreads {
     );
   }
 
+  /** Waits until all threads are so far, for so many milliseconds at most. */
+  async #threadsAre(soFar: (thread: number) => boolean, limit: number): Promise<void> {
+    const until = performance.now() + limit;
+    const isMissing = (): boolean => this.#pool.threads.some(({ threadId }) => !soFar(threadId));
+    while (isMissing() && performance.now() < until) {
+      await new Promise<void>((resolve) => {
+        this.#progress = resolve;
+        setTimeout(resolve, 10);
+      });
+    }
+  }
+
   #fence(thread: number, fence: ThreadFence): void {
     const live = new Set(this.#pool.threads.map(({ threadId }) => threadId));
     for (const known of this.#fences.keys()) if (!live.has(known)) this.#fences.delete(known);
+    for (const known of this.#loaded) if (!live.has(known)) this.#loaded.delete(known);
     this.#fences.set(thread, fence);
-    this.#opened?.();
+    this.#progress?.();
   }
 
   async #inThread(work: Promise<unknown>): Promise<unknown> {

@@ -257,6 +257,16 @@ export function wholeAllocation(outline: AllocationOutline): Allocation {
   return outline[STORED_OUTLINE]?.whole() ?? (outline as Allocation);
 }
 
+/** The allocation with changes. Its metrics, which the store reads when they are asked for, stay unread. */
+export function changedAllocation(allocation: Allocation, changes: Partial<Allocation>): Allocation {
+  const copy: Partial<Record<string, unknown>> = {};
+  for (const field in allocation) {
+    if (field !== "Metrics") copy[field] = allocation[field as keyof Allocation];
+  }
+  Object.defineProperty(copy, "Metrics", Object.getOwnPropertyDescriptor(allocation, "Metrics")!);
+  return Object.assign(copy as unknown as Allocation, changes);
+}
+
 /** Row of the allocation's node; undefined where it has none (any more). */
 export function nodeRowOf(outline: AllocationOutline, columns: NodeRows): number | undefined {
   const stored = outline[STORED_OUTLINE];

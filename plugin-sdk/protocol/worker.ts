@@ -22,7 +22,7 @@ export type ThreadNews =
   /** It reads the state within this fence from now on. `thread`: Node's number of it; `fence`: see `core/state/read/thread-fence.ts`. */
   | { readonly kind: "opened"; readonly thread: number; readonly fence: SharedArrayBuffer }
   /** It can take work. */
-  | { readonly kind: "loaded" };
+  | { readonly kind: "loaded"; readonly thread: number };
 
 /** Comes with every task, so that the thread can be ended that took it. */
 export interface Taken {

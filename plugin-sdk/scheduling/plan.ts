@@ -7,6 +7,7 @@ import {
   type AllocationOutline,
   type AllocClientStatus,
   AllocDesiredStatus,
+  changedAllocation,
   wholeAllocation,
 } from "../domain/allocation.js";
 import type { Evaluation } from "../domain/evaluation.js";
@@ -63,12 +64,11 @@ export interface StopOptions {
 /** Stops an allocation. */
 export function stopAllocation(plan: Plan, outline: AllocationOutline, options: StopOptions): void {
   const allocation = wholeAllocation(outline);
-  const stopped: Allocation = {
-    ...allocation,
+  const stopped = changedAllocation(allocation, {
     Job: null,
     DesiredStatus: AllocDesiredStatus.Stop,
     DesiredDescription: options.description,
-  };
+  });
   if (options.clientStatus !== undefined) stopped.ClientStatus = options.clientStatus;
   if (options.followupEvalId !== undefined) stopped.FollowupEvalID = options.followupEvalId;
   append(plan.NodeUpdate, stopped);
@@ -77,13 +77,15 @@ export function stopAllocation(plan: Plan, outline: AllocationOutline, options: 
 
 /** Evicts an allocation so that the one with id `byId` has room; both are in the plan, so they are committed together. */
 export function preemptAllocation(plan: Plan, allocation: Allocation, byId: string): void {
-  append(plan.NodePreemptions, {
-    ...allocation,
-    Job: null,
-    DesiredStatus: AllocDesiredStatus.Evict,
-    DesiredDescription: `Preempted by alloc ID ${byId}`,
-    PreemptedByAllocation: byId,
-  });
+  append(
+    plan.NodePreemptions,
+    changedAllocation(allocation, {
+      Job: null,
+      DesiredStatus: AllocDesiredStatus.Evict,
+      DesiredDescription: `Preempted by alloc ID ${byId}`,
+      PreemptedByAllocation: byId,
+    }),
+  );
   record(plan, { kind: "stop", allocation });
 }
 

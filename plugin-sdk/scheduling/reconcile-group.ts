@@ -190,7 +190,9 @@ class GroupReconciler {
     );
     const gone = [...lost, ...lostDue].filter((one) => this.#isCanary(one) && !lostLater.has(one));
     const wanted = strategy.Canary - canaries.length;
-    if (wanted <= 0 || destructive.length === 0) return 0;
+    // Where all that ran the earlier version is gone, the trial goes on all the same.
+    const toReplace = this.#trial ? this.#group.Count : destructive.length;
+    if (wanted <= 0 || toReplace === 0) return 0;
     this.#trial = true;
     if (this.#deployments.held) return wanted;
     const replaced = inNameOrder(gone).slice(0, wanted);
@@ -263,7 +265,11 @@ class GroupReconciler {
     }
     // Their clients may still run them, so nobody else gets their place.
     for (const waiting of inNameOrder([...lostLater.keys()])) if (!this.#isCanary(waiting)) take(waiting);
-    const replaceable = [...lost, ...lostDue].filter((one) => !lostLater.has(one) && !this.#isCanary(one));
+    // The earlier version goes on beside its canaries, also where it ended by itself.
+    const ended = this.#trial ? this.#sorted.ended : [];
+    const replaceable = [...lost, ...lostDue, ...ended].filter(
+      (one) => !lostLater.has(one) && !this.#isCanary(one),
+    );
     for (const previous of inNameOrder(replaceable)) {
       if (!take(previous)) continue;
       this.#placeOne(previous.Name, { previous });

@@ -23,6 +23,8 @@ export interface SortedAllocations {
   readonly lostDue: AllocationOutline[];
   /** Lost, with the time at which their clients will have stopped them; until then their place stays empty. */
   readonly lostLater: Map<AllocationOutline, number>;
+  /** Of a service, ended by themselves with success and not replaced. */
+  readonly ended: AllocationOutline[];
   readonly rescheduleNow: AllocationOutline[];
   /** Of those that are kept: when they are due, Unix nanoseconds. */
   readonly rescheduleLater: Map<AllocationOutline, number>;
@@ -49,6 +51,7 @@ export function sortAllocations(
     lost: [],
     lostDue: [],
     lostLater: new Map(),
+    ended: [],
     rescheduleNow: [],
     rescheduleLater: new Map(),
     stop: [],
@@ -69,8 +72,8 @@ export function sortAllocations(
     else if (isReplaced(allocation)) continue;
     else if (input.batch && !current) sorted.outdated++;
     // A service that ended by itself is to run again; a batch allocation is done.
-    else if (allocation.ClientStatus === AllocClientStatus.Complete && input.batch)
-      sorted.kept.push(allocation);
+    else if (allocation.ClientStatus === AllocClientStatus.Complete)
+      (input.batch ? sorted.kept : sorted.ended).push(allocation);
     else if (allocation.ClientStatus === AllocClientStatus.Failed)
       sortFailed(input, sorted, group, deployments, allocation);
   }

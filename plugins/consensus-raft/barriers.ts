@@ -1,7 +1,11 @@
 import { NotLeaderError, type Peer } from "@drover/plugin-sdk";
 import type { RaftCore } from "./core/raft-core.js";
 
+/** How often a question is asked again while there is a leader to ask: it, or its answer, may have got lost. */
+const TRIES = 5;
+
 interface Waiter {
+  tries: number;
   resolve(index: number): void;
   reject(error: Error): void;
 }
@@ -24,7 +28,7 @@ export class Barriers {
   }
 
   wait(): Promise<number> {
-    return new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }));
+    return new Promise((resolve, reject) => this.#waiting.push({ tries: 0, resolve, reject }));
   }
 
   /** Puts what waits to the core. */
@@ -40,9 +44,16 @@ export class Barriers {
     const waiters = this.#asked.get(context);
     if (waiters === undefined) return;
     this.#asked.delete(context);
-    if (index === null) for (const { reject } of waiters) reject(new NotLeaderError(leader));
+    if (index === null) this.#unanswered(waiters, leader);
     else if (index <= applied) for (const { resolve } of waiters) resolve(index);
     else this.#applying.push({ index, waiters });
+  }
+
+  #unanswered(waiters: readonly Waiter[], leader: Peer | undefined): void {
+    for (const waiter of waiters) {
+      if (leader === undefined || ++waiter.tries >= TRIES) waiter.reject(new NotLeaderError(leader));
+      else this.#waiting.push(waiter);
+    }
   }
 
   /** Everything up to `applied` is applied. */

@@ -15,23 +15,25 @@ import {
   type SnapshotInfo,
   type StateMachine,
 } from "@drover/plugin-sdk";
+import { loadNodeId, OutcomeUnknownError, RestoreStore, SnapshotStore } from "@drover/plugin-sdk/consensus";
 import type { RaftConfig } from "./config.js";
 import { Copies } from "./copies.js";
 import { voters } from "./core/configuration.js";
 import { RaftCore, type RaftOptions } from "./core/raft-core.js";
-import type { Configuration, Entry, Leadership, SnapshotMeta } from "./core/types.js";
+import { decodeRestore } from "./core/restore.js";
+import type { Entry, SnapshotMeta } from "./core/types.js";
 import { Handover } from "./handover.js";
+import { LeadershipState } from "./leadership.js";
 import { LmdbLogStore } from "./lmdb-log-store.js";
 import type { LogStore } from "./log-store.js";
 import { RaftMembership } from "./membership.js";
 import { MemoryLogStore } from "./memory-log-store.js";
-import { loadNodeId } from "./node-id.js";
 import { Peers } from "./peers.js";
 import { RaftLoop } from "./raft-loop.js";
-import { recover, recoverConfiguration } from "./recovery.js";
-import { RestoreStore } from "./restore-store.js";
-import { SnapshotStore } from "./snapshot-store.js";
+import { openLog } from "./recovery.js";
+import { snapshotMeta } from "./snapshot-meta.js";
 import { Snapshotter } from "./snapshotter.js";
+import { raftStats } from "./stats.js";
 
 export interface RaftDependencies {
   readonly agent: Pick<AgentInfo, "dataDir" | "devMode" | "advertise" | "region">;
@@ -43,8 +45,6 @@ export interface RaftDependencies {
   readonly logStore?: LogStore;
 }
 
-/** Servers are known by their ids, as in Nomad's Raft protocol 3. */
-const RAFT_PROTOCOL = 3;
 /** Snapshots kept. */
 const RETAIN = 2;
 /** Bytes of committed entries taken from the core at once. */
@@ -75,16 +75,15 @@ export class RaftConsensus implements Consensus {
   };
   #running: Running | undefined;
   #stopping = false;
-  readonly #listeners = new Set<LeadershipListener>();
-  /** Term in which this server leads. */
-  #leads: number | null = null;
+  readonly #leadership: LeadershipState;
   /** Whether the address of a server is being changed. */
   #relocating = false;
-  readonly #snapshots: SnapshotStore;
+  readonly #snapshots: SnapshotStore<SnapshotMeta>;
   readonly #restores: RestoreStore;
 
   constructor(private readonly deps: RaftDependencies) {
-    this.#snapshots = new SnapshotStore(join(this.#folder, "snapshots"), RETAIN, deps.log);
+    this.#leadership = new LeadershipState(deps.log, deps.metrics);
+    this.#snapshots = new SnapshotStore(join(this.#folder, "snapshots"), RETAIN, deps.log, snapshotMeta);
     this.#restores = new RestoreStore(join(this.#folder, "restores"));
     this.membership = new RaftMembership({
       self: () => this.id,
@@ -130,29 +129,8 @@ export class RaftConsensus implements Consensus {
     const { config, log, metrics } = this.deps;
     const store = this.deps.logStore ?? this.#createStore();
     try {
-      let stored = await store.open(this.id);
-      await this.#snapshots.open();
-      if (store instanceof LmdbLogStore) {
-        const folder = store.location;
-        stored = await recoverConfiguration(folder, this.id, stored, store, this.#snapshots, log);
-      }
-      for (const entry of stored.entries) this.#restores.note(entry);
-      await this.#restores.open();
-      const snapshot = (await recover(machine, stored, store, this.#snapshots, log))?.meta ?? null;
-      const applied = machine.lastApplied();
-      const since = { entries: 0, bytes: 0 };
-      const entries = observed(stored.entries, ({ index, data }) => {
-        if (index <= (snapshot?.index ?? 0) || index > applied) return;
-        since.entries++;
-        since.bytes += data.length;
-      });
-      const core = new RaftCore(this.#options, {
-        ...stored,
-        base: named(stored.base),
-        entries,
-        snapshot,
-        applied,
-      });
+      const { state, since } = await openLog(this.id, machine, store, this.#snapshots, this.#restores, log);
+      const core = new RaftCore(this.#options, state);
       const peers = this.#createPeers();
       const handover = new Handover(config.election_ticks);
       const loop = new RaftLoop({
@@ -172,19 +150,20 @@ export class RaftConsensus implements Consensus {
           void this.#compacted(meta.index);
         },
         led: (leadership) => {
-          this.#led(leadership);
+          const { role, term } = leadership;
+          this.#leadership.set(role === "leader" ? term : null, term);
           handover.led(leadership);
         },
         handoverAborted: (to) => handover.aborted(to),
         applied: (entry) => {
           snapshotter.applied(entry);
-          this.#restores.note(entry);
+          this.#noteRestore(entry);
         },
         turned: () => {
           if (!this.#stopping) snapshotter.consider();
         },
         failed: (error) => {
-          this.#setLeads(null, loop.core.term);
+          this.#leadership.set(null, loop.core.term);
           this.#fatal(error);
         },
       });
@@ -198,7 +177,7 @@ export class RaftConsensus implements Consensus {
         metrics,
         compacted: (base: number) => this.#compacted(base),
       };
-      const snapshotter = new Snapshotter(parts, snapshot, since);
+      const snapshotter = new Snapshotter(parts, state.snapshot, since);
       // Timers are monotonic: a clock that is set back changes nothing here.
       const ticks = setInterval(() => this.#tick(), config.tick_interval);
       this.#running = { machine, store, loop, peers, copies, snapshotter, handover, ticks };
@@ -228,7 +207,7 @@ export class RaftConsensus implements Consensus {
     await running.loop.stop();
     running.handover.stop(new NotLeaderError(undefined));
     await running.snapshotter.idle();
-    this.#setLeads(null, running.loop.core.term);
+    this.#leadership.set(null, running.loop.core.term);
     await running.store.close();
     this.#running = undefined;
     this.#stopping = false;
@@ -246,7 +225,7 @@ export class RaftConsensus implements Consensus {
   }
 
   isLeader(): boolean {
-    return this.#leads !== null;
+    return this.#leadership.leading;
   }
 
   leader(): Peer | undefined {
@@ -306,19 +285,22 @@ export class RaftConsensus implements Consensus {
     // A copy that a machine can't take must not get into the log, where every server would meet it.
     const index = await machine.verify(folder);
     const reference = await this.#restores.create(randomUUID(), folder);
-    // Rows of the copy carry indexes up to its own; what comes after it must have higher ones.
-    await this.#leading().fill(index);
-    this.deps.log.info(
-      { folder, index, at: loop.core.lastIndex + 1 },
-      "putting a copy of the state in force",
-    );
-    return this.#leading().proposeRestore(reference);
+    try {
+      // Rows of the copy carry indexes up to its own; what comes after it must have higher ones.
+      await this.#leading().fill(index);
+      this.deps.log.info(
+        { folder, index, at: loop.core.lastIndex + 1 },
+        "putting a copy of the state in force",
+      );
+      return await this.#leading().proposeRestore(reference);
+    } catch (error) {
+      if (!(error instanceof OutcomeUnknownError)) await this.#restores.remove(reference.id);
+      throw error;
+    }
   }
 
   onLeadership(listener: LeadershipListener): () => void {
-    this.#listeners.add(listener);
-    this.#notify(listener, this.isLeader(), this.term());
-    return () => this.#listeners.delete(listener);
+    return this.#leadership.listen(listener, this.term());
   }
 
   /** The keys of Nomad's `raft` stats. */
@@ -327,25 +309,14 @@ export class RaftConsensus implements Consensus {
     if (running === undefined) return { state: "Shutdown" };
     const { machine, loop, peers, snapshotter } = running;
     const { core } = loop;
-    const applied = machine.lastApplied();
-    const contact = core.leader === null ? null : peers.lastContact(core.leader);
-    return {
-      applied_index: applied,
-      commit_index: core.commit,
-      fsm_pending: Math.max(0, core.commit - applied),
-      latest_configuration: describeConfiguration(core.configuration),
-      protocol_version: RAFT_PROTOCOL,
-      last_contact: this.isLeader() ? 0 : contact === null ? "never" : `${Math.round(contact)}ms`,
-      last_log_index: core.lastIndex,
-      last_log_term: core.entryTerm(core.lastIndex) ?? 0,
-      latest_configuration_index: core.configurationIndex,
-      last_snapshot_index: snapshotter.meta?.index ?? 0,
-      last_snapshot_term: snapshotter.meta?.term ?? 0,
-      num_peers: voters(core.configuration).filter((id) => id !== this.id).length,
-      proposals_pending: loop.proposals.count,
-      state: this.isLeader() ? "Leader" : core.role === "follower" ? "Follower" : "Candidate",
-      term: core.term,
-    };
+    return raftStats({
+      core,
+      leading: this.isLeader(),
+      applied: machine.lastApplied(),
+      proposals: loop.proposals.count,
+      snapshot: snapshotter.meta,
+      leaderContact: core.leader === null ? null : peers.lastContact(core.leader),
+    });
   }
 
   // ------------------------------------------------------------------------------------------------------------------
@@ -386,6 +357,11 @@ export class RaftConsensus implements Consensus {
       restoreFetched: (id) => loop.restoreFetched(id),
       fetchFailed: () => loop.fetchFailed(),
     });
+  }
+
+  /** Looks for the copy that an entry of the log names. */
+  #noteRestore({ index, kind, data }: Entry): void {
+    if (kind === "restore") this.#restores.note(index, decodeRestore(data).id);
   }
 
   async #compacted(base: number): Promise<void> {
@@ -438,58 +414,5 @@ export class RaftConsensus implements Consensus {
   #followConfiguration(): void {
     const running = this.#running;
     if (running !== undefined && !this.#stopping) running.peers.follow(running.loop.core.configuration);
-  }
-
-  // --- leadership ---------------------------------------------------------------------------------------------------
-
-  #led({ role, term }: Leadership): void {
-    this.#setLeads(role === "leader" ? term : null, term);
-  }
-
-  #setLeads(leads: number | null, term: number): void {
-    if (leads === this.#leads) return;
-    // Two terms of its own in a row are two leaderships: others may have led in between.
-    const ended = this.#leads !== null;
-    this.#leads = null;
-    if (ended) this.#tell(false, term);
-    this.#leads = leads;
-    if (leads !== null) this.#tell(true, leads);
-  }
-
-  #tell(leading: boolean, term: number): void {
-    this.deps.metrics.increment(leading ? "nomad.raft.state.leader" : "nomad.raft.state.follower");
-    for (const listener of [...this.#listeners]) this.#notify(listener, leading, term);
-  }
-
-  #notify(listener: LeadershipListener, leading: boolean, term: number): void {
-    try {
-      listener(leading, term);
-    } catch (error) {
-      this.deps.log.error({ error: (error as Error).stack }, "a leadership listener failed");
-    }
-  }
-}
-
-/** As Nomad writes it. */
-function describeConfiguration({ servers }: Configuration): string {
-  const list = servers.map(
-    ({ id, address, voter }) => `{Suffrage:${voter ? "Voter" : "Nonvoter"} ID:${id} Address:${address}}`,
-  );
-  return `[${list.join(" ")}]`;
-}
-
-/** Clusters of one server, from before they had names, go by that server's id. */
-function named(base: SnapshotMeta): SnapshotMeta {
-  const { cluster, servers } = base.configuration;
-  const [first] = servers;
-  if (cluster !== undefined || first === undefined) return base;
-  return { ...base, configuration: { cluster: first.id, servers } };
-}
-
-/** The same entries, each shown to `see` on its way. */
-function* observed(entries: Iterable<Entry>, see: (entry: Entry) => void): Iterable<Entry> {
-  for (const entry of entries) {
-    see(entry);
-    yield entry;
   }
 }

@@ -1,12 +1,18 @@
 /** Copies of the state that other servers need, and those that this one needs of them. */
 import type { Duplex } from "node:stream";
 import type { Logger, Metrics, RpcCaller, ServerNetwork } from "@drover/plugin-sdk";
+import {
+  type RestoreStore,
+  type Resume,
+  receiveCopy,
+  resumeOf,
+  type SnapshotStore,
+  sendCopy,
+} from "@drover/plugin-sdk/consensus";
 import { Packr } from "msgpackr";
-import { type Resume, receiveCopy, resumeOf, sendCopy } from "./copy-transfer.js";
 import type { Fetch, SnapshotMeta } from "./core/types.js";
 import { decodeHello, encodeHello, type Hello, refusal } from "./hello.js";
-import type { RestoreStore } from "./restore-store.js";
-import { type SnapshotStore, snapshotMeta } from "./snapshot-store.js";
+import { snapshotMeta } from "./snapshot-meta.js";
 import { freeBytes } from "./space-reservation.js";
 
 const COPY_METHOD = "Raft.Copy";
@@ -22,7 +28,7 @@ export interface CopiesParts {
   readonly network: ServerNetwork;
   readonly log: Logger;
   readonly metrics: Metrics;
-  readonly snapshots: SnapshotStore;
+  readonly snapshots: SnapshotStore<SnapshotMeta>;
   readonly restores: RestoreStore;
   /** Milliseconds without a byte after which a transfer is given up. */
   readonly patience: number;

@@ -1,11 +1,11 @@
 import { chmod, mkdir } from "node:fs/promises";
 import { join } from "node:path";
+import { decodeMeta, encodeMeta, LogDamagedError } from "@drover/plugin-sdk/consensus";
 import { type Database, open, type RootDatabase } from "lmdb";
 import { encodeConfiguration, parseConfiguration } from "./core/configuration.js";
 import type { EntrySource } from "./core/raft-log.js";
 import type { Configuration, Entry, HardState, SnapshotMeta } from "./core/types.js";
-import { decodeMeta, decodeRecord, encodeMeta, encodeRecord } from "./entry-record.js";
-import { LogDamagedError } from "./errors.js";
+import { decodeRecord, encodeRecord } from "./entry-record.js";
 import { EMPTY_BASE, type LogStore, type LogWrite, type StoredLog } from "./log-store.js";
 import { freeBytes, SpaceReservation } from "./space-reservation.js";
 
@@ -29,6 +29,7 @@ export interface LmdbLogOptions {
  */
 export class LmdbLogStore implements LogStore, EntrySource {
   readonly location: string;
+  readonly folder: string;
   #root: RootDatabase<Buffer, string> | undefined;
   #meta!: Database<Buffer, string>;
   #log!: Database<Buffer, number>;
@@ -39,7 +40,7 @@ export class LmdbLogStore implements LogStore, EntrySource {
   #base = 0;
 
   constructor(private readonly options: LmdbLogOptions) {
-    this.location = options.folder;
+    this.location = this.folder = options.folder;
   }
 
   async open(owner: string): Promise<StoredLog> {

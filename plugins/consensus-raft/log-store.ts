@@ -29,6 +29,8 @@ export interface LogWrite {
 export interface LogStore {
   /** Folder or name, for errors. */
   readonly location: string;
+  /** Folder that an operator finds the log in, and `peers.json` may be put in. */
+  readonly folder?: string;
   /**
    * Reads everything back; a new log is empty, belongs to server `owner` and names no cluster. Rejects with `LogDamagedError`
    * for anything unreadable and for a log of another server.

@@ -1,8 +1,8 @@
 import type { Duplex } from "node:stream";
 import { type Logger, RpcError, type ServerNetwork } from "@drover/plugin-sdk";
+import { readFrames, writeFrame } from "@drover/plugin-sdk/consensus";
 import { Complaints } from "./complaints.js";
 import type { Message } from "./core/types.js";
-import { readFrames, writeFrame } from "./frames.js";
 import { decodeHello, encodeHello, type Hello, refusal } from "./hello.js";
 import { encodeMessage } from "./message-codec.js";
 

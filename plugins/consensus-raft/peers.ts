@@ -2,9 +2,9 @@
 import { randomUUID } from "node:crypto";
 import type { Duplex } from "node:stream";
 import type { Logger, RpcCaller, ServerNetwork } from "@drover/plugin-sdk";
+import { readFrames, writeFrame } from "@drover/plugin-sdk/consensus";
 import { Complaints } from "./complaints.js";
 import type { Configuration, Message } from "./core/types.js";
-import { readFrames, writeFrame } from "./frames.js";
 import { checkHello, decodeHello, encodeHello, type Hello, refusal } from "./hello.js";
 import { decodeMessage, MESSAGE_VERSION } from "./message-codec.js";
 import { MESSAGES_METHOD, PeerLink } from "./peer-link.js";

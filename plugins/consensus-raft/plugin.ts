@@ -2,14 +2,12 @@ import { AgentInfo, Consensus, definePlugin, Logger, Metrics, ServerNetwork } fr
 import { instanceCachingFactory } from "tsyringe";
 import { RaftConfig } from "./config.js";
 import { RaftConsensus } from "./consensus.js";
-import { OFFLINE_NETWORK } from "./offline-network.js";
 
 export default definePlugin({
   name: "consensus-raft",
   description: "The replicated log: Raft with a durable LMDB log, in memory for -dev.",
   config: RaftConfig,
-  requires: [Logger, Metrics, AgentInfo],
-  optional: [ServerNetwork],
+  requires: [Logger, Metrics, AgentInfo, ServerNetwork],
   provides: [Consensus],
   register(container, config) {
     container.register(Consensus, {
@@ -20,9 +18,7 @@ export default definePlugin({
             log: inner.resolve<Logger>(Logger),
             metrics: inner.resolve<Metrics>(Metrics),
             config,
-            network: inner.isRegistered(ServerNetwork, true)
-              ? inner.resolve<ServerNetwork>(ServerNetwork)
-              : OFFLINE_NETWORK,
+            network: inner.resolve<ServerNetwork>(ServerNetwork),
           }),
       ),
     });

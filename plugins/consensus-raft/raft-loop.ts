@@ -8,6 +8,13 @@ import {
   type Proposed,
   type StateMachine,
 } from "@drover/plugin-sdk";
+import {
+  ConsensusBusyError,
+  DiskFullError,
+  OutcomeUnknownError,
+  type ProposalLimits,
+  Proposals,
+} from "@drover/plugin-sdk/consensus";
 import { Barriers } from "./barriers.js";
 import type { RaftCore } from "./core/raft-core.js";
 import { decodeRestore } from "./core/restore.js";
@@ -23,9 +30,7 @@ import type {
   RestoreReference,
   SnapshotMeta,
 } from "./core/types.js";
-import { ConsensusBusyError, DiskFullError, OutcomeUnknownError } from "./errors.js";
 import type { LogStore } from "./log-store.js";
-import { type ProposalLimits, Proposals } from "./proposals.js";
 
 /** Entries and bytes given to the state machine at once; between two batches the event loop has its turn. */
 const APPLY_ENTRIES = 256;

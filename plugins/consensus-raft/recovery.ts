@@ -1,22 +1,76 @@
 import type { Logger, StateMachine } from "@drover/plugin-sdk";
+import {
+  LogDamagedError,
+  type RestoreStore,
+  type SnapshotStore,
+  type StoredSnapshot,
+} from "@drover/plugin-sdk/consensus";
 import { decodeConfiguration } from "./core/configuration.js";
-import type { Configuration } from "./core/types.js";
-import { LogDamagedError } from "./errors.js";
+import type { RaftState } from "./core/raft-core.js";
+import { decodeRestore } from "./core/restore.js";
+import type { Configuration, Entry, SnapshotMeta } from "./core/types.js";
 import type { LogStore, StoredLog } from "./log-store.js";
 import { explainPeersFile, readPeersFile, removePeersFile } from "./peers-file.js";
-import type { SnapshotStore, StoredSnapshot } from "./snapshot-store.js";
+
+/**
+ * Opens everything that a server left on its disk, and brings the machine to where the log can go on. Gives what the core
+ * starts from; its entries count into `since`, what was applied since the newest snapshot, while the core goes through them.
+ */
+export async function openLog(
+  self: string,
+  machine: StateMachine,
+  store: LogStore,
+  snapshots: SnapshotStore<SnapshotMeta>,
+  restores: RestoreStore,
+  log: Logger,
+): Promise<{ readonly state: RaftState; readonly since: { entries: number; bytes: number } }> {
+  let stored = await store.open(self);
+  await snapshots.open();
+  if (store.folder !== undefined) {
+    stored = await recoverConfiguration(store.folder, self, stored, store, snapshots, log);
+  }
+  for (const { kind, index, data } of stored.entries) {
+    if (kind === "restore") restores.note(index, decodeRestore(data).id);
+  }
+  await restores.open();
+  const snapshot = (await recover(machine, stored, store, snapshots, log))?.meta ?? null;
+  const applied = machine.lastApplied();
+  const since = { entries: 0, bytes: 0 };
+  const entries = observed(stored.entries, ({ index, data }) => {
+    if (index <= (snapshot?.index ?? 0) || index > applied) return;
+    since.entries++;
+    since.bytes += data.length;
+  });
+  return { state: { ...stored, base: named(stored.base), entries, snapshot, applied }, since };
+}
+
+/** Clusters of one server, from before they had names, go by that server's id. */
+function named(base: SnapshotMeta): SnapshotMeta {
+  const { cluster, servers } = base.configuration;
+  const [first] = servers;
+  if (cluster !== undefined || first === undefined) return base;
+  return { ...base, configuration: { cluster: first.id, servers } };
+}
+
+/** The same entries, each shown to `see` on its way. */
+function* observed(entries: Iterable<Entry>, see: (entry: Entry) => void): Iterable<Entry> {
+  for (const entry of entries) {
+    see(entry);
+    yield entry;
+  }
+}
 
 /**
  * Makes the servers of `peers.json` in the log's folder the configuration, where an operator put that file there, and removes
  * it. Nothing is committed by that: the servers elect the one among them whose log is longest, as always. Each step may be
  * repeated, so that a crash in between is mended by the next start.
  */
-export async function recoverConfiguration(
+async function recoverConfiguration(
   folder: string,
   self: string,
   stored: StoredLog,
   store: LogStore,
-  snapshots: SnapshotStore,
+  snapshots: SnapshotStore<SnapshotMeta>,
   log: Logger,
 ): Promise<StoredLog> {
   await explainPeersFile(folder);
@@ -33,7 +87,7 @@ export async function recoverConfiguration(
     { servers: servers.map(({ id, address, voter }) => `${id} ${address}${voter ? "" : " (no vote)"}`) },
     "peers.json takes the place of the raft configuration",
   );
-  await snapshots.reconfigure(configuration);
+  await snapshots.describeAnew({ configuration });
   const changed = await store.reconfigure(configuration);
   await removePeersFile(folder);
   return changed;
@@ -51,13 +105,13 @@ function newestConfiguration({ base, entries }: StoredLog): Configuration {
  * Brings the machine to a point from which the log can go on: nothing to do after a crash of the process; after a loss of
  * the state store, the newest whole snapshot that the log still follows. Gives the newest snapshot, if there is any.
  */
-export async function recover(
+async function recover(
   machine: StateMachine,
   stored: StoredLog,
   store: LogStore,
-  snapshots: SnapshotStore,
+  snapshots: SnapshotStore<SnapshotMeta>,
   log: Logger,
-): Promise<StoredSnapshot | null> {
+): Promise<StoredSnapshot<SnapshotMeta> | null> {
   const available = await snapshots.list();
   const { last } = stored;
   if (machine.lastApplied() > last) {

@@ -1,13 +1,13 @@
 import type { Logger, Metrics, StateMachine } from "@drover/plugin-sdk";
+import type { SnapshotStore } from "@drover/plugin-sdk/consensus";
 import type { RaftConfig } from "./config.js";
 import type { Entry, SnapshotMeta } from "./core/types.js";
 import type { RaftLoop } from "./raft-loop.js";
-import type { SnapshotStore } from "./snapshot-store.js";
 
 export interface SnapshotterParts {
   readonly machine: StateMachine;
   readonly loop: RaftLoop;
-  readonly store: SnapshotStore;
+  readonly store: SnapshotStore<SnapshotMeta>;
   readonly config: RaftConfig;
   readonly log: Logger;
   readonly metrics: Metrics;

@@ -1,7 +1,7 @@
 import { statfsSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { dirname } from "node:path";
-import { DiskFullError } from "./errors.js";
+import { DiskFullError } from "@drover/plugin-sdk/consensus";
 
 /** Step in which the file grows. */
 const STEP = 4 * 1024 * 1024;

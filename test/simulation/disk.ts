@@ -1,11 +1,7 @@
 import { crc32 } from "node:zlib";
+import { decodeMeta, encodeMeta } from "@drover/plugin-sdk/consensus";
 import type { Entry, HardState, SnapshotMeta } from "../../plugins/consensus-raft/core/types.js";
-import {
-  decodeMeta,
-  decodeRecord,
-  encodeMeta,
-  encodeRecord,
-} from "../../plugins/consensus-raft/entry-record.js";
+import { decodeRecord, encodeRecord } from "../../plugins/consensus-raft/entry-record.js";
 import type { MachineState } from "./machine.js";
 import type { Random } from "./random.js";
 
@@ -96,12 +92,12 @@ export class Disk {
 
   write({ hardState, snapshot, base, entries }: DiskWrite): void {
     this.#before = this.#unsynced.length;
-    // The term first: a log must never hold entries of a term that its server does not know.
+    // In the order of `Effects`: a commit index, and entries of a term, only once the disk has what they stand on.
+    if (snapshot !== null) this.#unsynced.push({ kind: "snapshot", index: 0, bytes: encodeMeta(snapshot) });
     if (hardState !== null) {
       const kept = this.bugs.forgetVote ? { ...hardState, vote: null } : hardState;
       this.#unsynced.push({ kind: "hardState", index: 0, bytes: encodeMeta(kept) });
     }
-    if (snapshot !== null) this.#unsynced.push({ kind: "snapshot", index: 0, bytes: encodeMeta(snapshot) });
     if (base !== null) this.#unsynced.push({ kind: "base", index: 0, bytes: encodeMeta(base) });
     for (const entry of entries)
       this.#unsynced.push({ kind: "entry", index: entry.index, bytes: encodeRecord(entry) });

@@ -1,9 +1,8 @@
 import { isVoter } from "../../plugins/consensus-raft/core/configuration.js";
 import type { ConfigurationChange } from "../../plugins/consensus-raft/core/types.js";
 import type { FaultRates } from "./profile.js";
-import type { SimulatedServer } from "./server.js";
+import type { SimulatedServer, World } from "./server.js";
 import type { Workload } from "./workload.js";
-import type { World } from "./world.js";
 
 /** Makes what can go wrong go wrong, and does what an operator may do meanwhile. */
 export class Nemesis {

@@ -1,8 +1,8 @@
+import { type Coverage, noCoverage } from "./coverage.js";
 import { Violation } from "./invariants.js";
 import type { Plant } from "./plants.js";
 import type { ProfileName } from "./profile.js";
 import { simulate } from "./simulation.js";
-import { type Coverage, noCoverage } from "./world.js";
 
 export interface SeedsOptions {
   readonly first: number;

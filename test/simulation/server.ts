@@ -8,12 +8,36 @@ import type {
   Message,
   SnapshotMeta,
 } from "../../plugins/consensus-raft/core/types.js";
+import type { Coverage } from "./coverage.js";
 import { Disk, type SnapshotFile } from "./disk.js";
+import type { EventQueue } from "./events.js";
+import type { Invariants } from "./invariants.js";
 import { Machine, type MachineState } from "./machine.js";
-import type { World } from "./world.js";
+import type { Network } from "./network.js";
+import type { Construction } from "./plants.js";
+import type { Random } from "./random.js";
+import type { Trace } from "./trace.js";
 
 /** How a server's core is set up, apart from its name. */
 export type CoreLimits = Omit<RaftOptions, "id" | "random">;
+
+/** What the parts of a simulated cluster share. */
+export interface World {
+  readonly random: Random;
+  readonly events: EventQueue;
+  readonly network: Network;
+  readonly trace: Trace;
+  readonly invariants: Invariants;
+  readonly coverage: Coverage;
+  readonly construction: Construction;
+  /** All servers, members or not. */
+  readonly servers: readonly SimulatedServer[];
+  server(id: string): SimulatedServer;
+  /** Checks what must hold after anything happened on a server. */
+  observe(server: SimulatedServer): void;
+  /** The leader of the newest term; undefined while there is none. */
+  leader(): SimulatedServer | undefined;
+}
 
 /** A fetch under way. What has arrived of a file is kept, and a later fetch of the same file goes on from there. */
 interface Download {

@@ -1,4 +1,5 @@
 import type { Message, Server, SnapshotMeta } from "../../plugins/consensus-raft/core/types.js";
+import { type Coverage, noCoverage } from "./coverage.js";
 import { EventQueue } from "./events.js";
 import { Invariants, Violation } from "./invariants.js";
 import { checkLinearizable } from "./linearizability.js";
@@ -7,10 +8,9 @@ import { Network } from "./network.js";
 import { type Construction, construction, type Plant } from "./plants.js";
 import { PROFILES, type ProfileName } from "./profile.js";
 import { Random } from "./random.js";
-import { SimulatedServer } from "./server.js";
+import { SimulatedServer, type World } from "./server.js";
 import { Trace } from "./trace.js";
 import { Workload } from "./workload.js";
-import { type Coverage, noCoverage, type World } from "./world.js";
 
 export interface SimulationOptions {
   readonly seed: number;

@@ -1,7 +1,6 @@
 import type { Operation } from "./linearizability.js";
 import { type Command, encodeCommand } from "./machine.js";
-import type { SimulatedServer } from "./server.js";
-import type { World } from "./world.js";
+import type { SimulatedServer, World } from "./server.js";
 
 interface Recorded {
   readonly key: string;

@@ -1,9 +1,10 @@
 /** Allocations: what agents report of them, and what operators and the drainer wish for. */
-import type {
-  Allocation,
-  AllocationUpdate,
-  AllocDeploymentStatus,
-  DesiredTransition,
+import {
+  type Allocation,
+  type AllocationUpdate,
+  type AllocDeploymentStatus,
+  changedAllocation,
+  type DesiredTransition,
 } from "@drover/plugin-sdk";
 import type { CommandPayloads, CommandType } from "../commands.js";
 import type { StateTransaction } from "../transaction.js";
@@ -18,8 +19,7 @@ export function updateFromClient(
     const existing = txn.allocation(update.ID);
     if (existing === null || existing.NodeID !== update.NodeID) continue;
     txn.putAllocation(
-      {
-        ...existing,
+      changedAllocation(existing, {
         ClientStatus: update.ClientStatus,
         ClientDescription: update.ClientDescription,
         TaskStates: mergedStates(existing, update),
@@ -27,7 +27,7 @@ export function updateFromClient(
         NetworkStatus: update.NetworkStatus ?? existing.NetworkStatus,
         ModifyIndex: txn.index,
         ModifyTime: payload.Time,
-      },
+      }),
       existing,
     );
   }
@@ -42,12 +42,11 @@ export function updateDesiredTransition(
     const existing = txn.allocation(id);
     if (existing === null) continue;
     txn.putAllocation(
-      {
-        ...existing,
+      changedAllocation(existing, {
         DesiredTransition: mergedTransition(existing.DesiredTransition, wish),
         ModifyIndex: txn.index,
         ModifyTime: payload.Time,
-      },
+      }),
       existing,
     );
   }

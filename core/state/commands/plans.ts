@@ -4,6 +4,7 @@ import {
   AllocClientStatus,
   AllocDesiredStatus,
   AllocStateField,
+  changedAllocation,
   type Deployment,
   type Job,
 } from "@drover/plugin-sdk";
@@ -169,7 +170,7 @@ function linkPrevious(txn: StateTransaction, block: PlanBlock, at: number): void
   const previous = id === undefined || id === "" ? null : txn.allocation(id);
   const next = block.id(at);
   if (previous === null || previous.NextAllocation === next) return;
-  txn.putAllocation({ ...previous, NextAllocation: next, ModifyIndex: txn.index }, previous);
+  txn.putAllocation(changedAllocation(previous, { NextAllocation: next, ModifyIndex: txn.index }), previous);
 }
 
 function keepEviction(row: Allocation, evicted: Allocation): void {
@@ -181,14 +182,13 @@ function keepEviction(row: Allocation, evicted: Allocation): void {
 function stopAllocation(txn: StateTransaction, stop: AllocationStop, time: number): void {
   const existing = txn.allocation(stop.ID);
   if (existing === null) return;
-  const row: Allocation = {
-    ...existing,
+  const row = changedAllocation(existing, {
     DesiredStatus: stop.DesiredStatus,
     DesiredDescription: stop.DesiredDescription,
     ModifyIndex: txn.index,
     AllocModifyIndex: txn.index,
     ModifyTime: time,
-  };
+  });
   if (stop.ClientStatus !== undefined) {
     row.ClientStatus = stop.ClientStatus;
     const state = { Field: AllocStateField.ClientStatus, Value: stop.ClientStatus, Time: rfc3339(time) };

@@ -4,7 +4,7 @@ import { allocationUse, type ResourceUse } from "@drover/plugin-sdk/scheduling";
 import { encodePlanCommand, stopOf } from "./plan-command.js";
 
 /** Placements of one log entry: what applying it takes must leave the leader's event loop its turns. */
-const PLACEMENTS_A_COMMAND = 128;
+const PLACEMENTS_A_COMMAND = 104;
 
 /** Whether everything about an allocation can be counted: it holds nothing that must be told apart. */
 function isCounted(allocation: Allocation): boolean {

@@ -1,10 +1,13 @@
 import { Ballot } from "./ballot.js";
 import { changeConfiguration, encodeConfiguration, isVoter, voters } from "./configuration.js";
 import { ConfigurationHistory } from "./configuration-history.js";
-import { Followers } from "./followers.js";
-import type { FlowLimits, Progress } from "./progress.js";
+import { Durability } from "./durability.js";
+import { Fetches } from "./fetches.js";
+import { Handover } from "./handover.js";
+import { Outbox } from "./outbox.js";
 import { type EntrySource, RaftLog } from "./raft-log.js";
 import { ForwardedReads, ReadQueue } from "./read-index.js";
+import { type LeaderState, Replicator, type ReplicatorOptions } from "./replicator.js";
 import { decodeRestore, encodeRestore } from "./restore.js";
 import type {
   Configuration,
@@ -13,7 +16,6 @@ import type {
   Effects,
   Entry,
   EntryKind,
-  Fetch,
   HardState,
   Leadership,
   Message,
@@ -26,13 +28,10 @@ import type {
   SnapshotMeta,
 } from "./types.js";
 
-export interface RaftOptions extends FlowLimits {
-  readonly id: string;
+export interface RaftOptions extends ReplicatorOptions {
   /** Ticks without a leader before an election; each server adds a random part of the same length. */
   readonly electionTicks: number;
   readonly heartbeatTicks: number;
-  /** Bytes of data in one append. */
-  readonly maxAppendBytes: number;
   /** Bytes of committed entries in one `Effects`. */
   readonly maxApplyBytes: number;
   /** A number from 0 up to 1; given from outside, so that the core has no randomness of its own. */
@@ -55,12 +54,6 @@ export interface RaftState {
 }
 
 const NO_DATA = new Uint8Array(0);
-
-/** A handover of leadership under way, on the leader. */
-interface Transfer {
-  readonly to: string;
-  ticks: number;
-}
 
 /**
  * Raft as a pure function of its inputs (messages, ticks, proposals, confirmations of the disk): no clock, no input or
@@ -88,36 +81,23 @@ export class RaftCore {
   /** Ticks since a leader was heard from. */
   #leaderContact: number | null = null;
   readonly #ballot = new Ballot();
-  readonly #followers: Followers;
-  /** Appends go out with the next effects, so that what is proposed in one turn travels together. */
-  #appendsDue = false;
-  /** Last entry that any other server was sent in this leadership. */
-  #sentUpTo = 0;
+  readonly #replicator: Replicator;
+  readonly #handover = new Handover();
   /** The first entry of a new cluster is not durable yet. */
   #bootstrapping = false;
-  #transfer: Transfer | null = null;
-  #transferAborted: string | null = null;
   #reads = new ReadQueue();
   readonly #forwardedReads: ForwardedReads;
 
-  /** What the shell fetches at present, and the same while it was not told yet. */
-  #fetching: Fetch | null = null;
-  #fetchToStart: Fetch | null = null;
+  readonly #fetches = new Fetches();
   #snapshotToInstall: SnapshotMeta | null = null;
-  #handedSnapshot: SnapshotMeta | null = null;
   /** Last `restore` entry of the log; 0 when there is none. At most one is not committed. */
   #restoreIndex = 0;
-  /** Copies that are stored here, of `restore` entries that are not applied yet. */
-  readonly #stored = new Set<string>();
 
-  #messages: Message[] = [];
-  #messagesAfterPersist: Message[] = [];
+  readonly #outbox: Outbox;
   #answers: ReadAnswer[] = [];
   /** Last committed entry that was given out. */
   #delivered: number;
-  #savedHardState: HardState;
-  #handedHardState: HardState;
-  #handedLast: { index: number; term: number } | null = null;
+  readonly #durability: Durability;
   #announced: Leadership;
 
   constructor(
@@ -142,9 +122,10 @@ export class RaftCore {
     this.#commit = Math.min(this.#log.lastIndex, Math.max(state.hardState.commit, state.applied));
     this.#delivered = state.applied;
     this.#snapshot = state.snapshot;
-    this.#followers = new Followers(this.id, options);
+    this.#outbox = new Outbox(this.id);
+    this.#replicator = new Replicator(options, this.#log, this.#outbox);
     this.#forwardedReads = new ForwardedReads(Math.floor(options.random() * 2 ** 52));
-    this.#savedHardState = this.#handedHardState = state.hardState;
+    this.#durability = new Durability(state.hardState);
     this.#announced = this.leadership;
     this.#resetElectionTimer();
   }
@@ -187,15 +168,18 @@ export class RaftCore {
   }
   /** Server that leadership is being handed to. */
   get transferTarget(): string | null {
-    return this.#transfer?.to ?? null;
+    return this.#handover.to;
   }
   /** Ticks since this server heard from a leader; 0 on the leader, null while it never did. */
   get leaderContact(): number | null {
     return this.#role === "leader" ? 0 : this.#leaderContact;
   }
-  /** Hard state as the disk should have it. */
+  /**
+   * Hard state as the disk should have it. Its commit index covers only entries that were durable before, so that it is true
+   * even where the entries written with it get lost.
+   */
   get hardState(): HardState {
-    return { term: this.#term, vote: this.#vote, commit: this.#commit };
+    return { term: this.#term, vote: this.#vote, commit: this.#deliverable() };
   }
 
   /** Term of an entry of the log, undefined outside of it. */
@@ -214,7 +198,7 @@ export class RaftCore {
 
   /** The other servers of the configuration, on the leader; empty elsewhere. */
   contacts(): Contact[] {
-    return [...this.#followers]
+    return [...this.#replicator.followers]
       .filter(([, progress]) => progress.leavesIn === null)
       .map(([id, { contact, match }]) => ({
         id,
@@ -231,7 +215,7 @@ export class RaftCore {
    */
   compactionPoint(index: number, entries: number, bytes: number): number {
     const point = this.#log.compactionPoint(index, entries, bytes);
-    const needed = Math.min(index, this.#followers.neededAfterSnapshot());
+    const needed = Math.min(index, this.#replicator.followers.neededAfterSnapshot());
     if (needed >= point) return point;
     return Math.max(needed, this.#log.compactionPoint(index, 8 * entries, 8 * bytes));
   }
@@ -248,26 +232,23 @@ export class RaftCore {
       if (this.#electionElapsed >= this.#electionTimeout) this.campaign();
       return;
     }
-    for (const id of this.#followers.tick(this.configurationCommitted)) {
+    for (const id of this.#replicator.followers.tick(this.configurationCommitted)) {
       // It may have died while it fetched, or been served by appends since.
-      const progress = this.#followers.get(id)!;
+      const progress = this.#replicator.followers.get(id)!;
       progress.probe(progress.match + 1);
-      this.#sendAppend(id);
+      this.#replicator.append(id, this.#leaderState);
     }
-    if (this.#transfer !== null && ++this.#transfer.ticks >= this.options.electionTicks) {
-      this.#transferAborted = this.#transfer.to;
-      this.#transfer = null;
-    }
+    this.#handover.tick(this.options.electionTicks);
     if (this.#electionElapsed >= this.options.electionTicks) {
       this.#electionElapsed = 0;
-      if (!this.#followers.takeActiveQuorum(voters(this.configuration))) {
+      if (!this.#replicator.followers.takeActiveQuorum(voters(this.configuration))) {
         this.#becomeFollower(this.#term, null);
         return;
       }
     }
     if (++this.#heartbeatElapsed >= this.options.heartbeatTicks) {
       this.#heartbeatElapsed = 0;
-      this.#broadcastHeartbeat();
+      this.#replicator.heartbeat(this.#leaderState, this.#reads.round);
       this.#hurryTransfer();
     }
   }
@@ -305,7 +286,7 @@ export class RaftCore {
     if (refused !== null) return { refused };
     const index = this.#log.lastIndex + 1;
     for (const data of commands) this.#appendOwn("command", data);
-    this.#appendsDue = true;
+    this.#replicator.appendSoon();
     return { index, term: this.#term };
   }
 
@@ -320,7 +301,7 @@ export class RaftCore {
     if ("refused" in next) return next;
     const index = this.#appendOwn("configuration", encodeConfiguration(next));
     this.#syncFollowers();
-    this.#appendsDue = true;
+    this.#replicator.appendSoon();
     return { index, term: this.#term };
   }
 
@@ -331,16 +312,16 @@ export class RaftCore {
   proposeRestore(restore: RestoreReference): ProposalOutcome {
     const refused = this.#refusal();
     if (refused !== null) return { refused };
-    this.#stored.add(restore.id);
+    this.#fetches.stored(restore.id);
     const index = this.#appendOwn("restore", encodeRestore(restore));
-    this.#appendsDue = true;
+    this.#replicator.appendSoon();
     return { index, term: this.#term };
   }
 
   /** Why the leader takes nothing at present. */
   #refusal(): Refusal | null {
     if (this.#role !== "leader") return "not-leader";
-    if (this.#transfer !== null) return "transferring";
+    if (this.#handover.to !== null) return "transferring";
     return this.#restoreIndex > this.#commit ? "restoring" : null;
   }
 
@@ -357,16 +338,16 @@ export class RaftCore {
    */
   transferLeadership(to?: string): { readonly to: string } | { readonly refused: Refusal } {
     if (this.#role !== "leader") return { refused: "not-leader" };
-    if (this.#transfer !== null) return { refused: "transferring" };
+    if (this.#handover.to !== null) return { refused: "transferring" };
     const all = voters(this.configuration);
-    const target = to ?? this.#followers.bestSuccessor(all);
+    const target = to ?? this.#replicator.followers.bestSuccessor(all);
     if (
       target === null ||
       (target !== this.id && !this.configuration.servers.some(({ id }) => id === target))
     )
       return { refused: target === null ? "not-a-candidate" : "unknown-server" };
     if (target === this.id || !all.includes(target)) return { refused: "not-a-candidate" };
-    this.#transfer = { to: target, ticks: 0 };
+    this.#handover.begin(target);
     this.#hurryTransfer();
     return { to: target };
   }
@@ -384,14 +365,14 @@ export class RaftCore {
    * of this cluster will do, an older one than was offered too: the leader goes on from where it ends.
    */
   installSnapshot(snapshot: SnapshotMeta): boolean {
-    this.#fetching = this.#fetchToStart = null;
+    this.#fetches.ended();
     if (this.#coveredByLog(snapshot)) return false;
     this.#log.reset(snapshot);
     this.#configurations.reset(snapshot);
     this.#commit = this.#delivered = snapshot.index;
     this.#restoreIndex = 0;
     this.#snapshot = this.#snapshotToInstall = snapshot;
-    this.#handedLast = null;
+    this.#durability.forgetEntries();
     if (this.#role !== "follower") this.#becomeFollower(this.#term, null);
     if (this.#leader !== null) {
       this.#sendAfterPersist(this.#leader, { type: "append-accepted", match: snapshot.index });
@@ -401,14 +382,12 @@ export class RaftCore {
 
   /** A copy of the state that a `restore` entry names, or will name, is whole and durable on this server. */
   restoreStored(id: string): void {
-    this.#stored.add(id);
-    if (this.#fetching?.type === "restore" && this.#fetching.restore.id === id)
-      this.#fetching = this.#fetchToStart = null;
+    this.#fetches.stored(id);
   }
 
   /** What `Effects.fetch` asked for could not be fetched; the leader will offer it again. */
   fetchFailed(): void {
-    this.#fetching = this.#fetchToStart = null;
+    this.#fetches.ended();
   }
 
   /** Takes a message from another server. */
@@ -465,17 +444,15 @@ export class RaftCore {
 
   /** The hard state, entries and snapshot of the last effects are durable, in one transaction. */
   persisted(): void {
-    this.#savedHardState = this.#handedHardState;
-    this.#handedSnapshot = null;
-    if (this.#handedLast !== null) this.#log.markStable(this.#handedLast.index, this.#handedLast.term);
-    this.#handedLast = null;
+    const last = this.#durability.confirm();
+    if (last !== null) this.#log.markStable(last.index, last.term);
     if (this.#bootstrapping && this.#log.stable > 0) {
       this.#bootstrapping = false;
       this.campaign();
     }
     if (this.#role === "leader") this.#maybeCommit();
     // A vote for itself counts once it is durable, like any other: after a crash it could give that term's vote away.
-    if (this.#role === "candidate" && this.#savedHardState.term === this.#term) {
+    if (this.#role === "candidate" && this.#durability.savedTerm === this.#term) {
       this.#ballot.record(this.id, true);
       if (this.#ballot.outcome(voters(this.configuration)) === "won") this.#becomeLeader();
     }
@@ -488,19 +465,17 @@ export class RaftCore {
    * server whose disk works can. What is left is given out again with the next effects.
    */
   rollback(): void {
-    this.#messagesAfterPersist = [];
+    this.#outbox.dropPromises();
     this.#bootstrapping = false;
-    this.#handedHardState = this.#savedHardState;
-    this.#snapshotToInstall ??= this.#handedSnapshot;
-    this.#handedSnapshot = null;
-    this.#handedLast = null;
+    const snapshot = this.#durability.refuse();
+    this.#snapshotToInstall ??= snapshot;
     const keep = Math.max(this.#log.stable, this.#commit);
     if (keep < this.#log.lastIndex) this.#truncateFrom(keep + 1);
     this.#log.handBack();
-    if (this.#role === "leader" && this.#sentUpTo > keep) this.#becomeFollower(this.#term, null);
+    if (this.#role === "leader" && this.#replicator.sentUpTo > keep) this.#becomeFollower(this.#term, null);
     else if (this.#role === "leader") {
       this.#syncFollowers();
-      this.#followers.truncated(this.#log.lastIndex);
+      this.#replicator.followers.truncated(this.#log.lastIndex);
     }
   }
 
@@ -520,15 +495,14 @@ export class RaftCore {
   /** Whether `takeEffects` would give anything worth a turn. */
   get hasEffects(): boolean {
     return (
-      this.#messages.length > 0 ||
-      this.#messagesAfterPersist.length > 0 ||
+      !this.#outbox.empty ||
       this.#answers.length > 0 ||
       this.#snapshotToInstall !== null ||
-      this.#fetchToStart !== null ||
-      this.#transferAborted !== null ||
-      this.#appendsDue ||
+      this.#fetches.due ||
+      this.#handover.wasAborted ||
+      this.#replicator.due ||
       this.#log.hasUnhanded ||
-      this.#hardStateMustSync() ||
+      this.#durability.mustSync(this.hardState) ||
       this.#delivered < this.#deliverable() ||
       this.#leadershipChanged()
     );
@@ -536,44 +510,39 @@ export class RaftCore {
 
   /** Takes what is to be done since the last call. */
   takeEffects(): Effects {
-    if (this.#appendsDue) this.#broadcastAppend();
-    const hardState = this.hardState;
-    const mustSync = this.#hardStateMustSync();
-    const changed = mustSync || hardState.commit !== this.#handedHardState.commit;
+    if (this.#replicator.due) this.#replicator.broadcast(this.#leaderState);
+    const { hardState, leadership } = this;
+    const snapshot = this.#snapshotToInstall;
     const entries = this.#log.handOver();
-    const last = entries.at(-1);
-    if (last !== undefined) this.#handedLast = { index: last.index, term: last.term };
+    const effects: Effects = {
+      ...this.#outbox.take(),
+      hardState: this.#durability.changed(hardState) ? hardState : null,
+      hardStateMustSync: this.#durability.mustSync(hardState),
+      entries,
+      committed: this.#deliver(),
+      snapshot,
+      fetch: this.#fetches.take(),
+      leadership: this.#leadershipChanged() ? leadership : null,
+      transferAborted: this.#handover.takeAborted(),
+      reads: this.#answers,
+    };
+    this.#durability.hand(hardState, entries.at(-1), snapshot);
+    this.#snapshotToInstall = null;
+    this.#answers = [];
+    this.#announced = leadership;
+    return effects;
+  }
+
+  #deliver(): Entry[] {
     const to = this.#deliverable();
-    const committed =
-      to > this.#delivered ? this.#log.slice(this.#delivered + 1, to, this.options.maxApplyBytes) : [];
+    if (to <= this.#delivered) return [];
+    const committed = this.#log.slice(this.#delivered + 1, to, this.options.maxApplyBytes);
     this.#delivered += committed.length;
     this.#log.release(this.#delivered);
     for (const entry of committed) {
-      if (entry.kind === "restore") this.#stored.delete(decodeRestore(entry.data).id);
+      if (entry.kind === "restore") this.#fetches.applied(decodeRestore(entry.data).id);
     }
-    const effects: Effects = {
-      messages: this.#messages,
-      messagesAfterPersist: this.#messagesAfterPersist,
-      hardState: changed ? hardState : null,
-      hardStateMustSync: mustSync,
-      entries,
-      committed,
-      snapshot: this.#snapshotToInstall,
-      fetch: this.#fetchToStart,
-      leadership: this.#leadershipChanged() ? this.leadership : null,
-      transferAborted: this.#transferAborted,
-      reads: this.#answers,
-    };
-    this.#messages = [];
-    this.#messagesAfterPersist = [];
-    this.#answers = [];
-    this.#handedSnapshot = this.#snapshotToInstall;
-    this.#snapshotToInstall = null;
-    this.#fetchToStart = null;
-    this.#transferAborted = null;
-    this.#handedHardState = hardState;
-    this.#announced = this.leadership;
-    return effects;
+    return committed;
   }
 
   /** Committed and durable here: an entry must not reach the state machine before it is in the log for good. */
@@ -581,22 +550,17 @@ export class RaftCore {
     return Math.min(this.#commit, this.#log.stable);
   }
 
-  #hardStateMustSync(): boolean {
-    return this.#handedHardState.term !== this.#term || this.#handedHardState.vote !== this.#vote;
-  }
-
   #leadershipChanged(): boolean {
     const { role, term, leader } = this.#announced;
     return role !== this.#role || term !== this.#term || leader !== this.#leader;
   }
 
-  /** For what promises no durability here: it may leave before this server's disk is done. */
   #send(to: string, body: MessageBody): void {
-    this.#messages.push({ ...body, from: this.id, to, term: this.#term });
+    this.#outbox.send(to, this.#term, body);
   }
 
   #sendAfterPersist(to: string, body: MessageBody, term = this.#term): void {
-    this.#messagesAfterPersist.push({ ...body, from: this.id, to, term });
+    this.#outbox.sendAfterPersist(to, term, body);
   }
 
   // --- elections ----------------------------------------------------------------------------------------------------
@@ -636,9 +600,8 @@ export class RaftCore {
     this.#role = role;
     this.#leader = leader;
     this.#ballot.clear();
-    this.#followers.clear();
-    this.#appendsDue = false;
-    this.#transfer = null;
+    this.#replicator.reset();
+    this.#handover.end();
     this.#resetElectionTimer();
   }
 
@@ -705,11 +668,10 @@ export class RaftCore {
     this.#leaveRole("leader", this.id);
     this.#heartbeatElapsed = 0;
     this.#reads = new ReadQueue();
-    this.#sentUpTo = 0;
     this.#syncFollowers();
     // An entry of its own term lets the leader commit what earlier leaders left (section 3.6.2).
     this.#appendOwn("noop", NO_DATA);
-    this.#broadcastAppend();
+    this.#replicator.broadcast(this.#leaderState);
   }
 
   // --- replication, leader ------------------------------------------------------------------------------------------
@@ -730,7 +692,7 @@ export class RaftCore {
     this.#configurations.note(entry);
     if (entry.kind !== "restore") return;
     this.#restoreIndex = entry.index;
-    this.#stored.add(decodeRestore(entry.data).id);
+    this.#fetches.stored(decodeRestore(entry.data).id);
   }
 
   #truncateFrom(index: number): void {
@@ -740,92 +702,46 @@ export class RaftCore {
     if (this.#restoreIndex >= index) this.#restoreIndex = 0;
   }
 
+  get #leaderState(): LeaderState {
+    return { term: this.#term, commit: this.#commit, snapshot: this.#snapshot };
+  }
+
   #syncFollowers(): void {
-    const servers = this.configuration.servers.map((server) => server.id);
-    this.#followers.sync(servers, this.#log.lastIndex, this.options.electionTicks);
-  }
-
-  /** Sends every follower what it lacks: entries, or only a newer commit index. */
-  #broadcastAppend(): void {
-    this.#appendsDue = false;
-    for (const [id, progress] of this.#followers) {
-      if (progress.next <= this.#log.lastIndex || progress.sentCommit < this.#commit) this.#sendAppend(id);
-    }
-  }
-
-  #broadcastHeartbeat(): void {
-    for (const [id, progress] of this.#followers) {
-      const commit = Math.min(progress.match, this.#commit);
-      this.#send(id, { type: "heartbeat", commit, round: this.#reads.round });
-    }
-  }
-
-  #sendAppend(id: string): void {
-    const progress = this.#followers.get(id);
-    if (progress === undefined || progress.paused) return;
-    const prevIndex = progress.next - 1;
-    const prevTerm = this.#log.term(prevIndex);
-    if (prevTerm === undefined) {
-      if (this.#snapshot === null)
-        throw new Error(`raft: no snapshot for ${id}, which needs entry ${progress.next}`);
-      progress.installing(this.#snapshot.index, this.options.electionTicks);
-      this.#send(id, { type: "install-snapshot", snapshot: this.#snapshot });
-      return;
-    }
-    const entries = this.#log.slice(progress.next, this.#log.lastIndex, this.options.maxAppendBytes);
-    const bytes = entries.reduce((sum, entry) => sum + entry.data.length, 0);
-    this.#send(id, { type: "append", prevIndex, prevTerm, entries, commit: this.#commit });
-    progress.sent(prevIndex + entries.length, bytes, this.#commit);
-    this.#sentUpTo = Math.max(this.#sentUpTo, prevIndex + entries.length);
+    this.#replicator.sync(this.configuration.servers.map((server) => server.id));
   }
 
   #handleFollowerAnswer(
     message: Message & { type: "append-accepted" | "append-rejected" | "heartbeat-response" },
   ): void {
-    const progress = this.#followers.get(message.from);
+    const progress = this.#replicator.followers.get(message.from);
     if (this.#role !== "leader" || progress === undefined) return;
     progress.heard();
     if (message.type === "heartbeat-response") {
       progress.unblock();
-      if (progress.match < this.#log.lastIndex) this.#sendAppend(message.from);
+      if (progress.match < this.#log.lastIndex) this.#replicator.append(message.from, this.#leaderState);
       this.#confirmReads(message.from, message.round);
     } else if (message.type === "append-rejected") {
-      this.#handleRejection(message, progress);
+      this.#replicator.rejected(message, this.#leaderState);
     } else if (message.match <= this.#log.lastIndex) {
       const grew = progress.accepted(message.match, this.#log.baseIndex);
       if (grew) this.#maybeCommit();
       if (this.#role !== "leader") return;
-      if (progress.next <= this.#log.lastIndex) this.#sendAppend(message.from);
+      if (progress.next <= this.#log.lastIndex) this.#replicator.append(message.from, this.#leaderState);
       if (grew) this.#hurryTransfer();
     }
   }
 
-  #handleRejection(message: Message & { type: "append-rejected" }, progress: Progress): void {
-    if (progress.state === "snapshot") return;
-    const expected = progress.state === "probe" ? message.prevIndex === progress.next - 1 : true;
-    if (!expected || message.prevIndex <= progress.match) return;
-    // Straight to the last entry that can match instead of one step back at a time (section 3.5).
-    let next = Math.min(message.conflictIndex, message.prevIndex);
-    if (message.conflictTerm > 0) {
-      let index = Math.min(message.prevIndex - 1, this.#log.lastIndex);
-      while ((this.#log.term(index) ?? 0) > message.conflictTerm) index--;
-      if (this.#log.term(index) === message.conflictTerm) next = index + 1;
-    }
-    progress.probe(next);
-    this.#sendAppend(message.from);
-  }
-
   /** Commits what a majority has. */
   #maybeCommit(): void {
-    const index = this.#followers.matchedByMajority(voters(this.configuration), this.#log.stable);
+    const index = this.#replicator.followers.matchedByMajority(voters(this.configuration), this.#log.stable);
     if (index <= this.#commit || !this.countsForCommit(index)) return;
     this.#commit = index;
-    this.#appendsDue = true;
+    this.#replicator.appendSoon();
     for (const read of this.#reads.takeEarly()) this.#leaderRead(read.context, read.from);
     if (this.configurationCommitted && !isVoter(this.configuration, this.id)) {
       // It led until its own removal was committed (section 4.2.2); the others need not wait for a timeout.
-      this.#broadcastAppend();
-      const successor = this.#followers.bestSuccessor(voters(this.configuration));
+      this.#replicator.broadcast(this.#leaderState);
+      const successor = this.#replicator.followers.bestSuccessor(voters(this.configuration));
       if (successor !== null) this.#send(successor, { type: "timeout-now" });
       this.#becomeFollower(this.#term, null);
     }
@@ -838,9 +754,9 @@ export class RaftCore {
 
   /** Sends the word, and sends it again while it seems lost, once the other one's log is as long as this one. */
   #hurryTransfer(): void {
-    if (this.#transfer === null) return;
-    const progress = this.#followers.get(this.#transfer.to);
-    if (progress?.match === this.#log.lastIndex) this.#send(this.#transfer.to, { type: "timeout-now" });
+    const { to } = this.#handover;
+    if (to === null || this.#replicator.followers.get(to)?.match !== this.#log.lastIndex) return;
+    this.#send(to, { type: "timeout-now" });
   }
 
   // --- replication, follower ----------------------------------------------------------------------------------------
@@ -879,12 +795,7 @@ export class RaftCore {
   #storable({ from, entries }: Message & { type: "append" }): readonly Entry[] {
     for (const [position, entry] of entries.entries()) {
       if (entry.kind !== "restore" || this.#log.term(entry.index) === entry.term) continue;
-      const restore = decodeRestore(entry.data);
-      if (this.#stored.has(restore.id)) continue;
-      const fetching = this.#fetching;
-      if (fetching?.type !== "restore" || fetching.restore.id !== restore.id || fetching.from !== from)
-        this.#fetching = this.#fetchToStart = { type: "restore", from, restore };
-      return entries.slice(0, position);
+      if (!this.#fetches.has(decodeRestore(entry.data), from)) return entries.slice(0, position);
     }
     return entries;
   }
@@ -913,8 +824,8 @@ export class RaftCore {
   #handleInstallSnapshot({ from, snapshot }: Message & { type: "install-snapshot" }): void {
     if (this.#coveredByLog(snapshot)) {
       this.#sendAfterPersist(from, { type: "append-accepted", match: this.#commit });
-    } else if (this.#fetching?.type !== "snapshot" || this.#fetching.from !== from) {
-      this.#fetching = this.#fetchToStart = { type: "snapshot", from, snapshot };
+    } else {
+      this.#fetches.snapshotOffered(from, snapshot);
     }
   }
 
@@ -934,7 +845,7 @@ export class RaftCore {
       return;
     }
     this.#reads.add(context, from, this.#commit);
-    this.#broadcastHeartbeat();
+    this.#replicator.heartbeat(this.#leaderState, this.#reads.round);
     this.#confirmReads(this.id, this.#reads.round);
   }
 

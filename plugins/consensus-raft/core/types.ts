@@ -117,7 +117,8 @@ export type Fetch =
  * 1. `messages` promise nothing that must survive a crash; they may leave at once, while the disk still writes.
  * 2. `snapshot` (already whole on this server's disk), `hardState` and `entries` become durable in one transaction:
  *    the snapshot is the log's new start and everything before and after it is dropped; entries replace everything from
- *    the first one's index on. When the transaction fails, nothing of it may stay behind: call `rollback`.
+ *    the first one's index on. A store that can't write all of it at once writes it in this order: what a crash leaves is
+ *    then still true. When the transaction fails, nothing of it may stay behind: call `rollback`.
  * 3. `persisted` is called. Only now this server counts its own vote and its own copy of an entry.
  * 4. `messagesAfterPersist` are sent: votes and acceptances that must be true after a crash.
  *

@@ -79,7 +79,7 @@ test("a missing provider is named with its token and the built-in plugin that wo
   await assert.rejects(kernel.start(), {
     name: "PluginErrors",
     message:
-      'plugin "needy" requires Consensus, which nothing provides; the built-in plugin "consensus-raft" does: enable it',
+      'plugin "needy" requires Consensus, which nothing provides; the built-in plugin "consensus-raft" or "consensus-etcd" does: enable it',
   });
 });
 

@@ -225,6 +225,9 @@ describe("a snapshot folder", () => {
     assert.equal(other.store.restoredIndex(), 41);
     for (const table of Object.values(StateTable)) assert.equal(snapshot.tableIndex(table), 41, table);
     other.apply(registration(makeJob({ ID: "next" })));
+    other = await other.reopen();
+    assert.equal(other.fsm.lastApplied(), 42);
+    await assert.rejects(other.fsm.restore(folder, 6), /taken at index 7 and can't be put in force at 6/);
     assert.equal(other.fsm.lastApplied(), 42);
   });
 
@@ -278,6 +281,7 @@ describe("a snapshot folder", () => {
     ];
     for (const [damage, expected] of attempts) {
       damage();
+      await assert.rejects(other.fsm.verify(folder), expected);
       await assert.rejects(other.fsm.restore(folder), expected);
     }
     assert.equal(other.fsm.lastApplied(), 1);

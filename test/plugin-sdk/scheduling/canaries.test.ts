@@ -32,6 +32,34 @@ async function onTrial(options: { count?: number; canary?: number } = {}): Promi
 }
 
 describe("canaries", () => {
+  it("leave the earlier version going: what ended of it by itself is placed again", async () => {
+    const leader = await onTrial();
+    const ended = named(leader, "web.g[1]", 0);
+    leader.state.putAllocation({ ...ended, ClientStatus: "complete" });
+    const run = await watch(leader);
+    assert.deepEqual(
+      run.placed.map(({ Name, JobVersion, PreviousAllocation }) => [Name, JobVersion, PreviousAllocation]),
+      [["web.g[1]", 0, ended.ID]],
+    );
+    assert.deepEqual(running(leader), ["0:web.g[0]", "0:web.g[1]", "1:web.g[0]"]);
+    assert.equal((await watch(leader)).placed.length, 0, "once");
+  });
+
+  it("are placed though nothing of the earlier version is left", async () => {
+    const leader = cluster(3);
+    await leader.register(service, job("1"));
+    await rollOut(leader);
+    const nodes = leader.state.nodes();
+    for (const node of nodes) leader.state.putNode({ ...node, SchedulingEligibility: "ineligible" });
+    const run = await leader.register(service, job("2"));
+    assert.equal(run.placed.length, 0, "no room for the canary");
+    for (const name of ["web.g[0]", "web.g[1]"])
+      leader.state.putAllocation({ ...named(leader, name, 0), ClientStatus: "complete" });
+    for (const node of nodes) leader.state.putNode(node);
+    await watch(leader);
+    assert.deepEqual(running(leader), ["0:web.g[0]", "0:web.g[1]", "1:web.g[0]"]);
+  });
+
   it("are not asked for in the first version", async () => {
     const leader = cluster(2);
     const run = await leader.register(service, job("1"));

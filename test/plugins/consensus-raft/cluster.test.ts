@@ -4,9 +4,10 @@ import { cp, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { NotLeaderError } from "@drover/plugin-sdk";
+import { SnapshotStore } from "@drover/plugin-sdk/consensus";
 import { eventually } from "@drover/plugin-sdk/testing";
 import { LmdbLogStore } from "../../../plugins/consensus-raft/lmdb-log-store.js";
-import { SnapshotStore } from "../../../plugins/consensus-raft/snapshot-store.js";
+import { snapshotMeta } from "../../../plugins/consensus-raft/snapshot-meta.js";
 import { encode, ListLogger, type ListMachine, type Member, proposeMany, TestCluster } from "./support.js";
 
 describe("RaftConsensus with other servers", () => {
@@ -179,13 +180,22 @@ describe("RaftConsensus with other servers", () => {
       await cluster.applied(follower, await proposeMany(leader, "early", 5));
       await cluster.stop(follower);
       const commands = await proposeMany(leader, "missed", 300);
-      await eventually("a compacted log", () => Number(leader.consensus.stats().last_snapshot_index) > 200);
       const number = numberOf(members, follower);
       const source = await serverFolder(numberOf(members, leader), "snapshots");
+      // All rounds of the leader pass without another snapshot, for a while: none is under way or due.
+      let last = 0;
+      let quiet = 0;
+      await eventually("a compacted log, and no snapshot under way", async () => {
+        const index = Number(leader.consensus.stats().last_snapshot_index);
+        const busy = (await readdir(source)).some((name) => name.startsWith("tmp-"));
+        quiet = busy || index !== last ? 0 : quiet + 1;
+        last = index;
+        return index > 200 && quiet >= 10;
+      });
       return { leader, follower, number, commands, source };
     };
     const newest = async (folder: string) => {
-      const [snapshot] = await new SnapshotStore(folder, 2, new ListLogger()).list();
+      const [snapshot] = await new SnapshotStore(folder, 2, new ListLogger(), snapshotMeta).list();
       assert.ok(snapshot !== undefined);
       return snapshot;
     };

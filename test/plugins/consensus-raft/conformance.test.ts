@@ -4,7 +4,7 @@ import {
   consensusConformance,
   MemoryNetwork,
 } from "@drover/plugin-sdk/testing";
-import { ADDRESS, server, temporaryFolder } from "./support.js";
+import { ADDRESS, QUICK, server, temporaryFolder } from "./support.js";
 
 consensusConformance("consensus-raft", async () => {
   const folder = await temporaryFolder();
@@ -14,9 +14,6 @@ consensusConformance("consensus-raft", async () => {
     close: folder.remove,
   };
 });
-
-/** Ticks of 20 ms: an election takes a fifth of a second instead of a whole one. */
-const CONFIG = { tick_interval: 20, snapshot_threshold: 50, snapshot_interval: 0, trailing_logs: 20 };
 
 consensusClusterConformance("consensus-raft", async () => {
   const network = new MemoryNetwork();
@@ -33,7 +30,7 @@ consensusClusterConformance("consensus-raft", async () => {
       return {
         address,
         open: async () =>
-          (await server(folder.path, CONFIG, { agent, network: network.join(address) })).consensus,
+          (await server(folder.path, QUICK, { agent, network: network.join(address) })).consensus,
         close: folder.remove,
       };
     }),

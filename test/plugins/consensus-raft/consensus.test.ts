@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, it } from "node:test";
 import type { Consensus } from "@drover/plugin-sdk";
 import { decodeConfiguration } from "../../../plugins/consensus-raft/core/configuration.js";
 import { LmdbLogStore } from "../../../plugins/consensus-raft/lmdb-log-store.js";
-import { encode, ListMachine, server, startAlone, temporaryFolder, until } from "./support.js";
+import { ADDRESS, encode, ListMachine, server, startAlone, temporaryFolder, until } from "./support.js";
 
 describe("RaftConsensus", () => {
   let folder: string;
@@ -127,6 +127,37 @@ describe("RaftConsensus", () => {
     await consensus.stop();
     await rm(join(folder, "server", "raft"), { recursive: true });
     await assert.rejects(run(machine), /has applied entry 12, but the raft log in .* ends at 0/);
+  });
+
+  it("goes on with a log from before clusters had names, and is found by its own id", async () => {
+    const made = await server(folder);
+    const { id } = made.consensus;
+    const store = new LmdbLogStore({ folder: join(folder, "server", "raft"), minFreeBytes: 0 });
+    await store.open(id);
+    const configuration = { servers: [{ id, address: ADDRESS, voter: true }] };
+    await store.write({
+      hardState: { term: 1, vote: id, commit: 2 },
+      entries: ["a", "b"].map((text, at) => ({
+        index: at + 1,
+        term: 1,
+        kind: "command",
+        data: encode(text),
+      })),
+      base: { index: 0, term: 0, configuration },
+    });
+    await store.close();
+    const machine = new ListMachine();
+    const config = { snapshot_threshold: 10, snapshot_interval: 0, trailing_logs: 0 };
+    const { consensus } = await run(machine, config);
+    assert.deepEqual(machine.commands, ["a", "b"]);
+    await propose(consensus, 0, 40);
+    await until(() => Number(consensus.stats().last_snapshot_index) > 0, "a snapshot");
+    await consensus.stop();
+    const again = await server(folder);
+    const stored = new LmdbLogStore({ folder: join(folder, "server", "raft"), minFreeBytes: 0 });
+    const { base } = await stored.open(again.consensus.id);
+    assert.equal(base.configuration.cluster, id);
+    await stored.close();
   });
 
   it("refuses a log of another server, and a damaged id file", async () => {

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { PassThrough, Readable } from "node:stream";
 import { describe, it } from "node:test";
+import { readFrames, writeFrame } from "@drover/plugin-sdk/consensus";
 import fc from "fast-check";
 import { Packr } from "msgpackr";
 import type { Message, MessageBody } from "../../../plugins/consensus-raft/core/types.js";
-import { readFrames, writeFrame } from "../../../plugins/consensus-raft/frames.js";
 import { decodeMessage, encodeMessage } from "../../../plugins/consensus-raft/message-codec.js";
 
 const count = fc.nat({ max: Number.MAX_SAFE_INTEGER });

@@ -17,7 +17,7 @@ const command = (index: number, term: number): Entry => ({
 });
 
 /** Core `a` of the cluster a, b, c (unless said otherwise) with the given terms as its log. */
-function core(terms: readonly number[], state: Partial<RaftState> = {}): RaftCore {
+function core(terms: readonly number[], state: Partial<RaftState> = {}, random = () => 0): RaftCore {
   return new RaftCore(
     {
       id: "a",
@@ -27,7 +27,7 @@ function core(terms: readonly number[], state: Partial<RaftState> = {}): RaftCor
       maxInflightAppends: 10,
       maxInflightBytes: 1000,
       maxApplyBytes: 1000,
-      random: () => 0,
+      random,
     },
     {
       hardState: { term: terms.at(-1) ?? 0, vote: null, commit: 0 },
@@ -152,6 +152,34 @@ describe("RaftCore", () => {
     );
   });
 
+  it("does not take the answer to a read of its earlier life, and gives up one that is not answered", () => {
+    const ask = (random: number) => {
+      const raft = core([1], {}, () => random);
+      raft.step(from("b", 1, { type: "heartbeat", commit: 0, round: 0 }));
+      raft.readIndex(5);
+      const asked = flush(raft).sent.find((message) => message.type === "read-request");
+      assert.ok(asked?.type === "read-request");
+      return { raft, number: asked.context };
+    };
+    const before = ask(0.25);
+    const { raft, number } = ask(0.75);
+    raft.step(from("b", 1, { type: "read-response", context: before.number, index: 0 }));
+    assert.deepEqual(
+      flush(raft).effects.flatMap(({ reads }) => reads),
+      [],
+    );
+    raft.step(from("b", 1, { type: "read-response", context: number, index: 1 }));
+    assert.deepEqual(
+      flush(raft).effects.flatMap(({ reads }) => reads),
+      [{ context: 5, index: 1 }],
+    );
+    for (let tick = 0; tick < 10; tick++) before.raft.tick();
+    assert.deepEqual(
+      flush(before.raft).effects.flatMap(({ reads }) => reads),
+      [{ context: 5, index: null }],
+    );
+  });
+
   it("fails its reads when it loses leadership", () => {
     const raft = core([]);
     const term = elect(raft);
@@ -207,6 +235,15 @@ describe("RaftCore", () => {
     assert.deepEqual(raft.proposeConfiguration(add), { index: 3, term });
     assert.deepEqual(raft.proposeConfiguration({ type: "remove", id: "b" }), { refused: "change-pending" });
     assert.deepEqual(raft.propose([new Uint8Array(1)]), { index: 4, term });
+  });
+
+  it("gives the disk a commit index only for entries that it had before", () => {
+    const raft = core([1]);
+    const entries = [command(2, 1)];
+    raft.step(from("b", 1, { type: "append", prevIndex: 1, prevTerm: 1, entries, commit: 2 }));
+    assert.equal(raft.takeEffects().hardState?.commit, 1);
+    raft.persisted();
+    assert.equal(raft.takeEffects().hardState?.commit, 2);
   });
 
   it("never takes a committed entry back", () => {
@@ -446,7 +483,7 @@ describe("RaftCore", () => {
   });
 
   describe("snapshots from the leader", () => {
-    const snapshot = { index: 5, term: 1, configuration: servers("a", "b", "c") };
+    const snapshot = { index: 5, term: 1, configuration: servers("a", "b", "c", "d") };
     const offer = { type: "install-snapshot", snapshot } as const;
 
     it("keeps its log until the bytes are here, asks for them once, and again after a failure or from a new leader", () => {
@@ -470,6 +507,7 @@ describe("RaftCore", () => {
         [{ type: "append-accepted", to: "c" }],
       );
       assert.deepEqual([raft.baseIndex, raft.lastIndex, raft.commit], [5, 5, 5]);
+      assert.deepEqual(raft.configuration, snapshot.configuration);
     });
 
     it("does not install what its log reached meanwhile", () => {
@@ -484,6 +522,7 @@ describe("RaftCore", () => {
     });
 
     it("offers again to a server that died while it fetched, and goes on from an older snapshot that it took", () => {
+      const snapshot = { index: 5, term: 1, configuration: servers("a", "b", "c") };
       const raft = core([1], {
         hardState: { term: 1, vote: null, commit: 6 },
         base: snapshot,
@@ -510,6 +549,7 @@ describe("RaftCore", () => {
     });
 
     it("keeps more of the log for a server that fetches a snapshot than for others", () => {
+      const snapshot = { index: 5, term: 1, configuration: servers("a", "b", "c") };
       const raft = core(Array(30).fill(1), {
         hardState: { term: 1, vote: null, commit: 30 },
         base: { ...snapshot, index: 1 },

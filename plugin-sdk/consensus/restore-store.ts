@@ -2,39 +2,52 @@ import { existsSync } from "node:fs";
 import { cp, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { flush, makeCopy, readMeta, sealCopy, stateOf, verifyCopy } from "./copy-folder.js";
-import { decodeRestore } from "./core/restore.js";
-import type { Entry, RestoreReference } from "./core/types.js";
+
+/** A stored copy, as an entry of the log names it. */
+export interface RestoreReference {
+  readonly id: string;
+  /** SHA-256 of the copy's metadata, which has those of its files. */
+  readonly checksum: string;
+}
 
 const ID = /^[0-9a-f-]{36}$/;
 const INCOMING = "incoming-";
 
 /** Copies of the state that `restore` entries of the log name, each in a folder under its id, for as long as the log has the entry. */
 export class RestoreStore {
-  /** Ids by the index of the entry that names them. */
-  readonly #named = new Map<number, string>();
+  /** Index of the entry that names a copy, by the copy's id. */
+  readonly #named = new Map<string, number>();
 
   constructor(private readonly root: string) {}
 
   /** Removes copies that no entry noted so far names. */
   async open(): Promise<void> {
-    const named = new Set(this.#named.values());
     if (!existsSync(this.root)) return;
     for (const name of await readdir(this.root)) {
-      if (!named.has(name)) await rm(join(this.root, name), { recursive: true, force: true });
+      if (!this.#named.has(name)) await rm(join(this.root, name), { recursive: true, force: true });
     }
   }
 
-  /** Looks for the copy that an entry of the log names. */
-  note(entry: Entry): void {
-    if (entry.kind === "restore") this.#named.set(entry.index, decodeRestore(entry.data).id);
+  /** The entry at `index` of the log names the copy `id`. */
+  note(index: number, id: string): void {
+    this.#named.set(id, index);
+  }
+
+  /**
+   * For an engine that reads its log from the last applied entry on: what is there counts as named by that entry, as long as
+   * no later one names it.
+   */
+  async noteStored(index: number): Promise<void> {
+    if (!existsSync(this.root)) return;
+    for (const name of await readdir(this.root)) if (ID.test(name)) this.note(index, name);
   }
 
   /** Removes copies of entries up to `base`, which are in the log no more. */
   async compacted(base: number): Promise<void> {
-    for (const [index, id] of [...this.#named]) {
+    for (const [id, index] of [...this.#named]) {
       if (index > base) continue;
-      this.#named.delete(index);
-      await rm(this.folder(id), { recursive: true, force: true });
+      this.#named.delete(id);
+      await this.remove(id);
     }
   }
 
@@ -75,8 +88,13 @@ export class RestoreStore {
   async verified({ id, checksum }: RestoreReference): Promise<string> {
     const folder = this.folder(id);
     const meta = await readMeta(folder);
-    if (meta.checksum !== checksum) throw new Error(`${folder} is not the copy that the raft log names`);
+    if (meta.checksum !== checksum) throw new Error(`${folder} is not the copy that the log names`);
     await verifyCopy(folder);
     return stateOf(folder);
+  }
+
+  /** Removes a copy that no entry names after all. */
+  async remove(id: string): Promise<void> {
+    await rm(this.folder(id), { recursive: true, force: true });
   }
 }

@@ -7,7 +7,7 @@ import { createReadStream } from "node:fs";
 import { mkdir, open, readdir, readFile, rename } from "node:fs/promises";
 import { join, relative, sep } from "node:path";
 import { pipeline } from "node:stream/promises";
-import { decodeMeta, encodeMeta } from "./entry-record.js";
+import { decodeMeta, encodeMeta } from "./checked-json.js";
 
 export interface CopyFile {
   /** Relative to the folder, with `/`; below `state/`. */
@@ -35,7 +35,7 @@ export async function makeCopy(folder: string): Promise<void> {
 }
 
 /** Lists and flushes what `state/` holds, and writes `meta`. */
-export async function sealCopy(folder: string, about: Readonly<Record<string, unknown>>): Promise<void> {
+export async function sealCopy(folder: string, about: object): Promise<void> {
   const files = await flushTree(stateOf(folder), folder);
   await writeMeta(folder, encodeMeta({ ...about, files }));
 }

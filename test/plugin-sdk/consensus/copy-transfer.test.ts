@@ -4,18 +4,20 @@ import { mkdir, readFile, stat, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Duplex, duplexPair, Transform } from "node:stream";
 import { afterEach, beforeEach, describe, it } from "node:test";
-import { Packr } from "msgpackr";
 import {
+  encodeMeta,
   makeCopy,
   parseMeta,
   readMeta,
+  receiveCopy,
+  resumeOf,
   sealCopy,
+  sendCopy,
   stateOf,
-} from "../../../plugins/consensus-raft/copy-folder.js";
-import { receiveCopy, resumeOf, sendCopy } from "../../../plugins/consensus-raft/copy-transfer.js";
-import { encodeMeta } from "../../../plugins/consensus-raft/entry-record.js";
-import { writeFrame } from "../../../plugins/consensus-raft/frames.js";
-import { temporaryFolder } from "./support.js";
+  writeFrame,
+} from "@drover/plugin-sdk/consensus";
+import { Packr } from "msgpackr";
+import { temporaryFolder } from "../../plugins/consensus-raft/support.js";
 
 const MEBIBYTE = 1024 * 1024;
 const OPTIONS = { free: () => Number.POSITIVE_INFINITY, progressed: () => undefined };

@@ -1,14 +1,18 @@
 import { randomUUID } from "node:crypto";
 import { mkdir, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
-import type { Logger } from "@drover/plugin-sdk";
+import type { Logger } from "../contracts/platform.js";
 import { describeAnew, flush, makeCopy, readMeta, sealCopy, stateOf, verifyCopy } from "./copy-folder.js";
-import { parseConfiguration } from "./core/configuration.js";
-import type { Configuration, SnapshotMeta } from "./core/types.js";
+
+/** What a snapshot stands for; an engine adds what else it must know of it. */
+export interface SnapshotPosition {
+  readonly index: number;
+  readonly term: number;
+}
 
 /** A finished snapshot. */
-export interface StoredSnapshot {
-  readonly meta: SnapshotMeta;
+export interface StoredSnapshot<Meta extends SnapshotPosition> {
+  readonly meta: Meta;
   readonly folder: string;
   /** Folder to restore from. */
   readonly state: string;
@@ -20,7 +24,7 @@ const NAME = /^\d+-\d+$/;
 const TEMPORARY = "tmp-";
 
 /** Snapshots as folders `<term>-<index>`. */
-export class SnapshotStore {
+export class SnapshotStore<Meta extends SnapshotPosition> {
   /** How many readers each folder has; one that is read is not removed. */
   readonly #held = new Map<string, number>();
 
@@ -28,6 +32,8 @@ export class SnapshotStore {
     private readonly root: string,
     private readonly retain: number,
     private readonly log: Logger,
+    /** Reads what a snapshot stands for of its metadata; throws an Error that says what is wrong with it. */
+    private readonly parse: (about: Readonly<Record<string, unknown>>) => Meta,
   ) {}
 
   /** Where a snapshot of another server is put together; what is there when its stream breaks is gone on with later. */
@@ -44,14 +50,14 @@ export class SnapshotStore {
   }
 
   /** Every readable snapshot, newest first; one with damaged metadata is reported and left where it is. */
-  async list(): Promise<StoredSnapshot[]> {
-    const found: StoredSnapshot[] = [];
+  async list(): Promise<StoredSnapshot<Meta>[]> {
+    const found: StoredSnapshot<Meta>[] = [];
     for (const name of await readdir(this.root)) {
       if (!NAME.test(name)) continue;
       const folder = join(this.root, name);
       try {
         const { about, checksum } = await readMeta(folder);
-        found.push({ meta: snapshotMeta(about), folder, state: stateOf(folder), checksum });
+        found.push({ meta: this.parse(about), folder, state: stateOf(folder), checksum });
       } catch (error) {
         this.log.warn({ folder, error: (error as Error).message }, "snapshot can't be read and is not used");
       }
@@ -60,12 +66,12 @@ export class SnapshotStore {
   }
 
   /** Compares every file with its checksum; throws an Error that names the first one that differs. */
-  verify(snapshot: StoredSnapshot): Promise<void> {
+  verify(snapshot: StoredSnapshot<Meta>): Promise<void> {
     return verifyCopy(snapshot.folder);
   }
 
   /** Keeps a snapshot from being removed until the function that it gives is called. */
-  hold(snapshot: StoredSnapshot): () => void {
+  hold(snapshot: StoredSnapshot<Meta>): () => void {
     const { folder } = snapshot;
     this.#held.set(folder, (this.#held.get(folder) ?? 0) + 1);
     let held = true;
@@ -82,15 +88,11 @@ export class SnapshotStore {
    * Takes a snapshot: `write` fills a folder and gives the index it stands for, `describe` says what that index means.
    * Nothing remains of a snapshot that fails.
    */
-  async create(
-    write: (folder: string) => Promise<number>,
-    describe: (index: number) => SnapshotMeta,
-  ): Promise<SnapshotMeta> {
+  async create(write: (folder: string) => Promise<number>, describe: (index: number) => Meta): Promise<Meta> {
     const folder = join(this.root, `${TEMPORARY}${randomUUID()}`);
     try {
       await makeCopy(folder);
-      const { index, term, configuration } = describe(await write(stateOf(folder)));
-      await sealCopy(folder, { index, term, configuration });
+      await sealCopy(folder, describe(await write(stateOf(folder))));
       return await this.adopt(folder);
     } catch (error) {
       await rm(folder, { recursive: true, force: true });
@@ -99,8 +101,8 @@ export class SnapshotStore {
   }
 
   /** Puts a whole copy that is on the disk in its place. */
-  async adopt(folder: string): Promise<SnapshotMeta> {
-    const meta = snapshotMeta((await readMeta(folder)).about);
+  async adopt(folder: string): Promise<Meta> {
+    const meta = this.parse((await readMeta(folder)).about);
     const target = join(this.root, `${meta.term}-${meta.index}`);
     await rm(target, { recursive: true, force: true });
     await rename(folder, target);
@@ -109,13 +111,13 @@ export class SnapshotStore {
     return meta;
   }
 
-  /** Puts `configuration` in the place of every snapshot's own, for an operator who recovers a cluster. */
-  async reconfigure(configuration: Configuration): Promise<void> {
-    for (const { folder } of await this.list()) await describeAnew(folder, { configuration });
+  /** Changes what every snapshot says of itself, for an operator who recovers a cluster. */
+  async describeAnew(change: Partial<Meta>): Promise<void> {
+    for (const { folder } of await this.list()) await describeAnew(folder, change);
   }
 
   /** Folder to restore from. */
-  stateOf({ term, index }: SnapshotMeta): string {
+  stateOf({ term, index }: SnapshotPosition): string {
     return stateOf(join(this.root, `${term}-${index}`));
   }
 
@@ -124,17 +126,4 @@ export class SnapshotStore {
       if (!this.#held.has(folder)) await rm(folder, { recursive: true, force: true });
     }
   }
-}
-
-/** Throws a TypeError for what is no description of a snapshot. */
-export function snapshotMeta(about: Readonly<Record<string, unknown>>): SnapshotMeta {
-  const { index, term } = about;
-  if (!Number.isSafeInteger(index) || !Number.isSafeInteger(term)) {
-    throw new TypeError("its metadata lacks index or term");
-  }
-  return {
-    index: index as number,
-    term: term as number,
-    configuration: parseConfiguration(about.configuration),
-  };
 }

@@ -1,4 +1,4 @@
-import type { Proposed } from "@drover/plugin-sdk";
+import type { Proposed } from "../contracts/consensus.js";
 import { CommandTooLargeError, ConsensusBusyError, OutcomeUnknownError } from "./errors.js";
 
 interface Pending {
@@ -15,7 +15,7 @@ export interface ProposalLimits {
   readonly max_inflight_bytes: number;
 }
 
-/** Commands under way, by index; bounded, so that a slow disk pushes back instead of filling the memory. */
+/** Commands under way, by index; bounded, so that a slow log pushes back instead of filling the memory. */
 export class Proposals {
   readonly #pending = new Map<number, Pending>();
   #bytes = 0;
@@ -31,12 +31,12 @@ export class Proposals {
     const { max_command_bytes, max_inflight, max_inflight_bytes } = this.limits;
     if (bytes > max_command_bytes) {
       throw new CommandTooLargeError(
-        `the command is ${bytes} bytes; the raft log takes up to ${max_command_bytes}`,
+        `the command is ${bytes} bytes; the log takes up to ${max_command_bytes}`,
       );
     }
     if (this.#pending.size >= max_inflight || this.#bytes + bytes > max_inflight_bytes) {
       throw new ConsensusBusyError(
-        `${this.#pending.size} commands (${this.#bytes} bytes) wait for the raft log; try again later`,
+        `${this.#pending.size} commands (${this.#bytes} bytes) wait for the log; try again later`,
       );
     }
   }
