@@ -1,7 +1,8 @@
 /** Clients of the consensus benchmarks in a process of their own: writers with one command in flight each. */
-import { PROPOSE_METHOD, type WriterCalls, type WritersOptions } from "./consensus-calls.js";
-import { childOptions, serveParent } from "./child.js";
+
 import { openNetwork } from "../test/core/rpc/network/support.js";
+import { childOptions, serveParent } from "./child.js";
+import { PROPOSE_METHOD, type WriterCalls, type WritersOptions } from "./consensus-calls.js";
 import { openEtcd } from "./etcd-members.js";
 
 const DEADLINE = 30_000;
