@@ -10,6 +10,11 @@ const BENCHMARKS: Readonly<Record<string, { readonly module: string; readonly ab
     about: "process start to ready, submit to running, idle memory, Ctrl-C (--runs 5)",
   },
   raft: { module: "./raft.js", about: "commands a second through the durable log" },
+  consensus: {
+    module: "./consensus.js",
+    about:
+      "three servers: commands a second beside etcd (--writers 256 --bytes 200 --seconds 10 --clients 1 --etcd), elections (--election 50), restarts with a state (--restart 1000000 --runs 3), catching up with it (--catchup 1000000 --rate 200)",
+  },
   schedule: {
     module: "./schedule.js",
     about:

@@ -32,7 +32,9 @@ import {
   NUMBER_COLUMNS,
   type NumberColumn,
 } from "./read/column-memory.js";
+import { encodeId, UUID_BYTES } from "./read/keys.js";
 import type { PlanBlock } from "./read/plan-block.js";
+import { UuidRows } from "./read/uuid-rows.js";
 
 /** Marks in a table of rows by node: not looked up yet; none, or counted already. */
 const UNKNOWN = -2;
@@ -96,6 +98,8 @@ export class NodeColumnsWriter implements NodeUsage {
   /** Rows that the threads' copies don't show yet. */
   private readonly unpublished = new Set<number>();
   private readonly rows = new Map<string, number>();
+  /** The same by the bytes of the id, of those that are UUIDs. */
+  private readonly uuids = new UuidRows();
   private readonly freeRows: number[] = [];
   private capacity = 0;
   private length = 0;
@@ -197,8 +201,7 @@ export class NodeColumnsWriter implements NodeUsage {
       const node = block.node(at);
       let row = rows[node]!;
       if (row === UNKNOWN) {
-        const id = block.nodeId(node);
-        row = recounted.has(id) ? NO_ROW : (this.rows.get(id) ?? NO_ROW);
+        row = this.rowIn(block, node, recounted);
         rows[node] = row;
         if (row !== NO_ROW) this.unpublished.add(row);
       }
@@ -212,6 +215,14 @@ export class NodeColumnsWriter implements NodeUsage {
     }
   }
 
+  /** Row of a block's node, or `NO_ROW`. Where a whole state is counted, ids are not made text one by one. */
+  private rowIn(block: PlanBlock, node: number, recounted: ReadonlySet<string>): number {
+    const bytes = block.nodeIdBytes(node);
+    if (recounted.size === 0 && bytes.length === UUID_BYTES) return this.uuids.get(bytes) ?? NO_ROW;
+    const id = block.nodeId(node);
+    return recounted.has(id) ? NO_ROW : (this.rows.get(id) ?? NO_ROW);
+  }
+
   private addRow(id: string): number | undefined {
     const row = this.freeRows.pop() ?? this.length;
     if (row >= MAX_ROWS) {
@@ -220,6 +231,8 @@ export class NodeColumnsWriter implements NodeUsage {
     }
     if (row >= this.capacity) this.grow(Math.min(this.capacity + ROW_STEP, MAX_ROWS));
     this.rows.set(id, row);
+    const bytes = encodeId(id);
+    if (bytes.length === UUID_BYTES) this.uuids.set(bytes, row);
     this.attributes[row] = [];
     this.append(JournalKind.Node, row, 0, id);
     if (row >= this.length) {
@@ -241,6 +254,8 @@ export class NodeColumnsWriter implements NodeUsage {
     }
     this.attributes[row] = [];
     this.rows.delete(id);
+    const bytes = encodeId(id);
+    if (bytes.length === UUID_BYTES) this.uuids.delete(bytes);
     this.freeRows.push(row);
     this.journalLive -= recordSize(id);
     this.append(JournalKind.Gone, row, 0, "");

@@ -5,7 +5,7 @@ import { mkdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { StateTable } from "@drover/plugin-sdk";
-import { asBinary, type Database, type Key, type RootDatabase } from "lmdb";
+import type { Database, RootDatabase } from "lmdb";
 import { storageError } from "./errors.js";
 import { DATA_FILE, openEnvironment } from "./read/environment.js";
 import { LAYOUTS, openMeta, openRawTables, openTables, SCHEMA_VERSION, type Tables } from "./read/schema.js";
@@ -30,7 +30,7 @@ interface Manifest {
 export async function writeSnapshot(store: StateStore, folder: string): Promise<number> {
   await mkdir(folder, { recursive: true, mode: 0o700 });
   try {
-    await store.env.backup(folder, true);
+    await store.copyTo(folder);
   } catch (error) {
     throw storageError(error, folder);
   }
@@ -99,7 +99,8 @@ export async function verifySnapshot(store: StateStore, folder: string): Promise
 }
 
 /**
- * Replaces all rows with those of a snapshot, in one transaction: readers see the old state or the new one. `index` is the
+ * Puts a snapshot in the place of the state: readers see the old state or the new one, and so does who starts after a crash.
+ * `index` is the
  * log entry that this stands for, where the snapshot was taken in another log or earlier in this one; default, the index
  * of the snapshot. Throws, with nothing changed, for a damaged snapshot, for one of another region or a newer schema version,
  * and for an index before the snapshot's own, which its rows carry.
@@ -112,43 +113,15 @@ export async function readSnapshot(store: StateStore, folder: string, index?: nu
       `snapshot in ${folder}: it was taken at index ${taken} and can't be put in force at ${applied}, before that`,
     );
   }
-  await withEnvironment(folder, (source) => {
-    try {
-      copyAll(source, store, applied === taken ? undefined : applied);
-    } catch (error) {
-      throw storageError(error, store.path);
-    }
-  });
-  store.replaced();
-}
-
-/** Copies rows as bytes, without decoding any. With `index`, everything counts as changed there. */
-function copyAll(source: RootDatabase, store: StateStore, index: number | undefined): void {
-  const from = openRawTables(source);
-  const generation = (store.tables.meta.get("generation") as number | undefined) ?? 0;
-  store.env.transactionSync(() => {
-    for (const table of Object.keys(LAYOUTS) as (keyof Tables)[]) {
-      copyTable(from[table], store.tables[table] as Database<unknown, Key>);
-    }
-    // Readers that remember blocks of plans must learn that the same index may now mean another plan.
-    store.tables.meta.putSync("generation", generation + 1);
-    store.tables.meta.putSync("schema", SCHEMA_VERSION);
-    if (index === undefined) return;
-    store.tables.meta.putSync("applied", index);
-    store.tables.meta.putSync("restored", index);
+  await store.replace(join(folder, DATA_FILE), (meta) => {
+    meta.putSync("schema", SCHEMA_VERSION);
+    if (applied === taken) return;
+    meta.putSync("applied", applied);
+    meta.putSync("restored", applied);
     // Every table is another one from here on, also for those who wait for a change of one that looks unchanged.
-    const changed = Object.fromEntries(Object.values(StateTable).map((table) => [table, index]));
-    store.tables.meta.putSync("tables", changed);
+    const changed = Object.fromEntries(Object.values(StateTable).map((table) => [table, applied]));
+    meta.putSync("tables", changed);
   });
-}
-
-/** Leaves the table empty where the snapshot, of an older version, has none of that name. */
-function copyTable(from: Database<Uint8Array, Uint8Array> | undefined, to: Database<unknown, Key>): void {
-  to.clearSync();
-  if (from === undefined) return;
-  // Keys come in order, so each goes to the end. (Sorted duplicates have no such shortcut.)
-  const options = (to as { dupSort?: boolean }).dupSort === true ? {} : { append: true };
-  for (const { key, value } of from.getRange({})) to.putSync(key, asBinary(value), options);
 }
 
 async function readManifest(folder: string): Promise<Manifest> {

@@ -11,17 +11,16 @@ import {
 import type { RootDatabase } from "lmdb";
 import { NodeColumnsWriter, type NodeUsage } from "./columns.js";
 import { storageError } from "./errors.js";
-import { DATA_FILE, openEnvironment } from "./read/environment.js";
-import { RowReader } from "./read/row-reader.js";
+import { DATA_FILE } from "./read/environment.js";
 import {
   type JoinTokenRow,
   type OpenTables,
-  openTables,
   SCHEMA_VERSION,
   type TableIndexes,
   type Tables,
 } from "./read/schema.js";
 import { LmdbSnapshot } from "./read/snapshot.js";
+import { StateEnvironment } from "./state-environment.js";
 import { StateFolder } from "./state-folder.js";
 import { type AssignmentChanges, type Effects, StateTransaction } from "./transaction.js";
 import { Watchers } from "./watchers.js";
@@ -46,7 +45,6 @@ export class StateStore implements StateReader {
   readonly columns: ColumnBuffers;
   private readonly watchers = new Watchers();
   private readonly columnsWriter: NodeColumnsWriter;
-  private readonly newest: RowReader;
   private applied = 0;
   private restored = 0;
   private tableIndexes: TableIndexes = {};
@@ -55,6 +53,8 @@ export class StateStore implements StateReader {
   private assignmentListener: AssignmentListener = () => undefined;
   /** Snapshots of this thread that are still open. */
   private readonly snapshots = new Set<LmdbSnapshot>();
+  /** Environments that were left, until they are closed. */
+  private closing: Promise<void> = Promise.resolve();
   private closed = false;
 
   private constructor(
@@ -66,11 +66,10 @@ export class StateStore implements StateReader {
      */
     readonly needsRebuild: boolean,
     private readonly folder: StateFolder,
-    readonly env: RootDatabase,
-    readonly tables: OpenTables,
+    private environment: StateEnvironment,
+    private readonly durable: boolean,
     private readonly log: Logger | undefined,
   ) {
-    this.newest = new RowReader(tables);
     this.columnsWriter = new NodeColumnsWriter(log);
     this.columns = this.columnsWriter.buffers;
     this.reload();
@@ -88,17 +87,25 @@ export class StateStore implements StateReader {
         "the machine stopped while the state was written; rebuilding it from snapshot and log",
       );
     }
-    let env: RootDatabase | undefined;
+    let environment: StateEnvironment | undefined;
     try {
-      env = openEnvironment({ path, readOnly: false, durable });
-      const tables = openTables(env);
-      initialize(env, tables, path, region);
+      environment = StateEnvironment.open(folder.environment, durable);
+      initialize(environment.env, environment.tables, path, region);
       folder.markOpen();
-      return new StateStore(path, region, !whole, folder, env, tables, log);
+      return new StateStore(path, region, !whole, folder, environment, durable, log);
     } catch (error) {
-      void env?.close();
+      void environment?.close();
       throw storageError(error, path);
     }
+  }
+
+  /** Of the environment in force. */
+  get env(): RootDatabase {
+    return this.environment.env;
+  }
+
+  get tables(): OpenTables {
+    return this.environment.tables;
   }
 
   index(): number {
@@ -120,9 +127,19 @@ export class StateStore implements StateReader {
   /** A snapshot with the reads that only servers need. */
   view(): LmdbSnapshot {
     if (this.closed) throw new Error(`the state store at ${this.path} is closed`);
-    const snapshot = LmdbSnapshot.take(this.env, this.tables, (gone) => this.snapshots.delete(gone));
-    this.snapshots.add(snapshot);
-    return snapshot;
+    const { env, tables } = this.environment;
+    const release = this.environment.hold();
+    try {
+      const snapshot = LmdbSnapshot.take(env, tables, (gone) => {
+        this.snapshots.delete(gone);
+        release();
+      });
+      this.snapshots.add(snapshot);
+      return snapshot;
+    } catch (error) {
+      release();
+      throw error;
+    }
   }
 
   async waitForIndex(index: number, timeout: number, signal?: AbortSignal): Promise<void> {
@@ -149,7 +166,7 @@ export class StateStore implements StateReader {
 
   /** Bytes that the state takes on disk. */
   bytesOnDisk(): number {
-    return statSync(join(this.path, DATA_FILE)).size;
+    return statSync(join(this.environment.path, DATA_FILE)).size;
   }
 
   /**
@@ -203,13 +220,55 @@ export class StateStore implements StateReader {
     return result;
   }
 
-  /** Reads everything derived anew; all tables count as changed. After a restore. */
-  replaced(): void {
-    this.env.resetReadTxn();
-    this.tables.blocks.clear();
+  /** Writes a compact copy of the environment to `folder`, at one index, while the state goes on changing. */
+  async copyTo(folder: string): Promise<void> {
+    const release = this.environment.hold();
+    try {
+      await this.env.backup(folder, true);
+    } finally {
+      release();
+    }
+  }
+
+  /**
+   * Puts a copy of an environment, the file `data`, in the place of the state, after `adapt` has changed its own facts. The
+   * rows are not touched one by one, so that the event loop has its turns. Readers keep the snapshots that they have; the next
+   * ones are of the copy. All tables count as changed. Nothing must be committed meanwhile. When this rejects because the disk
+   * does, the state is as it was.
+   */
+  async replace(data: string, adapt: (meta: Tables["meta"]) => void): Promise<void> {
+    const before = this.environment;
+    let name: string | undefined;
+    let next: StateEnvironment | undefined;
+    try {
+      name = await this.folder.copyIn(data);
+      next = StateEnvironment.open(this.folder.pathOf(name), this.durable);
+      const { meta } = next.tables;
+      next.env.transactionSync(() => {
+        // The copy may be one of an environment that was left just then.
+        meta.removeSync("left");
+        adapt(meta);
+      });
+      this.folder.switchTo(name);
+    } catch (error) {
+      await next?.close();
+      if (name !== undefined) await this.folder.discard(name);
+      throw storageError(error, this.path);
+    }
+    before.leave();
+    this.environment = next;
+    this.closing = this.closing.then(() => before.close());
     this.reload();
     this.tell(new Set(Object.values(StateTable)));
     this.assignmentListener(null);
+    try {
+      await this.folder.sweep();
+    } catch (error) {
+      this.log?.warn(
+        { path: this.path, error },
+        "the state that was replaced could not be removed from the disk",
+      );
+    }
   }
 
   /** Waits for the disk and closes, with the snapshots that this thread still has open; those of others must be closed. */
@@ -219,8 +278,9 @@ export class StateStore implements StateReader {
     this.watchers.close();
     for (const snapshot of this.snapshots) snapshot.close();
     try {
+      await this.closing;
       await synced(this.env);
-      await this.env.close();
+      await this.environment.close();
       this.folder.markClean();
     } catch (error) {
       throw storageError(error, this.path);
@@ -228,7 +288,7 @@ export class StateStore implements StateReader {
   }
 
   private reload(): void {
-    const rows = this.newest;
+    const rows = this.environment.newest;
     this.applied = rows.appliedIndex();
     this.restored = rows.restoredIndex();
     this.tableIndexes = { ...rows.tableIndexes() };
@@ -243,7 +303,7 @@ export class StateStore implements StateReader {
       if (row === null) this.tokens.delete(hash);
       else this.tokens.set(hash, row);
     }
-    this.columnsWriter.apply(effects, (nodeId) => this.newest.allocationsByNode(nodeId));
+    this.columnsWriter.apply(effects, (nodeId) => this.environment.newest.allocationsByNode(nodeId));
   }
 
   private tell(changed: ReadonlySet<StateTable>): void {

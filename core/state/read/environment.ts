@@ -11,6 +11,8 @@ const MAP_GROWTH = 8;
 
 /** Name of LMDB's data file inside the environment's folder. */
 export const DATA_FILE = "data.mdb";
+/** And of the file by which processes and threads share it. */
+export const LOCK_FILE = "lock.mdb";
 
 export interface EnvironmentOptions {
   readonly path: string;

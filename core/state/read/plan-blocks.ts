@@ -1,4 +1,4 @@
-/** Blocks of plans that were read lately. A block never changes, so readers of any index may share them. */
+/** Blocks of plans that were read lately in one environment. A block never changes, so readers of any index may share them. */
 import type { PlanBlock } from "./plan-block.js";
 
 /** Bytes of blocks that a thread keeps. */
@@ -13,14 +13,6 @@ export interface CommittedBlock {
 export class PlanBlockCache {
   readonly #blocks = new Map<number, CommittedBlock>();
   #bytes = 0;
-  #generation = 0;
-
-  /** Forgets everything when the whole state was replaced: an index may mean another plan then. */
-  follow(generation: number): void {
-    if (generation === this.#generation) return;
-    this.#generation = generation;
-    this.clear();
-  }
 
   get(index: number): CommittedBlock | undefined {
     return this.#blocks.get(index);

@@ -58,9 +58,9 @@ export class RowReader {
     return (this.get(this.tables.meta, "applied") as number | undefined) ?? 0;
   }
 
-  /** How often the whole state was replaced by a snapshot. */
-  generation(): number {
-    return (this.get(this.tables.meta, "generation") as number | undefined) ?? 0;
+  /** Whether another environment has taken the place of this one. */
+  left(): boolean {
+    return this.get(this.tables.meta, "left") === true;
   }
 
   restoredIndex(): number {

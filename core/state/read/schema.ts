@@ -74,8 +74,8 @@ export interface StoredBlock {
 
 export interface MetaRows {
   schema: number;
-  /** Counts how often the whole state was replaced by a snapshot. */
-  generation: number;
+  /** Set once another environment has taken the place of this one. */
+  left: boolean;
   region: string;
   /** Index of the last applied entry. */
   applied: number;

@@ -19,7 +19,6 @@ export class LmdbSnapshot extends RowReader implements StateSnapshot {
   ) {
     super(tables, transaction);
     this.index = this.appliedIndex();
-    tables.blocks.follow(this.generation());
   }
 
   /**

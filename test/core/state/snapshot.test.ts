@@ -1,7 +1,18 @@
 import assert from "node:assert/strict";
-import { readFileSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { once } from "node:events";
+import {
+  cpSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
+import { Worker } from "node:worker_threads";
 import { StateTable } from "@drover/plugin-sdk";
 import { CommandType } from "../../../core/state/index.js";
 import { SharedNodeColumns } from "../../../core/state/read/index.js";
@@ -32,16 +43,22 @@ afterEach(async () => {
   await other.close();
 });
 
-/** Everything that is stored, table by table; but for the count of replacements, which is the store's own. */
+/** Everything that is stored, table by table. */
 function contents(from: Machine): Record<string, unknown[]> {
   from.store.env.resetReadTxn();
   return Object.fromEntries(
     Object.keys(LAYOUTS).map((table) => {
       const database = from.store.tables[table as keyof typeof LAYOUTS];
-      const rows = [...database.getRange({ start: Buffer.from([0]) as never })];
-      return [table, rows.filter(({ key }) => table !== "meta" || key !== "generation")];
+      return [table, [...database.getRange({ start: Buffer.from([0]) as never })]];
     }),
   );
+}
+
+/** Names of the environments in the state's folder; "" for the first one. */
+function environments(of: Machine): string[] {
+  return readdirSync(of.store.path)
+    .filter((name) => name === "data.mdb" || name.startsWith("environment-"))
+    .map((name) => (name === "data.mdb" ? "" : name));
 }
 
 const node = makeNode();
@@ -94,6 +111,100 @@ describe("a snapshot folder", () => {
     assert.equal(other.fsm.lastApplied(), 8);
     other = await other.reopen();
     assert.equal(other.fsm.lastApplied(), 8);
+  });
+
+  it("restored is what threads see next, and what they have open stays as it was", async () => {
+    fill(machine);
+    const folder = join(machine.folder, "snapshot");
+    await machine.fsm.snapshot(folder);
+    other.apply(registration(makeJob({ ID: "replaced" })));
+    const thread = new Worker(new URL("./reader-thread.js", import.meta.url), {
+      workerData: { path: other.store.path, columns: other.store.columns },
+    });
+    const asked = async (request: object): Promise<Record<string, unknown>> => {
+      thread.postMessage(request);
+      return ((await once(thread, "message")) as [Record<string, unknown>])[0];
+    };
+    try {
+      assert.equal((await asked({ nodeId: node.ID, hold: true })).index, 1);
+      for (const restored of [41, 57, 63]) {
+        await other.fsm.restore(folder, restored);
+        const seen = await asked({ nodeId: node.ID });
+        assert.deepEqual([seen.index, seen.job, seen.cpuUsed], [restored, "running", 100]);
+        assert.deepEqual(seen.held, { index: 1, jobs: ["replaced"] });
+        other.apply(registration(makeJob({ ID: `after-${restored}` })));
+        assert.equal((await asked({ nodeId: node.ID })).index, restored + 1);
+      }
+    } finally {
+      const ended = once(thread, "exit");
+      thread.postMessage("close");
+      await ended;
+    }
+    assert.deepEqual(environments(other), ["environment-3"], "those that were left are gone");
+  });
+
+  it("may be taken while another takes the place of the state", async () => {
+    fill(machine);
+    const folder = join(machine.folder, "snapshot");
+    await machine.fsm.snapshot(folder);
+    other.apply(registration(makeJob({ ID: "mine" })));
+    const taken = other.fsm.snapshot(join(other.folder, "taken"));
+    await other.fsm.restore(folder);
+    assert.equal(await taken, 1);
+    await other.fsm.restore(join(other.folder, "taken"), 99);
+    using snapshot = other.store.snapshot();
+    assert.deepEqual(
+      [...snapshot.jobs()].map((job) => job.ID),
+      ["mine"],
+    );
+    assert.equal(other.store.view().left(), false, "a copy of a state that was left is in force");
+  });
+
+  it("is in force after a crash once the note names it, and before that the state is as it was", async () => {
+    fill(machine);
+    const folder = join(machine.folder, "snapshot");
+    await machine.fsm.snapshot(folder);
+    const expected = contents(machine);
+    other.apply(registration(makeJob({ ID: "mine" })));
+    const { path } = other.store;
+    const note = join(path, "state.json");
+    const before = join(other.folder, "before");
+    cpSync(path, before, { recursive: true });
+    await other.fsm.restore(folder);
+    const after = join(other.folder, "after");
+    cpSync(path, after, { recursive: true });
+    await other.store.close();
+
+    const states = (from: string, also: string | undefined, named: string): Machine => {
+      rmSync(path, { recursive: true, force: true });
+      cpSync(from, path, { recursive: true });
+      if (also !== undefined) cpSync(also, path, { recursive: true });
+      writeFileSync(note, readFileSync(join(named, "state.json")));
+      return openMachine(other.folder);
+    };
+    // Copied, and not yet named.
+    other = states(before, after, before);
+    assert.deepEqual([other.fsm.lastApplied(), environments(other)], [1, [""]]);
+    await other.store.close();
+    // Cut off while it was copied.
+    other = states(before, undefined, before);
+    await other.store.close();
+    mkdirSync(join(path, "environment-1"));
+    writeFileSync(join(path, "environment-1", "data.mdb"), "cut off");
+    other = openMachine(other.folder);
+    assert.deepEqual([other.fsm.lastApplied(), environments(other)], [1, [""]]);
+    await other.fsm.restore(folder);
+    assert.deepEqual(contents(other), expected);
+    await other.store.close();
+    // Named, and what was there before not yet removed.
+    other = states(after, before, after);
+    assert.deepEqual(contents(other), expected);
+    assert.deepEqual(environments(other), ["environment-1"]);
+    // Named, and gone: consensus brings the state back.
+    await other.store.close();
+    rmSync(join(path, "environment-1"), { recursive: true });
+    other = openMachine(other.folder);
+    assert.deepEqual([other.store.needsRebuild, other.fsm.lastApplied()], [true, 0]);
   });
 
   it("put in force at another position of the log counts as changed there, all of it", async () => {
