@@ -8,7 +8,7 @@ import { StateTable } from "@drover/plugin-sdk";
 import type { Database, RootDatabase } from "lmdb";
 import { storageError } from "./errors.js";
 import { DATA_FILE, openEnvironment } from "./read/environment.js";
-import { LAYOUTS, openMeta, openRawTables, openTables, SCHEMA_VERSION, type Tables } from "./read/schema.js";
+import { LAYOUTS, openMeta, openRawTables, SCHEMA_VERSION, type Tables } from "./read/schema.js";
 import type { StateStore } from "./store.js";
 
 const MANIFEST = "manifest.json";
@@ -34,7 +34,7 @@ export async function writeSnapshot(store: StateStore, folder: string): Promise<
   } catch (error) {
     throw storageError(error, folder);
   }
-  const index = await withEnvironment(folder, (env) => openTables(env).meta.get("applied"));
+  const index = await withEnvironment(folder, (env) => openMeta(env).get("applied"));
   if (typeof index !== "number") throw new Error(`snapshot in ${folder} has no applied index`);
   const manifest: Manifest = {
     format: FORMAT,
