@@ -25,8 +25,8 @@ export function defineInspect(parent: Command): void {
 }
 
 async function inspect(session: Session, id: string, flags: InspectFlags): Promise<void> {
-  const stub = await findJob(session, id);
-  const job = await load(session, stub.ID, stub.Namespace, flags.version);
+  const found = await findJob(session, id);
+  const job = await load(session, found.ID, found.Namespace, flags.version);
   // Job-wide Migrate and Reschedule are read from files but never stored: shown as Nomad's client shows them.
   session.io.out(printJson({ Job: { ...job, Migrate: null, Reschedule: null } }));
 }

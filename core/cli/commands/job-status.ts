@@ -52,10 +52,10 @@ export async function jobStatus(
     else io.out(value.length === 0 ? "No running jobs" : jobTable(value));
     return;
   }
-  const stub = await findJob(session, id);
-  const path = `/v1/job/${encodeURIComponent(stub.ID)}`;
+  const found = await findJob(session, id);
+  const path = `/v1/job/${encodeURIComponent(found.ID)}`;
   // An id found in all namespaces lives in one.
-  const query = { namespace: stub.Namespace };
+  const query = { namespace: found.Namespace };
   const load = <T>(what: string, suffix: string, more = {}) =>
     attempt(`Error querying ${what}`, client.get<T>(path + suffix, { ...query, ...more })).then(
       ({ value }) => value,
